@@ -1,0 +1,144 @@
+"""Tensors on one token axis: what a signal scores against (a Target) and a rollout that carries one.
+
+Axes, one legend for the package: `token` (response tokens of many rollouts end to end), `vocab`, `k`,
+`hidden`. Signals see only `token`: never a batch, never padding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from headwater.records import Rollout
+
+SHARED = {"shared": True}
+"""Marks a Target's field that has no token axis, such as the teacher's head: kept whole by rows and join."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Target(ABC):
+    """Base of what a signal compares logits with: tensors whose first axis is `token`.
+
+    A new signal brings its own subclass; optional tensors are None for a whole stage or not at all.
+    """
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        changed = {
+            f.name: change(value)
+            for f in dataclasses.fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor) and "shared" not in f.metadata
+        }
+        return dataclasses.replace(self, **changed)
+
+    def rows(self, index: slice) -> Self:
+        """The same target for a slice of the token axis."""
+        return self._map(lambda tensor: tensor[index])
+
+    def to(self, device: torch.device) -> Self:
+        """The same target on another device."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    @classmethod
+    def join(cls, targets: Sequence[Self]) -> Self:
+        """Targets end to end along the token axis. Raises ValueError when there is none to join."""
+        if not targets:
+            raise ValueError("join: no targets")
+        first = targets[0]
+        joined = {
+            f.name: torch.cat([getattr(target, f.name) for target in targets])
+            for f in dataclasses.fields(first)
+            if isinstance(getattr(first, f.name), Tensor) and "shared" not in f.metadata
+        }
+        return dataclasses.replace(first, **joined)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NoTarget(Target):
+    """The target of a signal that needs nothing beside the response itself (imitation)."""
+
+
+class TeacherDistribution(Target):
+    """What a teacher says of the next token at every response position, at the stage's temperature."""
+
+
+class ExactDistribution(TeacherDistribution):
+    """A teacher distribution that knows every token's logprob."""
+
+    @abstractmethod
+    def logprobs(self) -> Float[Tensor, "token vocab"]:
+        """float32 logprobs over the whole vocabulary, without gradient."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FullDistribution(ExactDistribution):
+    """Every logprob, stored: right for small vocabularies."""
+
+    full: Float[Tensor, "token vocab"]
+
+    def logprobs(self) -> Float[Tensor, "token vocab"]:
+        return self.full.float()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HiddenDistribution(ExactDistribution):
+    """Exact at any vocabulary size: the teacher's last hidden states, with its head applied tile by tile."""
+
+    hidden: Float[Tensor, "token hidden"]
+    head: Float[Tensor, "vocab hidden"] = field(metadata=SHARED)
+    temperature: float = 1.0
+
+    def logprobs(self) -> Float[Tensor, "token vocab"]:
+        with torch.no_grad():
+            logits = torch.nn.functional.linear(self.hidden.to(self.head.dtype), self.head).float()
+            return torch.log_softmax(logits / self.temperature, dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TopKDistribution(TeacherDistribution):
+    """The k likeliest tokens and, in one bucket, the mass of all the others (kept, never renormalised)."""
+
+    token_ids: Int[Tensor, "token k"]
+    top_logprobs: Float[Tensor, "token k"]
+    tail_logprob: Float[Tensor, " token"]
+
+    @classmethod
+    def from_logprobs(cls, logprobs: Float[Tensor, "token vocab"], k: int) -> TopKDistribution:
+        """Keep k tokens of each row; the tail is log(1 - sum of the kept mass), summed from the dropped tokens."""
+        top, ids = logprobs.topk(k, dim=-1)
+        dropped = logprobs.scatter(-1, ids, float("-inf"))
+        tail = torch.logsumexp(dropped, dim=-1)
+        return cls(token_ids=ids, top_logprobs=top, tail_logprob=tail)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoredRollout:
+    """A rollout with what its tokens are scored against and each token's share of the batch loss.
+
+    `weight` is fixed before the forward pass, from the whole optimiser batch: so the loss is a plain sum
+    over tokens, and micro-batches, tiles and ranks cannot change the gradient.
+    """
+
+    rollout: Rollout
+    target: Target
+    weight: Float[Tensor, " token"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """One optimiser batch after scoring, with what the scoring itself measured (reward, mixed groups, ...)."""
+
+    rollouts: tuple[ScoredRollout, ...]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def token_mean_weights(rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:
+    """Every response token of the batch weighs the same, 1 / tokens."""
+    total = sum(len(rollout.response_ids) for rollout in rollouts)
+    return [torch.full((len(rollout.response_ids),), 1.0 / max(total, 1)) for rollout in rollouts]

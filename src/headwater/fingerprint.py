@@ -1,0 +1,49 @@
+"""A value's name: the hash of its canonical JSON, and the seeds that are derived from such names.
+
+Two values with equal content have one fingerprint on every machine; any changed field changes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spare spaces; dataclasses and pydantic models become objects.
+
+    Raises TypeError for anything that is not plain data, and ValueError for NaN or infinity.
+    """
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def plain(value: Any) -> Any:
+    """The value as dicts, lists, strings, numbers, booleans and None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if callable(dump := getattr(value, "model_dump", None)):
+        return plain(dump(mode="json"))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"fingerprint: {type(value).__name__} is not plain data")
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of the canonical JSON, as 64 hex digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def derive_seed(*parts: str | int) -> int:
+    """A 64-bit seed for (run, stage, step, problem, sample, ...): the same parts, the same seed, anywhere."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -1,0 +1,165 @@
+"""The contract on one page: what a sampler, a signal and an engine may be asked.
+
+A *sampler* decides whose states the loss is taken on. A *signal* says what scores them. A *generator*
+writes tokens, a *teacher* says what comes next, a *learner* changes, a *verifier* says right or wrong.
+Samplers and signals are frozen values and can be hashed; engines are live and travel in `Workers`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from headwater.batch import Scored, Target, TeacherDistribution
+from headwater.fingerprint import derive_seed
+from headwater.records import Group, Problem, Rollout, Sampling, Verdict
+
+
+class Value(BaseModel):
+    """Base of every recipe value: frozen, no unknown keys, no coercion of one type into another."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seeds:
+    """Where a step's randomness comes from: (run seed, stream, step), then problem and sample.
+
+    `stream` names the kind of stage, so two arms that share a stage draw common random numbers.
+    """
+
+    run: int
+    stream: str
+    step: int
+
+    def of(self, problem_id: str, sample: int) -> int:
+        """The 64-bit seed of one sample of one problem at this step."""
+        return derive_seed(self.run, self.stream, self.step, problem_id, sample)
+
+
+class Generator(ABC):
+    """Writes responses with the current weights of one model."""
+
+    @abstractmethod
+    def generate(
+        self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds
+    ) -> list[Group]:
+        """`samples` responses to each problem. A response depends on its own seed, not on its neighbours."""
+
+
+class Teacher(ABC):
+    """Says what comes next; never changes. A frozen reference policy is a teacher too."""
+
+    @abstractmethod
+    def distributions(self, rollouts: Sequence[Rollout]) -> list[TeacherDistribution]:
+        """The next-token distribution at every response position of each rollout (position t scores t + 1)."""
+
+    @abstractmethod
+    def logprobs(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:
+        """The logprob of each response token of each rollout."""
+
+
+class Learner(ABC):
+    """The model that changes."""
+
+    version: int
+    """Updates made so far; stamped on each rollout that its weights produce."""
+
+    @abstractmethod
+    def update(self, scored: Scored, signal: Signal) -> dict[str, float]:
+        """Optimiser steps on one scored batch; returns what was measured (loss, gradient norm, entropy, ...).
+
+        Raises NumericError, with the weights unchanged, when the loss or a gradient is not finite.
+        """
+
+    @abstractmethod
+    def save(self, directory: Path) -> None:
+        """Write a Hugging Face model directory, and under `training/` what resuming needs."""
+
+    @abstractmethod
+    def load(self, directory: Path) -> None:
+        """Take up weights, optimiser state and version from what `save` wrote."""
+
+
+class Answers(Protocol):
+    """The one way to an answer. Reading is recorded in the ledger; outside the stage's pool it raises."""
+
+    def read(self, problem_id: str, use: str) -> str: ...
+
+
+class Verifier(ABC):
+    """Says whether a response is right."""
+
+    @abstractmethod
+    def grade(self, responses: Mapping[str, tuple[str, str]]) -> dict[str, Verdict]:
+        """From rollout id -> (gold answer, response text) to rollout id -> verdict, for every id given."""
+
+
+@dataclass(kw_only=True)
+class Workers:
+    """The live things of one stage: the only place where values meet devices. What a stage lacks raises."""
+
+    learner: Learner
+    generator: Generator
+    teacher: Teacher
+    reference: Teacher
+    answers: Answers
+    verifier: Verifier
+    recorded: Mapping[str, Group]
+    """problem id -> rollouts made earlier (the teacher's cache, demonstrations)"""
+    on_sync: Callable[[], None]
+
+    def sync(self) -> None:
+        """Make the generator see the learner's new weights."""
+        self.on_sync()
+
+
+class Sampler(Value, ABC):
+    """Whose states: the learner's own, or recorded ones."""
+
+    @property
+    @abstractmethod
+    def reads_labels(self) -> bool:
+        """Whether choosing the states needs an answer."""
+
+    @abstractmethod
+    def sample(self, problems: Sequence[Problem], workers: Workers, seeds: Seeds) -> list[Group]:
+        """Responses to these problems, one group a problem, in order."""
+
+
+class Signal(Value, ABC):
+    """What scores the states. `score` asks the world, without gradients; `loss` is pure mathematics."""
+
+    @property
+    @abstractmethod
+    def reads_labels(self) -> bool:
+        """Whether scoring needs an answer."""
+
+    @abstractmethod
+    def score(self, groups: Sequence[Group], workers: Workers) -> Scored:
+        """Give each rollout its target and each token its weight in the batch loss."""
+
+    @abstractmethod
+    def loss(
+        self,
+        logits: Float[Tensor, "token vocab"],
+        response_ids: Int[Tensor, " token"],
+        target: Target,
+    ) -> Float[Tensor, " token"]:
+        """Loss of each response token; `logits` [token vocab] are float32 and already divided by temperature."""
+
+    def diagnostics(
+        self,
+        logits: Float[Tensor, "token vocab"],
+        response_ids: Int[Tensor, " token"],
+        target: Target,
+    ) -> dict[str, Float[Tensor, " token"]]:
+        """What to watch per token, without gradient; reported as means over the batch's tokens."""
+        return {}

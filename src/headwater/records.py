@@ -1,0 +1,90 @@
+"""The plain values that travel through headwater: problems, rollouts, groups, verdicts, step records.
+
+None of them holds a tensor or an answer: they can be written as JSON, hashed and sent to another machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One turn of a chat prompt."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """A question without its answer. The answer is reached through `ledger.AnswerKey` alone."""
+
+    problem_id: str
+    prompt: str | tuple[Message, ...]
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How tokens are drawn: logits / temperature, then optionally the top-k or top-p tokens (evaluation only)."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_response_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rollout:
+    """One sampled response. Token ids are the record; `response_text` is for grading and display only.
+
+    `response_ids` include the end token when `finish_reason` is "stop". `logprobs` holds, per response
+    token, the logprob under the distribution it was drawn from. `policy_version` counts the learner's
+    updates when the rollout was drawn.
+    """
+
+    rollout_id: str
+    problem_id: str
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    response_text: str
+    logprobs: tuple[float, ...]
+    policy_version: int
+    finish_reason: str  # "stop" | "length"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """A problem and the responses sampled for it: the unit over which GRPO centres rewards."""
+
+    problem: Problem
+    rollouts: tuple[Rollout, ...]
+
+
+class Verdict(Enum):
+    """What a verifier says. UNGRADED means the grader failed; it is counted and never a silent zero."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    UNGRADED = "ungraded"
+
+    @property
+    def reward(self) -> float | None:
+        """1 for correct, 0 for wrong, None when there is no verdict."""
+        return {"correct": 1.0, "wrong": 0.0, "ungraded": None}[self.value]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepRecord:
+    """What one step of the loop measured; `metrics` maps a name such as "loss" or "reward" to a number."""
+
+    step: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def rollouts_of(groups: Sequence[Group]) -> list[Rollout]:
+    """All rollouts of the groups, in order."""
+    return [rollout for group in groups for rollout in group.rollouts]
