@@ -22,11 +22,11 @@ def canonical_json(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The value as dicts, lists, strings, numbers, booleans and None."""
+    """The value as dicts, lists, strings, numbers, booleans and None; objects of two classes never look alike."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if callable(dump := getattr(value, "model_dump", None)):
-        return plain(dump(mode="json"))
+    if isinstance(fields := getattr(type(value), "model_fields", None), dict):  # pydantic, not imported here
+        return {"type": type(value).__name__, **{name: plain(getattr(value, name)) for name in fields}}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -94,10 +94,9 @@ class Answers(Protocol):
     def read(self, problem_id: str, use: str) -> str: ...
 
 
-class Verifier(ABC):
+class Verifier(Protocol):
     """Says whether a response is right."""
 
-    @abstractmethod
     def grade(self, responses: Mapping[str, tuple[str, str]]) -> dict[str, Verdict]:
         """From rollout id -> (gold answer, response text) to rollout id -> verdict, for every id given."""
 

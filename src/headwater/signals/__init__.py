@@ -1,0 +1,7 @@
+"""What scores the states: a verifier's reward, a teacher's distribution, or the recorded token itself."""
+
+from headwater.signals.divergence import Divergence
+from headwater.signals.imitation import Imitation
+from headwater.signals.reward import PolicyTarget, Reward, group_advantages
+
+__all__ = ["Divergence", "Imitation", "PolicyTarget", "Reward", "group_advantages"]

@@ -1,0 +1,209 @@
+"""One process, one device: the learner, the generator and the frozen teacher on a Hugging Face model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headwater.batch import HiddenDistribution, Scored, TeacherDistribution
+from headwater.engines import checkpoint
+from headwater.engines.generation import draw_responses
+from headwater.engines.head import Head, HeadBatch, tile_size, tiled_backward
+from headwater.engines.optimiser import Optimiser, build, set_rate
+from headwater.engines.packing import Layout, pack
+from headwater.errors import HeadwaterError, NumericError
+from headwater.interfaces import Generator, Learner, Seeds, Signal, Teacher
+from headwater.models.language_model import LanguageModel
+from headwater.records import Group, Problem, Rollout, Sampling
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """How much is laid on the device at once. None of these changes a result beyond rounding."""
+
+    micro_batch_tokens: int = 1536
+    """padded tokens of one forward and backward pass"""
+    head_bytes: int = 64 * 2**20
+    """memory for one tile of logits and their gradient"""
+    rows: int = 512
+    """responses sampled side by side"""
+
+
+class LocalLearner(Learner):
+    """A model that learns in this process."""
+
+    def __init__(self, model: LanguageModel, optimiser: Optimiser, updates: int, temperature: float, budget: Budget):
+        self.model = model
+        self.version = 0
+        self._settings = optimiser
+        self._updates = updates
+        self._temperature = temperature
+        self._budget = budget
+        self._optimiser = build(model, optimiser)
+        self._parameters = [p for p in model.network.parameters() if p.requires_grad]
+
+    def update(self, scored: Scored, signal: Signal) -> dict[str, float]:
+        """`inner_steps` optimiser steps on the batch. An empty batch (all groups dropped) moves nothing.
+
+        Raises NumericError before the step when a loss or a gradient is not finite, and HeadwaterError when a
+        rollout was drawn by other weights than the present ones.
+        """
+        self._refuse_stale(scored)
+        rate = self._settings.rate(self.version, self._updates)
+        metrics: dict[str, float] = {}
+        for _ in range(self._settings.inner_steps):
+            metrics = self._gradient(scored, signal)
+            norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm))
+            if not torch.isfinite(torch.tensor(norm)):
+                raise NumericError(
+                    f"update {self.version}: the gradient norm is {norm}; weights are unchanged. "
+                    "Lower the learning rate or look at the batch named in the log."
+                )
+            if scored.rollouts:
+                set_rate(self._optimiser, rate)
+                self._optimiser.step()
+            metrics["gradient_norm"] = norm
+        self.version += 1
+        return {**metrics, "learning_rate": rate}
+
+    def _refuse_stale(self, scored: Scored) -> None:
+        stale = next((s.rollout for s in scored.rollouts if s.rollout.policy_version not in (self.version, -1)), None)
+        if stale is not None:
+            raise HeadwaterError(
+                f"update {self.version}: rollout {stale.rollout_id} was drawn at version {stale.policy_version}; "
+                "training is strictly on policy. Sample after each update (workers.sync)."
+            )
+
+    def _gradient(self, scored: Scored, signal: Signal) -> dict[str, float]:
+        """Fill every parameter's gradient with that of the whole batch's loss; means of what was watched."""
+        self._optimiser.zero_grad(set_to_none=True)
+        rollouts = [s.rollout for s in scored.rollouts]
+        weight, bias = self.model.head
+        tile = tile_size(self._budget.head_bytes, weight.shape[0])
+        head = Head(weight=weight, bias=bias, temperature=self._temperature, tile=tile)
+        loss, tokens, sums = 0.0, 0, dict[str, float]()
+        for layout in pack(rollouts, self._budget.micro_batch_tokens, self.model.pad_id):
+            hidden = _scored_hidden(self.model, layout)
+            result = tiled_backward(hidden, head, signal, _token_batch(layout, scored, hidden.device))
+            if result.first_bad_token is not None:
+                raise NumericError(self._not_finite(layout, scored, result.first_bad_token))
+            loss += result.loss
+            tokens += result.tokens
+            for name, value in result.sums.items():
+                sums[name] = sums.get(name, 0.0) + value
+        return {"loss": loss, "tokens": float(tokens), **{name: value / tokens for name, value in sums.items()}}
+
+    def _not_finite(self, layout: Layout, scored: Scored, token: int) -> str:
+        ends = torch.tensor(layout.response_lengths).cumsum(0)
+        row = int(torch.searchsorted(ends, token, right=True))
+        rollout = scored.rollouts[layout.members[row]].rollout
+        return (
+            f"update {self.version}: the loss of problem {rollout.problem_id} (rollout {rollout.rollout_id}) is not "
+            "finite; weights are unchanged. Lower the learning rate or remove the problem."
+        )
+
+    def save(self, directory: Path) -> None:
+        """Write the model directory and `training/`."""
+        checkpoint.save(directory, self.model, self._optimiser, self.version)
+
+    def load(self, directory: Path) -> None:
+        """Take up weights, moments and version."""
+        self.version = checkpoint.load(directory, self.model, self._optimiser)
+
+
+class LocalGenerator(Generator):
+    """Samples from a model in this process; stamps each rollout with the learner's version (None: a fixed model)."""
+
+    def __init__(self, model: LanguageModel, learner: Learner | None, budget: Budget):
+        self._model = model
+        self._learner = learner
+        self._budget = budget
+
+    def generate(self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds) -> list[Group]:
+        """Responses in waves of similar prompt length, so that little of a wave is padding."""
+        prompts = [self._model.encode(problem) for problem in problems]
+        order = sorted(range(len(problems)), key=lambda i: (len(prompts[i]), i))
+        per_wave = max(1, self._budget.rows // samples)
+        groups: dict[int, Group] = {}
+        version = self._learner.version if self._learner is not None else -1
+        for start in range(0, len(order), per_wave):
+            wave = order[start : start + per_wave]
+            row_seeds = [[seeds.of(problems[i].problem_id, s) for s in range(samples)] for i in wave]
+            drawn = draw_responses(self._model, [prompts[i] for i in wave], row_seeds, sampling)
+            for i, responses in zip(wave, drawn, strict=True):
+                rollouts = tuple(
+                    Rollout(
+                        rollout_id=f"{seeds.stream}/{seeds.step}/{problems[i].problem_id}/{s}",
+                        problem_id=problems[i].problem_id,
+                        prompt_ids=prompts[i],
+                        response_ids=response.ids,
+                        response_text=self._model.decode(response.ids),
+                        logprobs=response.logprobs,
+                        policy_version=version,
+                        finish_reason="stop" if response.stopped else "length",
+                    )
+                    for s, response in enumerate(responses)
+                )
+                groups[i] = Group(problem=problems[i], rollouts=rollouts)
+        return [groups[i] for i in range(len(problems))]
+
+
+class LocalTeacher(Teacher):
+    """A frozen model that says what comes next: exact distributions, kept as hidden states and a head."""
+
+    def __init__(self, model: LanguageModel, temperature: float, budget: Budget):
+        self._model = model
+        self._temperature = temperature
+        self._budget = budget
+
+    def distributions(self, rollouts: Sequence[Rollout]) -> list[TeacherDistribution]:
+        """One HiddenDistribution a rollout; logits are made tile by tile where they are used."""
+        head, bias = self._model.head
+        if bias is not None:
+            raise HeadwaterError("teacher: a head with a bias is not supported; use a teacher without one")
+        return [
+            HiddenDistribution(hidden=hidden, head=head.detach(), temperature=self._temperature)
+            for hidden in self._hidden(rollouts)
+        ]
+
+    @torch.no_grad()
+    def logprobs(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:
+        """Logprob of each response token, at the stage's temperature."""
+        weight, bias = self._model.head
+        scored = []
+        for rollout, hidden in zip(rollouts, self._hidden(rollouts), strict=True):
+            logits = torch.nn.functional.linear(hidden, weight, bias).float() / self._temperature
+            ids = torch.tensor(rollout.response_ids, device=hidden.device)[:, None]
+            scored.append(torch.log_softmax(logits, dim=-1).gather(-1, ids)[:, 0])
+        return scored
+
+    @torch.no_grad()
+    def _hidden(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, "token hidden"]]:
+        found: dict[int, Tensor] = {}
+        for layout in pack(rollouts, self._budget.micro_batch_tokens, self._model.pad_id):
+            hidden = _scored_hidden(self._model, layout)
+            found.update(zip(layout.members, hidden.split(layout.response_lengths), strict=True))
+        return [found[i] for i in range(len(rollouts))]
+
+
+def _scored_hidden(model: LanguageModel, layout: Layout) -> Float[Tensor, "token hidden"]:
+    """The hidden state that scores each response token, on the token axis."""
+    device = model.network.device
+    hidden = model.hidden(layout.input_ids.to(device))
+    return hidden.reshape(-1, hidden.shape[-1])[layout.scored_at.to(device)]
+
+
+def _token_batch(layout: Layout, scored: Scored, device: torch.device) -> HeadBatch:
+    """The micro-batch's targets and weights end to end, in the order of its response tokens."""
+    members = [scored.rollouts[i] for i in layout.members]
+    target = members[0].target.join([member.target for member in members])
+    return HeadBatch(
+        response_ids=layout.response_ids.to(device),
+        target=target.to(device),
+        weight=torch.cat([member.weight for member in members]).to(device),
+    )

@@ -1,0 +1,144 @@
+"""The fake for tests: workers that say what a dict tells them to, and remember what they were asked.
+
+An answer, distribution or group that was not scripted raises KeyError with its id, so a test that asks too
+much fails by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
+
+from headwater.batch import Scored, TeacherDistribution
+from headwater.interfaces import Generator, Learner, Seeds, Signal, Teacher, Verifier, Workers
+from headwater.records import Group, Problem, Rollout, Sampling, Verdict
+
+
+def scripted_group(
+    problem_id: str, responses: Sequence[Sequence[int]], logprob: float = -1.0, version: int = 0
+) -> Group:
+    """A group with these response ids; rollout i is named "problem_id/i", every token has the same logprob."""
+    rollouts = (
+        Rollout(
+            rollout_id=f"{problem_id}/{i}",
+            problem_id=problem_id,
+            prompt_ids=(0,),
+            response_ids=tuple(response_ids),
+            response_text=" ".join(str(token) for token in response_ids),
+            logprobs=(logprob,) * len(response_ids),
+            policy_version=version,
+            finish_reason="stop",
+        )
+        for i, response_ids in enumerate(responses)
+    )
+    return Group(
+        problem=Problem(problem_id=problem_id, prompt="?", source="script"), rollouts=tuple(rollouts)
+    )
+
+
+@dataclass(kw_only=True)
+class ScriptedAnswers:
+    """Answers by problem id; `reads` lists every (problem id, use) that was asked, in order."""
+
+    answers: Mapping[str, str] = field(default_factory=dict)
+    reads: list[tuple[str, str]] = field(default_factory=list)
+
+    def read(self, problem_id: str, use: str) -> str:
+        self.reads.append((problem_id, use))
+        return self.answers[problem_id]
+
+
+@dataclass(kw_only=True)
+class ScriptedVerifier(Verifier):
+    """Verdicts by rollout id; `graded` lists each request. An id that was not scripted gets no verdict."""
+
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    graded: list[Mapping[str, tuple[str, str]]] = field(default_factory=list)
+
+    def grade(self, responses: Mapping[str, tuple[str, str]]) -> dict[str, Verdict]:
+        self.graded.append(responses)
+        return {name: self.verdicts[name] for name in responses if name in self.verdicts}
+
+
+@dataclass(kw_only=True)
+class ScriptedTeacher(Teacher):
+    """Distributions and logprobs by rollout id; `asked` lists the rollout ids of each question."""
+
+    by_rollout: Mapping[str, TeacherDistribution] = field(default_factory=dict)
+    token_logprobs: Mapping[str, Tensor] = field(default_factory=dict)
+    asked: list[list[str]] = field(default_factory=list)
+
+    def distributions(self, rollouts: Sequence[Rollout]) -> list[TeacherDistribution]:
+        self.asked.append([rollout.rollout_id for rollout in rollouts])
+        return [self.by_rollout[rollout.rollout_id] for rollout in rollouts]
+
+    def logprobs(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:
+        self.asked.append([rollout.rollout_id for rollout in rollouts])
+        return [self.token_logprobs[rollout.rollout_id] for rollout in rollouts]
+
+
+@dataclass(kw_only=True)
+class ScriptedGenerator(Generator):
+    """Groups by problem id, cut to the samples asked for."""
+
+    by_problem: Mapping[str, Group] = field(default_factory=dict)
+
+    def generate(
+        self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds
+    ) -> list[Group]:
+        groups = [self.by_problem[problem.problem_id] for problem in problems]
+        return [Group(problem=group.problem, rollouts=group.rollouts[:samples]) for group in groups]
+
+
+@dataclass(kw_only=True)
+class ScriptedLearner(Learner):
+    """Learns nothing: counts its updates and keeps what it was given."""
+
+    version: int = 0
+    batches: list[Scored] = field(default_factory=list)
+
+    def update(self, scored: Scored, signal: Signal) -> dict[str, float]:
+        self.batches.append(scored)
+        self.version += 1
+        return {"loss": 0.0}
+
+    def save(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "version").write_text(str(self.version))
+
+    def load(self, directory: Path) -> None:
+        self.version = int((directory / "version").read_text())
+
+
+@dataclass(kw_only=True)
+class Script:
+    """The scripted workers of one test, each typed as itself so that what it was asked can be read."""
+
+    answers: ScriptedAnswers = field(default_factory=ScriptedAnswers)
+    verifier: ScriptedVerifier = field(default_factory=ScriptedVerifier)
+    teacher: ScriptedTeacher = field(default_factory=ScriptedTeacher)
+    reference: ScriptedTeacher = field(default_factory=ScriptedTeacher)
+    generator: ScriptedGenerator = field(default_factory=ScriptedGenerator)
+    learner: ScriptedLearner = field(default_factory=ScriptedLearner)
+    recorded: Mapping[str, Group] = field(default_factory=dict)
+    syncs: int = 0
+
+    def workers(self) -> Workers:
+        """The script as a stage's workers."""
+        return Workers(
+            learner=self.learner,
+            generator=self.generator,
+            teacher=self.teacher,
+            reference=self.reference,
+            answers=self.answers,
+            verifier=self.verifier,
+            recorded=self.recorded,
+            on_sync=self._count_sync,
+        )
+
+    def _count_sync(self) -> None:
+        self.syncs += 1

@@ -1,0 +1,52 @@
+"""How close a student is to a teacher (condition C2), on the states of either.
+
+Closeness is half a story: a raw teacher can be near the student and still a poor source (C1 is the other half).
+Source: arXiv 2605.12483, conditions C1 and C2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headwater.batch import ExactDistribution
+from headwater.errors import InputError
+from headwater.interfaces import Teacher
+from headwater.records import Rollout
+
+
+@torch.no_grad()
+def closeness(student: Teacher, teacher: Teacher, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Means per response token of these rollouts; KL and entropies in nats.
+
+    `kl_teacher_student` = KL(teacher to student), `kl_student_teacher` = KL(student to teacher), `overlap` =
+    sum over tokens of min(p, q), `top1` = the student's probability of the teacher's first choice.
+    """
+    sums: dict[str, float] = {}
+    tokens = 0
+    for ours, theirs in zip(student.distributions(rollouts), teacher.distributions(rollouts), strict=True):
+        if not (isinstance(ours, ExactDistribution) and isinstance(theirs, ExactDistribution)):
+            raise InputError("closeness: both models must give exact distributions")
+        student_logprobs, teacher_logprobs = ours.logprobs(), theirs.logprobs()
+        tokens += len(student_logprobs)
+        for name, value in compare(student_logprobs, teacher_logprobs).items():
+            sums[name] = sums.get(name, 0.0) + float(value.sum())
+    return {**{name: value / tokens for name, value in sums.items()}, "tokens": float(tokens)}
+
+
+def compare(
+    student: Float[Tensor, "token vocab"], teacher: Float[Tensor, "token vocab"]
+) -> Mapping[str, Float[Tensor, " token"]]:
+    """The six measures at each token, from logprobs."""
+    p, q = teacher.exp(), student.exp()
+    return {
+        "kl_teacher_student": (p * (teacher - student)).sum(-1),
+        "kl_student_teacher": (q * (student - teacher)).sum(-1),
+        "overlap": torch.minimum(p, q).sum(-1),
+        "top1": q.gather(-1, teacher.argmax(-1, keepdim=True))[:, 0],
+        "student_entropy": -(q * student).sum(-1),
+        "teacher_entropy": -(p * teacher).sum(-1),
+    }

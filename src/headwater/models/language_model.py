@@ -1,0 +1,110 @@
+"""A Hugging Face causal language model with its tokenizer, as headwater uses the two: prompts in, ids out.
+
+The network is split where every causal LM splits: a body that gives last hidden states, and a head (one
+matrix, sometimes a bias) that gives logits. Models whose logits are changed after the head are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from headwater.errors import InputError
+from headwater.records import Problem
+
+SCALES = "headwater_learning_rate_scales"
+"""Key in a model's config: parameter name -> factor on the learning rate (the lab family needs it)."""
+
+_LOGIT_CHANGERS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LanguageModel:
+    """One network and its tokenizer; the network is live and changes when it learns."""
+
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    template: Mapping[str, Any] = field(default_factory=dict)
+    """keyword arguments of the chat template, such as enable_thinking"""
+
+    @classmethod
+    def load(cls, source: Path | str, *, dtype: str = "float32", **template: Any) -> LanguageModel:
+        """Open a model directory or hub id. Raises InputError when there is none; never runs remote code."""
+        try:
+            network = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
+            tokenizer = AutoTokenizer.from_pretrained(source)
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"model: cannot open {source} ({reason}). Give a directory with config.json, safetensors and a "
+                "tokenizer, or a hub id that this machine can reach."
+            ) from error
+        return cls(network=network, tokenizer=tokenizer, template=template)
+
+    def __post_init__(self) -> None:
+        config = self.network.config
+        changer = next((key for key in _LOGIT_CHANGERS if getattr(config, key, None) not in (None, 1, 1.0)), None)
+        if changer is not None:
+            raise InputError(
+                f"model: {config.model_type} sets {changer}, which changes logits after the head; headwater computes "
+                "its losses from hidden states and the head alone. Use a model without it."
+            )
+        self.network.eval()  # dropout off for good: sampler and trainer must see one policy
+
+    @property
+    def body(self) -> nn.Module:
+        """The network below the head."""
+        return self.network.base_model
+
+    @property
+    def head(self) -> tuple[Float[Tensor, "vocab hidden"], Float[Tensor, " vocab"] | None]:
+        """The head's matrix and bias (None where there is no bias)."""
+        module = self.network.get_output_embeddings()
+        return module.weight, getattr(module, "bias", None)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Every id that ends a response: those of the generation config and the tokenizer's end token."""
+        declared = self.network.generation_config.eos_token_id if self.network.generation_config else None
+        ids = declared if isinstance(declared, list) else [declared]
+        return frozenset(int(i) for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills unused places; masks come from lengths, so its value never matters."""
+        return int(self.tokenizer.pad_token_id or 0)
+
+    @property
+    def learning_rate_scales(self) -> Mapping[str, float]:
+        """Parameter name -> factor on the learning rate; empty for models not made by headwater's family."""
+        return getattr(self.network.config, SCALES, None) or {}
+
+    def encode(self, problem: Problem) -> tuple[int, ...]:
+        """The prompt's ids. A chat goes through the template; plain text cannot smuggle in control tokens."""
+        if isinstance(problem.prompt, str):
+            return tuple(self.tokenizer(problem.prompt, split_special_tokens=True)["input_ids"])
+        messages = [{"role": m.role, "content": m.content} for m in problem.prompt]
+        rendered = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=True, return_dict=True, **self.template
+        )
+        return tuple(rendered["input_ids"])
+
+    def decode(self, response_ids: Sequence[int]) -> str:
+        """Text for grading and display; never encoded again."""
+        return self.tokenizer.decode(response_ids, skip_special_tokens=True)
+
+    def hidden(self, input_ids: Int[Tensor, "row time"]) -> Float[Tensor, "row time hidden"]:
+        """Last hidden states of right-padded rows; causality makes a padding mask needless."""
+        return self.body(input_ids=input_ids, use_cache=False).last_hidden_state
+
+    def save(self, directory: Path) -> None:
+        """Write a directory that `from_pretrained` opens: safetensors, configs, tokenizer."""
+        self.network.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)

@@ -1,0 +1,247 @@
+r"""Which problems are one and the same, how a pool is halved, and whether a pool overlaps a benchmark.
+
+Two problems are the same when their normalised texts are equal. `normalise` takes out what does not change
+a mathematical problem on paper: the Unicode form (NFKC), letter case, typographic quotes, dashes and
+invisible characters, LaTeX spacing (\, \! \; \quad ~), \left and \right, math delimiters ($, \( \), \[ \]),
+\dfrac and \tfrac for \frac, and all white space but that between two digits ("1 2" is not "12"). It errs on
+the side of joining (upper and lower case letters are one): a pair joined wrongly lands in one half, which
+costs nothing; a pair missed leaks a label.
+
+Near-duplicates (a changed name, an added instruction) are found by shared word 8-grams and reported, not
+refused: templates with other numbers look the same and are other problems.
+
+Left out: paraphrase and translation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from headwater.errors import InputError, LabelError
+from headwater.fingerprint import derive_seed, fingerprint
+from headwater.records import Problem
+
+GRAM = 8
+"""Words in one gram of the near-duplicate search."""
+FEWEST_WORDS = 20
+"""Shorter texts are compared exactly only: a few shared grams would say nothing."""
+FEWEST_GRAMS = 5
+"""Grams that must remain of both texts when the set phrases are left out."""
+NEAR_SHARE = 0.5
+"""Near-duplicates share at least this part of the grams of the text that has fewer."""
+MOST_HOLDERS = 50
+"""A gram that more benchmark problems hold is a set phrase and is left out; this keeps the search linear."""
+LISTED = 10
+"""Ids named in a message before "..."."""
+
+_TYPOGRAPHY = str.maketrans(
+    {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "‐": "-", "‑": "-", "−": "-", "⁄": "/"}
+    | dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", "")
+)
+_FRACTION = re.compile(r"\\[dtc]frac(?![a-z])")
+_GROUPED_COMMA = re.compile(r"\{,\}|\\!,|,\\!")
+_MARKS = re.compile(
+    r"\\(?:left|right)(?![a-z])\.?"
+    r"|\\(?:bigg?[lrm]?|(?:display|text)style|q?quad|(?:thin|neg)space|limits|nolimits)(?![a-z])"
+    r"|\\[,!;:>()\[\]$ ]|[$~]"
+)
+# White space goes unless it parts two digits; of a run between two digits one character stays.
+_SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
+# One word: an ideograph or kana or hangul sign, a run of other letters, or a run of digits.
+_IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+_WORD = re.compile(rf"[{_IDEOGRAPH}]|[^\W\d_{_IDEOGRAPH}]+|\d+")
+
+
+def _unmarked(text: str, space: str) -> str:
+    text = unicodedata.normalize("NFKC", text).casefold().translate(_TYPOGRAPHY)
+    return _MARKS.sub(space, _GROUPED_COMMA.sub(",", _FRACTION.sub(r"\\frac", text)))
+
+
+def normalise(text: str) -> str:
+    """The text without what does not change a problem (see above): equal results mean the same problem."""
+    return _SPACE.sub("", _unmarked(text, "").strip())
+
+
+def words_of(text: str) -> list[str]:
+    """The words and numbers of a text, in order, without case, LaTeX marks and punctuation."""
+    return _WORD.findall(_unmarked(text, " "))
+
+
+def prompt_text(problem: Problem) -> str:
+    """The text that makes the problem: the prompt, or the user's turns of a chat (all turns where none is)."""
+    if isinstance(problem.prompt, str):
+        return problem.prompt
+    turns = [message.content for message in problem.prompt if message.role == "user"]
+    return "\n".join(turns or [message.content for message in problem.prompt])
+
+
+def identity(text: str) -> str:
+    """The id of a problem: 16 hex digits of the SHA-256 of its normalised text."""
+    return hashlib.sha256(normalise(text).encode()).hexdigest()[:16]
+
+
+def cluster_ids(problems: Sequence[Problem]) -> dict[str, str]:
+    """problem id -> the hash of its normalised prompt; equal hashes are one cluster.
+
+    Raises InputError when two rows have one problem id.
+    """
+    clusters = {problem.problem_id: identity(prompt_text(problem)) for problem in problems}
+    if len(clusters) != len(problems):
+        repeated = [name for name, rows in Counter(p.problem_id for p in problems).items() if rows > 1]
+        raise InputError(
+            f"problems: {len(repeated)} problem ids occur more than once: {_listed(repeated)}. "
+            "Give each row its own id"
+        )
+    return clusters
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pools:
+    """The labelled pool and its two halves: problem ids by pool name, in the pool's order.
+
+    `digests` holds the SHA-256 of each pool's sorted ids: what a report prints and a resume compares.
+    """
+
+    seed: int
+    ids: Mapping[str, tuple[str, ...]]
+    digests: Mapping[str, str]
+
+
+def halves(problems: Sequence[Problem], seed: int) -> Pools:
+    """The pools "pool", "1H" and "2H"; duplicates of a problem always stay in one half.
+
+    The halves are equal in size (1H one larger for an odd count) when no problem has a duplicate. Which half
+    a problem falls in depends on the seed and the texts, not on the order of rows.
+    """
+    clusters = cluster_ids(problems)
+    rows = Counter(clusters.values())
+    sizes = {"1H": 0, "2H": 0}
+    side: dict[str, str] = {}
+    # Large clusters first, so that the single ones can level the halves.
+    for cluster in sorted(rows, key=lambda c: (-rows[c], derive_seed("halves", seed, c), c)):
+        side[cluster] = "1H" if sizes["1H"] <= sizes["2H"] else "2H"
+        sizes[side[cluster]] += rows[cluster]
+    ids = {"pool": tuple(clusters)}
+    for name in sizes:
+        ids[name] = tuple(problem_id for problem_id, cluster in clusters.items() if side[cluster] == name)
+    return Pools(seed=seed, ids=ids, digests={name: fingerprint(sorted(ids[name])) for name in ids})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NearDuplicate:
+    """Two long texts that share word 8-grams: `share` of the grams of the text that has fewer, 0.5 to 1."""
+
+    pool_id: str
+    benchmark_id: str
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overlap:
+    """Pairs (pool id, benchmark id) of the same problem, and the near-duplicates besides."""
+
+    same: tuple[tuple[str, str], ...]
+    near: tuple[NearDuplicate, ...]
+
+
+def find_overlap(pool: Sequence[Problem], benchmark: Sequence[Problem]) -> Overlap:
+    """What of a pool also occurs in a benchmark, in time linear in their length."""
+    held = defaultdict(list)
+    for problem in benchmark:
+        held[identity(prompt_text(problem))].append(problem.problem_id)
+    same = tuple(
+        (problem.problem_id, benchmark_id)
+        for problem in pool
+        for benchmark_id in held.get(identity(prompt_text(problem)), ())
+    )
+    return Overlap(same=same, near=_near_duplicates(pool, benchmark, frozenset(same)))
+
+
+def check_overlap(
+    pool: Sequence[Problem], benchmark: Sequence[Problem], pool_name: str, benchmark_name: str
+) -> tuple[NearDuplicate, ...]:
+    """Raise LabelError when a problem of the pool is in the benchmark; else return the near-duplicates."""
+    overlap = find_overlap(pool, benchmark)
+    if overlap.same:
+        count = len({pool_id for pool_id, _ in overlap.same})
+        raise LabelError(
+            f"labels: {count} problems of {pool_name} also occur in benchmark {benchmark_name} "
+            f"(first: {overlap.same[0][0]}). Remove them with --drop-overlap (recorded in the report) or "
+            "change the split."
+        )
+    return overlap.near
+
+
+def _grams(problem: Problem) -> set[tuple[str, ...]]:
+    words = words_of(prompt_text(problem))
+    if len(words) < FEWEST_WORDS:
+        return set()
+    return set(zip(*(words[offset:] for offset in range(GRAM)), strict=False))
+
+
+def _near_duplicates(
+    pool: Sequence[Problem], benchmark: Sequence[Problem], same: frozenset[tuple[str, str]]
+) -> tuple[NearDuplicate, ...]:
+    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for index, problem in enumerate(benchmark):
+        for gram in _grams(problem):
+            holders[gram].append(index)
+    phrases = {gram for gram, indices in holders.items() if len(indices) > MOST_HOLDERS}
+    sizes: Counter[int] = Counter()
+    for gram, indices in holders.items():
+        if gram not in phrases:
+            sizes.update(indices)
+    found = []
+    for problem in pool:
+        grams = _grams(problem) - phrases
+        shared = Counter(index for gram in grams for index in holders.get(gram, ()))
+        for index, count in sorted(shared.items()):
+            fewer = min(len(grams), sizes[index])
+            share = count / fewer
+            benchmark_id = benchmark[index].problem_id
+            new = (problem.problem_id, benchmark_id) not in same
+            if new and share >= NEAR_SHARE and fewer >= FEWEST_GRAMS:
+                found.append(
+                    NearDuplicate(pool_id=problem.problem_id, benchmark_id=benchmark_id, share=share)
+                )
+    return tuple(found)
+
+
+def merge_duplicates(
+    problems: Sequence[Problem], answers: Mapping[str, str]
+) -> tuple[list[Problem], dict[str, str], dict[str, str]]:
+    """Keep the first row of each cluster: the kept problems, their answers, and dropped id -> kept id.
+
+    Raises InputError listing the clusters whose rows disagree on the (normalised) answer, and for a problem
+    without an answer.
+    """
+    clusters = cluster_ids(problems)
+    if missing := [problem_id for problem_id in clusters if problem_id not in answers]:
+        raise InputError(
+            f"problems: {len(missing)} problems have no answer: {_listed(missing)}. Add or drop them"
+        )
+    first: dict[str, Problem] = {}
+    dropped: dict[str, str] = {}
+    contradictions = []
+    for problem in problems:
+        kept = first.setdefault(clusters[problem.problem_id], problem)
+        if kept is problem:
+            continue
+        dropped[problem.problem_id] = kept.problem_id
+        if normalise(answers[problem.problem_id]) != normalise(answers[kept.problem_id]):
+            contradictions.append(f"{kept.problem_id} and {problem.problem_id}")
+    if contradictions:
+        raise InputError(
+            f"problems: {len(contradictions)} duplicates contradict each other's answer: "
+            f"{_listed(contradictions, most=100)}. Correct the answers or drop these problems"
+        )
+    return list(first.values()), {p.problem_id: answers[p.problem_id] for p in first.values()}, dropped
+
+
+def _listed(names: Sequence[str], most: int = LISTED) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

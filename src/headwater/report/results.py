@@ -1,0 +1,77 @@
+"""Reads the results of a run folder's nodes, and makes their texts safe to show."""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headwater.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from headwater.folder import RunFolder
+
+LONGEST_TEXT = 400  # characters of one name, title or note
+
+
+def printable(value: Any) -> Any:
+    """The same plain data with every text on one line that can neither steer a terminal nor reorder a line.
+
+    Control, bidirectional, surrogate and unassigned characters become U+FFFD; NaN becomes None.
+    """
+    if isinstance(value, str):
+        text = " ".join(value.split()) if value.isprintable() or value.isspace() else _visible(value)
+        return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+    if isinstance(value, Mapping):
+        return {printable(str(key)): printable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [printable(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _visible(text: str) -> str:
+    steering = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
+    spaced = " ".join(text.split())
+    return "".join("\ufffd" if unicodedata.category(c) in steering else c for c in spaced)
+
+
+def arms_by_name(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The graph's arms, one list of seeds per name, in the order in which names first appear."""
+    named: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        named.setdefault(entry["name"], []).append(entry)
+    return named
+
+
+def read_json(folder: RunFolder, node: str | None, name: str) -> Any:
+    """A result as plain data, its texts as they are; None if there is none yet."""
+    raw = folder.result(node, name) if node else None
+    if raw is None:
+        return None
+    try:
+        return json.loads(raw)
+    except ValueError as error:
+        raise IntegrityError(f"report: {name} of node {str(node)[:12]} is not JSON ({error})") from None
+
+
+def read_scores(folder: RunFolder, node: str | None) -> dict[str, Any] | None:
+    """An evaluation's scores.json with printable texts, but the problem ids as they are: they are compared."""
+    scores = read_json(folder, node, "scores.json")
+    if scores is None:
+        return None
+    lengths = {len(scores[field]) for field in ("problems", "correct", "ungraded")}
+    if len(lengths) != 1 or len(set(scores["problems"])) not in lengths:
+        raise IntegrityError(
+            f"report: scores.json of node {str(node)[:12]} does not have one entry per problem"
+        )
+    return {**printable(scores), "problems": scores["problems"]}
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Mean of what is known; None if nothing is."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

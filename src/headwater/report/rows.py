@@ -1,0 +1,202 @@
+"""What a report shows, as frozen plain values: the terminal, the page and --json read nothing else.
+
+Shares are fractions of 1. A number that does not exist yet is None, never zero; `state` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headwater.evaluation.estimate import Estimate, SeededDifference
+from headwater.fingerprint import plain
+
+MEASURED = "measured"
+NOT_RUN = "not run yet"
+REFUSED = "refused"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeedScore:
+    """One arm of one training seed on the benchmark; the numbers are None until it is measured."""
+
+    seed: int
+    state: str  # MEASURED | NOT_RUN | REFUSED
+    average: Estimate | None = None  # avg@k over all samples
+    passed: Estimate | None = None  # pass@k with k = all samples
+    mixed: float | None = None  # expected share of groups of 8 with right and wrong answers
+    response_tokens: float | None = None
+    truncated: float | None = None
+    entropy: float | None = None
+    ungraded: int | None = None
+    styles: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelUse:
+    """Labelled problems of one arm and seed. A teacher's reads are inherited, the student's own are direct.
+
+    `distinct` counts a problem once however many stages read it; `reads` counts it once per stage.
+    `prompts` counts problems that were used without their label and never with it.
+    """
+
+    direct: int
+    inherited: int
+    distinct: int
+    reads: int
+    prompts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmRow:
+    """One arm over its seeds. `spread` is the standard deviation between seeds, None below two seeds."""
+
+    name: str
+    title: str
+    group: str  # route | endpoint | model
+    state: str  # MEASURED | NOT_RUN | REFUSED | "2 of 3 seeds"
+    reason: str
+    scores: tuple[SeedScore, ...]
+    mean: float | None
+    spread: float | None
+    passed: float | None
+    mixed: float | None
+    response_tokens: float | None
+    truncated: float | None
+    entropy: float | None
+    ungraded: int | None
+    updates: int  # of all stages of one seed
+    labels: tuple[LabelUse, ...]  # one per seed whose stages have all finished
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContrastRow:
+    """A planned comparison. `verdict` is better, worse or not resolved for the treatment, else the state."""
+
+    name: str
+    question: str
+    treatment: str
+    control: str
+    declares: str
+    matched: str
+    state: str  # MEASURED | NOT_RUN | REFUSED
+    reason: str
+    seeds: tuple[int, ...]  # the seeds that are measured on both sides
+    planned: int
+    difference: SeededDifference | None
+    adjusted_p: float | None
+    every_seed: bool | None  # every seed has this sign, beyond two of its own errors
+    verdict: str
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Closeness:
+    """Student against teacher at one moment of one seed, in nats per token, on the student's own states."""
+
+    when: str
+    seed: int
+    kl_student_teacher: float | None
+    kl_teacher_student: float | None
+    overlap: float | None
+    top1: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConditionRow:
+    """C1 and C2 of one arm: what its teacher can do, and how near the student is to it. Means over seeds."""
+
+    arm: str
+    teacher: str
+    shaped_by: str  # reward | imitation | nothing
+    teacher_before: float | None
+    teacher_after: float | None  # equal to `teacher_before` for a raw teacher
+    student_before: float | None
+    student_end: float | None
+    closeness: tuple[Closeness, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flow:
+    """How many labelled problems of a pool part went through a stage into an arm; mean over seeds."""
+
+    part: str
+    stage: str
+    arm: str
+    inherited: bool
+    problems: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """A training metric of one node; long curves are averaged over equal blocks of steps."""
+
+    stage: str
+    pool: str
+    learner: str
+    metric: str
+    label: str
+    seed: int
+    steps: tuple[float, ...]
+    values: tuple[float, ...]
+    not_finite: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeIdentity:
+    """One node's fingerprint, its parents' and its cost; `seconds` and `tokens` are None if not recorded."""
+
+    seed: int
+    fingerprint: str
+    parents: Mapping[str, str]
+    done: bool
+    seconds: float | None
+    tokens: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageRow:
+    """Nodes that differ in their seed only: one set of settings, an identity per seed."""
+
+    title: str
+    kind: str
+    stage: str
+    pool: str
+    learner: str
+    signal: str
+    reads_labels: bool
+    updates: int
+    arms: tuple[str, ...]
+    settings: Mapping[str, Any]
+    nodes: tuple[NodeIdentity, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """Everything that a report says about one run."""
+
+    name: str
+    headline: str
+    tally: Mapping[str, int]  # verdict -> number of planned contrasts
+    notes: tuple[str, ...]
+    seeds: tuple[int, ...]
+    evaluations_done: int
+    evaluations_planned: int
+    benchmark: Mapping[str, Any]
+    arms: tuple[ArmRow, ...]
+    contrasts: tuple[ContrastRow, ...]
+    conditions: tuple[ConditionRow, ...]
+    flows: tuple[Flow, ...]
+    curves: tuple[Curve, ...]
+    stages: tuple[StageRow, ...]
+    pools: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    identity: Mapping[str, Any]
+    ledger_digest: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain data."""
+        value: dict[str, Any] = plain(self)
+        return value

@@ -1,0 +1,323 @@
+"""Reads a run folder and says what it holds: scores, comparisons, labels, closeness, curves, settings.
+
+Every number of a report is made here, by `evaluation.estimate`; pages and terminals only lay it out. An
+unfinished run is an ordinary case: what is missing is said to be missing, and never becomes a zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headwater.errors import IntegrityError
+from headwater.evaluation.estimate import (
+    SeededDifference,
+    average_at_k,
+    every_seed_beyond,
+    holm,
+    mixed_share,
+    pass_at_k,
+    seeded_difference,
+    sentence,
+    verdict,
+)
+from headwater.report.results import arms_by_name, mean, printable, read_json, read_scores
+from headwater.report.rows import (
+    MEASURED,
+    NOT_RUN,
+    REFUSED,
+    ArmRow,
+    Closeness,
+    ConditionRow,
+    ContrastRow,
+    Flow,
+    LabelUse,
+    SeedScore,
+    Summary,
+)
+from headwater.report.training import curves, stages
+
+if TYPE_CHECKING:
+    from headwater.folder import RunFolder
+
+LABELS = ("answer", "demonstration")
+
+
+def summarise(folder: RunFolder) -> Summary:
+    """Everything a report says about the run; raises IntegrityError for results of a wrong form."""
+    graph = printable(folder.graph)
+    arms = [_arm(folder, graph, entries) for entries in arms_by_name(graph["arms"]).values()]
+    contrasts = _contrasts(folder, graph)
+    tally = {
+        word: sum(row.verdict == word for row in contrasts) for word in ("better", "worse", "not resolved")
+    }
+    tally["not measured"] = sum(row.state != MEASURED for row in contrasts)
+    scores = [score for arm in arms for score in arm.scores]
+    measured = sum(score.state == MEASURED for score in scores)
+    return Summary(
+        name=graph["name"],
+        headline=_headline(contrasts, measured, len(scores)),
+        tally=tally,
+        notes=tuple(graph.get("notes", ())),
+        seeds=tuple(graph["seeds"]),
+        evaluations_done=measured,
+        evaluations_planned=len(scores),
+        benchmark=graph["benchmark"],
+        arms=tuple(arms),
+        contrasts=contrasts,
+        conditions=_conditions(folder, graph),
+        flows=_flows(folder, graph),
+        curves=curves(folder, graph),
+        stages=stages(folder, graph),
+        pools=graph.get("pools", {}),
+        recipe=graph["recipe"],
+        identity=graph["identity"],
+        ledger_digest=folder.ledger_digest(),
+    )
+
+
+# --- Scores
+
+
+def _seed_score(folder: RunFolder, entry: Mapping[str, Any]) -> SeedScore:
+    scores = read_scores(folder, entry.get("evaluation"))
+    if scores is None:
+        return SeedScore(seed=entry["seed"], state=REFUSED if entry.get("refused") else NOT_RUN)
+    samples, correct = scores["samples"], np.array(scores["correct"])
+    return SeedScore(
+        seed=entry["seed"],
+        state=MEASURED,
+        average=average_at_k(correct, samples),
+        passed=pass_at_k(correct, samples, samples),
+        mixed=mixed_share(correct, samples, min(8, samples)),
+        response_tokens=scores.get("response_tokens"),
+        truncated=scores.get("truncated"),
+        entropy=scores.get("entropy"),
+        ungraded=sum(scores["ungraded"]),
+        styles=scores.get("styles"),
+    )
+
+
+def _arm(folder: RunFolder, graph: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> ArmRow:
+    scores = tuple(_seed_score(folder, entry) for entry in entries)
+    done = [score for score in scores if score.state == MEASURED]
+    averages = [score.average.mean for score in done if score.average]
+    states = {score.state for score in scores}
+    stages = [graph["nodes"][node] for node in entries[0]["stages"]]
+    labels = (_label_use(folder, graph, entry) for entry in entries)
+    return ArmRow(
+        name=entries[0]["name"],
+        title=entries[0]["title"],
+        group=entries[0]["group"],
+        state=states.pop() if len(states) == 1 else f"{len(done)} of {len(scores)} seeds",
+        reason=next((entry["refused"] for entry in entries if entry.get("refused")), ""),
+        scores=scores,
+        mean=mean(averages),
+        spread=float(np.std(averages, ddof=1)) if len(averages) > 1 else None,
+        passed=mean(score.passed.mean for score in done if score.passed),
+        mixed=mean(score.mixed for score in done),
+        response_tokens=mean(score.response_tokens for score in done),
+        truncated=mean(score.truncated for score in done),
+        entropy=mean(score.entropy for score in done),
+        ungraded=sum(score.ungraded or 0 for score in done) if done else None,
+        updates=sum(stage["updates"] or 0 for stage in stages),
+        labels=tuple(use for use in labels if use),
+        stages=tuple(stage["title"] for stage in stages),
+    )
+
+
+# --- Comparisons
+
+
+def _contrasts(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[ContrastRow, ...]:
+    """Every planned contrast; Holm's family is all that are measured so far."""
+    arms = arms_by_name(graph["arms"])
+    paired: list[tuple[tuple[int, ...], SeededDifference | None]] = []
+    for contrast in graph["contrasts"]:
+        pairs = _pairs(folder, arms.get(contrast["treatment"], []), arms.get(contrast["control"], []))
+        paired.append((tuple(pairs), seeded_difference(list(pairs.values())) if pairs else None))
+    measured = {str(i): seeded.overall.p_value for i, (_, seeded) in enumerate(paired) if seeded}
+    adjusted = holm(measured)
+    return tuple(
+        _contrast(contrast, arms, *paired[i], adjusted.get(str(i)))
+        for i, contrast in enumerate(graph["contrasts"])
+    )
+
+
+def _pairs(
+    folder: RunFolder, treatment: Sequence[Mapping[str, Any]], control: Sequence[Mapping[str, Any]]
+) -> dict[int, np.ndarray]:
+    """Seed -> differences of shares [problem], for seeds finished on both sides; problems meet by their id."""
+    controls = {entry["seed"]: entry for entry in control}
+    pairs: dict[int, np.ndarray] = {}
+    order: list[str] | None = None
+    for entry in treatment:
+        ours = read_scores(folder, entry.get("evaluation"))
+        theirs = read_scores(folder, controls.get(entry["seed"], {}).get("evaluation"))
+        if ours is None or theirs is None:
+            continue
+        left, right = (
+            {p: c / s["samples"] for p, c in zip(s["problems"], s["correct"], strict=True)}
+            for s in (ours, theirs)
+        )
+        order = order or list(left)
+        if not set(order) == left.keys() == right.keys():
+            raise IntegrityError(
+                f"report: {entry['name']} and {control[0]['name']}, seed {entry['seed']}, "
+                "were evaluated on different problems; paired statistics need the same ones"
+            )
+        pairs[entry["seed"]] = np.array([left[p] - right[p] for p in order])
+    return pairs
+
+
+def _contrast(
+    contrast: Mapping[str, Any],
+    arms: Mapping[str, Sequence[Mapping[str, Any]]],
+    seeds: tuple[int, ...],
+    seeded: SeededDifference | None,
+    adjusted_p: float | None,
+) -> ContrastRow:
+    treatment, control = contrast["treatment"], contrast["control"]
+    state, reason = MEASURED, ""
+    if seeded is None:
+        absent = [name for name in (treatment, control) if name not in arms]
+        refusals = [contrast.get("refused")] + [
+            e.get("refused") for n in (treatment, control) for e in arms.get(n, ())
+        ]
+        refusal = next((text for text in refusals if text), "")
+        state = REFUSED if refusal else NOT_RUN
+        reason = refusal or (
+            f"no arm named {' or '.join(absent)} in this run"
+            if absent
+            else "no seed is finished on both sides"
+        )
+    words = {"verdict": state, "sentence": f"{treatment} against {control}: {state} ({reason})."}
+    if seeded is not None and adjusted_p is not None:
+        words = {
+            "verdict": verdict(seeded.overall, adjusted_p),
+            "sentence": sentence(treatment, control, seeded, adjusted_p),
+        }
+    return ContrastRow(
+        name=contrast["name"],
+        question=contrast.get("question") or "",
+        treatment=treatment,
+        control=control,
+        declares=contrast.get("declares") or "",
+        matched=contrast.get("matched") or "",
+        state=state,
+        reason=reason,
+        seeds=seeds,
+        planned=len(arms.get(treatment, ())),
+        difference=seeded,
+        adjusted_p=adjusted_p,
+        every_seed=every_seed_beyond(seeded) if seeded else None,
+        **words,
+    )
+
+
+def _headline(contrasts: Sequence[ContrastRow], measured: int, planned: int) -> str:
+    """What the first planned contrast says, whatever it is: choosing the nicest would be a claim of its own."""
+    if not contrasts or contrasts[0].state != MEASURED:
+        return f"No verdict yet: {measured} of {planned} evaluations are done."
+    return contrasts[0].sentence
+
+
+# --- Labels
+
+
+def _label_use(folder: RunFolder, graph: Mapping[str, Any], entry: Mapping[str, Any]) -> LabelUse | None:
+    """None while a stage is unfinished: half a stage's reads are not the arm's price."""
+    if not all(folder.done(node) for node in entry["stages"]):
+        return None
+    direct: set[str] = set()
+    inherited: set[str] = set()
+    prompts: set[str] = set()
+    reads = 0
+    for node in entry["stages"]:
+        used = folder.labels(node)
+        read = set().union(*(used.get(use, set()) for use in LABELS))
+        (inherited if graph["nodes"][node]["learner"] == "teacher" else direct).update(read)
+        prompts |= used.get("prompt", set())
+        reads += len(read)
+    distinct = direct | inherited
+    return LabelUse(
+        direct=len(direct),
+        inherited=len(inherited),
+        distinct=len(distinct),
+        reads=reads,
+        prompts=len(prompts - distinct),
+    )
+
+
+def _flows(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[Flow, ...]:
+    """(pool part, stage, arm) -> labelled problems, over finished stages.
+
+    A stage that read the whole pool is shown as reading both halves, which are the pool by construction.
+    """
+    sums: dict[tuple[str, str, str, bool], list[int]] = {}
+    for entry in graph["arms"]:
+        parts = graph.get("pools", {}).get(str(entry["seed"]), {})
+        for node in filter(folder.done, entry["stages"]):
+            stage = graph["nodes"][node]
+            used = folder.labels(node)
+            read = len(set().union(*(used.get(use, set()) for use in LABELS)))
+            halves = {part: parts[part]["problems"] for part in ("1H", "2H") if part in parts}
+            split = stage["pool"] == "pool" and read == sum(halves.values())
+            for part, count in (halves if split else {stage["pool"] or "pool": read}).items():
+                key = (part, stage["stage"] or "", entry["name"], stage["learner"] == "teacher")
+                sums.setdefault(key, []).append(count)
+    return tuple(
+        Flow(part=part, stage=stage, arm=arm, inherited=inherited, problems=float(np.mean(counts)))
+        for (part, stage, arm, inherited), counts in sums.items()
+        if any(counts)
+    )
+
+
+# --- C1 and C2
+
+
+def _conditions(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[ConditionRow, ...]:
+    rows = []
+    for name, entries in arms_by_name(graph["arms"]).items():
+        taught = [entry for entry in entries if entry.get("teacher")]
+        if not taught:
+            continue
+        signals = {
+            graph["nodes"][n]["signal"]
+            for n in taught[0]["stages"]
+            if graph["nodes"][n]["learner"] == "teacher"
+        }
+        shaped = next((signal for signal in ("reward", "imitation") if signal in signals), "nothing")
+        before = _level(folder, [entry["teacher"].get("before") for entry in taught])
+        after = _level(folder, [entry["teacher"].get("after") for entry in taught])
+        rows.append(
+            ConditionRow(
+                arm=name,
+                teacher=taught[0]["teacher"]["name"],
+                shaped_by=shaped,
+                teacher_before=before,
+                teacher_after=before if shaped == "nothing" else after,
+                student_before=_level(folder, [entry.get("student_before") for entry in taught]),
+                student_end=_level(folder, [entry.get("evaluation") for entry in taught]),
+                closeness=tuple(_closeness(folder, taught)),
+            )
+        )
+    return tuple(rows)
+
+
+def _level(folder: RunFolder, nodes: Iterable[str | None]) -> float | None:
+    found = (read_scores(folder, node) for node in nodes)
+    return mean(average_at_k(np.array(s["correct"]), s["samples"]).mean for s in found if s)
+
+
+def _closeness(folder: RunFolder, entries: Iterable[Mapping[str, Any]]) -> Iterable[Closeness]:
+    for entry in entries:
+        for when, node in (entry.get("closeness") or {}).items():
+            states = (printable(read_json(folder, node, "closeness.json")) or {}).get("student_states")
+            if states:
+                measures = ("kl_student_teacher", "kl_teacher_student", "overlap", "top1")
+                yield Closeness(
+                    when=when, seed=entry["seed"], **{name: states.get(name) for name in measures}
+                )

@@ -1,0 +1,99 @@
+"""What was trained: a learning curve per node, and every stage's settings and identities."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headwater.report.results import printable, read_json
+from headwater.report.rows import Curve, NodeIdentity, StageRow
+
+if TYPE_CHECKING:
+    from headwater.folder import RunFolder
+
+CURVE_POINTS = 80
+CURVE_METRICS = {"reward": ("reward",), "divergence": ("kl", "loss"), "imitation": ("loss",)}
+
+
+def _users(graph: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Node -> the arms that go through it."""
+    users: dict[str, dict[str, None]] = {}
+    for entry in graph["arms"]:
+        for node in [*entry["stages"], entry.get("evaluation")]:
+            users.setdefault(str(node), {})[entry["name"]] = None
+    return {node: tuple(names) for node, names in users.items()}
+
+
+def curves(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[Curve, ...]:
+    """The metric that tells most about each training node; values that are not finite are counted, not drawn."""
+    users, found = _users(graph), []
+    for node, entry in graph["nodes"].items():
+        raw = folder.result(node, "metrics.jsonl") if entry["kind"] in ("train", "pretrain") else None
+        lines = [printable(json.loads(line)) for line in (raw or b"").splitlines() if line.strip()]
+        wanted = CURVE_METRICS.get(entry["signal"] or "imitation", ("loss",))
+        metric = next((m for m in wanted if any(m in line["metrics"] for line in lines)), None)
+        if metric is None:
+            continue
+        points = [(line["step"], line["metrics"].get(metric)) for line in lines if metric in line["metrics"]]
+        finite = np.array([(s, v) for s, v in points if v is not None], dtype=float).reshape(-1, 2)
+        blocks = [
+            block.mean(axis=0)
+            for block in np.array_split(finite, min(CURVE_POINTS, len(finite)) or 1)
+            if len(block)
+        ]
+        found.append(
+            Curve(
+                stage=entry["stage"] or entry["kind"],
+                pool=entry["pool"] or "",
+                learner=entry["learner"] or "",
+                metric=metric,
+                label=", ".join(users.get(node, ())) or entry["title"],
+                seed=entry["seed"],
+                steps=tuple(float(block[0]) for block in blocks),
+                values=tuple(float(block[1]) for block in blocks),
+                not_finite=len(points) - len(finite),
+            )
+        )
+    return tuple(found)
+
+
+def stages(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[StageRow, ...]:
+    """Nodes side by side with those that differ in their seed alone."""
+    users = _users(graph)
+    alike: dict[str, list[str]] = {}
+    for node, entry in graph["nodes"].items():
+        same = {key: item for key, item in entry.items() if key not in ("seed", "parents")}
+        alike.setdefault(json.dumps([same, users.get(node, ())], sort_keys=True), []).append(node)
+    return tuple(_stage(folder, graph, nodes, users.get(nodes[0], ())) for nodes in alike.values())
+
+
+def _stage(
+    folder: RunFolder, graph: Mapping[str, Any], nodes: Sequence[str], arms: tuple[str, ...]
+) -> StageRow:
+    first = graph["nodes"][nodes[0]]
+    identities = []
+    for node in nodes:
+        timing = printable(read_json(folder, node, "timing.json")) or {}
+        entry = graph["nodes"][node]
+        identities.append(
+            NodeIdentity(
+                seed=entry["seed"],
+                fingerprint=node,
+                parents=entry["parents"],
+                done=folder.done(node),
+                seconds=timing.get("seconds"),
+                tokens=timing.get("tokens"),
+            )
+        )
+    texts = {name: first[name] or "" for name in ("title", "kind", "stage", "pool", "learner", "signal")}
+    return StageRow(
+        **texts,
+        reads_labels=bool(first["reads_labels"]),
+        updates=first["updates"] or 0,
+        arms=arms,
+        settings=first["settings"] or {},
+        nodes=tuple(identities),
+    )

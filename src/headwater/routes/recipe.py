@@ -1,0 +1,315 @@
+"""The recipe: one frozen, validated value that says everything a run does.
+
+A user writes it in YAML or Python; `read_recipe` gives one line with file, key, found and allowed when it is
+wrong. A recipe holds names and numbers, never live things: it can be hashed, compared and sent away.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from headwater.engines.optimiser import Optimiser
+from headwater.errors import InputError
+from headwater.interfaces import Signal, Value
+from headwater.loop import Schedule, Stage
+from headwater.models.shape import QwenShape
+from headwater.routes import contrast as contrasts
+from headwater.routes import table
+from headwater.routes.contrast import Contrast
+from headwater.routes.stages import Step
+from headwater.routes.table import Route
+from headwater.samplers import OnPolicy, Recorded
+from headwater.signals import Divergence, Imitation, Reward
+
+
+class Pretraining(Value):
+    """How a model of the lab family learns the task's forms before any label is spent."""
+
+    learning_rate: float = Field(8e-3, gt=0, description="peak learning rate")
+    single_step_updates: int = Field(300, ge=0, description="first updates, on single-step exercises only")
+    mixture_updates: int = Field(1000, ge=0, description="further updates, on the mixture of styles")
+    batch: int = Field(64, ge=1, description="exercises an update")
+    careful: float = Field(0.3, ge=0, le=1, description="share of responses that work every operation")
+    hasty: float = Field(0.4, ge=0, le=1, description="share that merge operations and err")
+    direct: float = Field(0.3, ge=0, le=1, description="share that only guess the answer")
+
+    @property
+    def updates(self) -> int:
+        """Updates in all."""
+        return self.single_step_updates + self.mixture_updates
+
+
+class ModelChoice(Value):
+    """A model: made here from a shape and pretrained on the spot, or a Hugging Face directory or hub id."""
+
+    path: str | None = Field(None, description="model directory or hub id; null makes a tiny Qwen3 here")
+    revision: str | None = Field(None, description="hub revision")
+    shape: QwenShape = Field(QwenShape(), description="size of a model made here")
+    pretraining: Pretraining = Field(Pretraining(), description="how a model made here is pretrained")
+
+
+class ProblemSource(Value):
+    """Where labelled and held-out problems come from."""
+
+    kind: Literal["arithmetic"] = Field("arithmetic", description="modular chains made here")
+    labelled: int = Field(256, ge=2, description="problems whose answers may be read in training")
+    held_out: int = Field(400, ge=2, description="test problems; their answers train nothing")
+    seed: int = Field(0, description="which problems are drawn")
+
+
+class StageSettings(Value):
+    """The numbers of one stage."""
+
+    epochs: int = Field(1, ge=1, description="passes over the stage's pool")
+    problems: int = Field(8, ge=1, description="problems an update")
+    optimiser: Optimiser = Field(Optimiser(), description="AdamW and its schedule")
+
+
+class Stages(Value):
+    """The six stages' numbers."""
+
+    teacher_rl: StageSettings = Field(StageSettings(epochs=10), description="GRPO on the teacher")
+    teacher_sft: StageSettings = Field(StageSettings(), description="the teacher imitates its right responses")
+    warm_up: StageSettings = Field(StageSettings(), description="forward KL on the teacher's rollouts")
+    on_policy_distillation: StageSettings = Field(StageSettings(), description="reverse KL on the student's")
+    teacher_sample_sft: StageSettings = Field(StageSettings(), description="hard tokens of the teacher's rollouts")
+    student_rl: StageSettings = Field(StageSettings(epochs=10), description="GRPO on the student")
+
+
+class Evaluation(Value):
+    """How arms are measured."""
+
+    samples: int = Field(16, ge=1, description="k of avg@k")
+    temperature: float = Field(1.0, gt=0, description="of sampling in evaluation")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus of sampling in evaluation")
+    closeness_problems: int = Field(64, ge=1, description="pool prompts on which C2 is measured")
+
+
+class Recipe(Value):
+    """Everything a run does."""
+
+    name: str = Field("lab", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="the run's folder")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="one full repetition each")
+    student: ModelChoice = Field(ModelChoice(), description="the small model that will be deployed")
+    teacher: ModelChoice = Field(ModelChoice(), description="the strong model that can use a sparse reward")
+    problems: ProblemSource = Field(ProblemSource(), description="labels and benchmark")
+    samples: int = Field(8, ge=1, description="rollouts a problem in every sampling stage")
+    temperature: float = Field(1.0, gt=0, description="of all training rollouts and their scoring")
+    max_response_tokens: int = Field(14, ge=1, description="a response is cut there")
+    reward: Reward = Field(Reward(), description="GRPO in both RL stages")
+    distillation: Divergence = Field(Divergence(direction="reverse"), description="signal of OPD")
+    cache_top_k: int | None = Field(None, ge=1, description="teacher tokens cached a position; null keeps all")
+    stages: Stages = Field(Stages(), description="numbers of the six stages")
+    evaluation: Evaluation = Field(Evaluation(), description="how arms are measured")
+    routes: tuple[str, ...] | Literal["default", "all"] = Field("default", description="arms by name")
+    arms: tuple[Route, ...] = Field((), description="arms of your own")
+    contrasts: tuple[Contrast, ...] = Field((), description="contrasts of your own, beside the paper's")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        """Arithmetic that cannot work is refused here, before anything is spent."""
+        if self.problems.labelled % 2:
+            raise ValueError(f"problems.labelled: {self.problems.labelled} cannot be halved; use an even number")
+        for name, route in self.routes_by_name().items():
+            for step in route.steps:
+                self._updates(name, step)
+        return self
+
+    def _updates(self, route: str, step: Step) -> int:
+        settings = self.settings(step)
+        size = self.problems.labelled if step.pool == "pool" else self.problems.labelled // 2
+        key = f"stages.{step.stage.replace('-', '_')}"
+        if settings.problems > size:
+            raise ValueError(
+                f"{key}.problems: {settings.problems} problems an update, but {step.pool} of {route} has {size}; "
+                f"use at most {size}"
+            )
+        updates, rest = divmod(settings.epochs * size * step.budget, settings.problems)
+        if rest:
+            raise ValueError(
+                f"{key}: {settings.epochs} epochs of {size} problems ({step.pool}) do not divide into updates of "
+                f"{settings.problems}; use a divisor of {settings.epochs * size}"
+            )
+        return updates
+
+    def settings(self, step: Step) -> StageSettings:
+        """The numbers that belong to a step."""
+        return getattr(self.stages, step.stage.replace("-", "_"))
+
+    def routes_by_name(self) -> dict[str, Route]:
+        """Every arm of the run. Raises ValueError for an unknown or repeated name."""
+        if self.routes == "default":
+            chosen: tuple[Route, ...] = table.DEFAULT
+        elif self.routes == "all":
+            chosen = table.ALL
+        else:
+            unknown = [name for name in self.routes if name not in table.BY_NAME]
+            if unknown:
+                raise ValueError(
+                    f"routes: no route {unknown[0]!r}; allowed: default, all, or of {', '.join(table.BY_NAME)}"
+                )
+            chosen = tuple(table.BY_NAME[name] for name in self.routes)
+        names = [route.name for route in (*chosen, *self.arms)]
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated:
+            raise ValueError(f"arms: two arms are called {repeated!r}; give each a name of its own")
+        return {route.name: route for route in (*chosen, *self.arms)}
+
+    def all_contrasts(self) -> tuple[Contrast, ...]:
+        """The paper's contrasts that these arms allow, and the recipe's own; checked. Raises ContrastError."""
+        arms = self.routes_by_name()
+        chosen = (*contrasts.declared_for(arms), *self.contrasts)
+        contrasts.check(chosen, arms)
+        return chosen
+
+    def stage(self, route: Route, step: Step) -> Stage:
+        """A step with this recipe's numbers: what the loop runs.
+
+        A same-size teacher is the student's model, so its RL uses the student's numbers.
+        """
+        same_size = route.teacher == "student" and step.stage == "teacher-rl"
+        settings = self.stages.student_rl if same_size else self.settings(step)
+        return Stage(
+            name=step.stage,
+            learner="teacher" if step.stage.startswith("teacher-") and step.stage != "teacher-sample-sft" else "student",
+            sampler=self._sampler(step),
+            signal=self._signal(step),
+            pool=step.pool,
+            schedule=Schedule(updates=self._updates(route.name, step), problems=settings.problems),
+            optimiser=settings.optimiser,
+        )
+
+    def _sampler(self, step: Step) -> OnPolicy | Recorded:
+        if step.stage in ("teacher-rl", "student-rl", "on-policy-distillation"):
+            return OnPolicy(
+                samples=self.samples, temperature=self.temperature, max_response_tokens=self.max_response_tokens
+            )
+        return Recorded(
+            samples=self.samples, temperature=self.temperature, only_correct=step.stage == "teacher-sft"
+        )
+
+    def _signal(self, step: Step) -> Signal:
+        signals: dict[str, Signal] = {
+            "teacher-rl": self.reward,
+            "teacher-sft": Imitation(),
+            "warm-up": Divergence(direction="forward"),
+            "on-policy-distillation": self.distillation,
+            "teacher-sample-sft": Imitation(),
+            "student-rl": self.reward,
+        }
+        return signals[step.stage]
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the recipes that come with headwater."""
+    folder = resources.files("headwater") / "recipes"
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+
+
+def recipe_text(name: str) -> str:
+    """The text of a shipped recipe. Raises InputError when there is none of that name."""
+    if name not in shipped():
+        raise InputError(f"recipe: no file and no shipped recipe {name!r}; shipped: {', '.join(shipped())}")
+    return (resources.files("headwater") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A shipped recipe by name, or a YAML file, with dotted overrides such as `stages.student_rl.epochs=10`.
+
+    Raises InputError: one line with file, line, key, what was found and what is allowed.
+    """
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"recipe {source}: cannot be read as UTF-8 text ({error}); give a YAML file") from error
+    else:
+        text = recipe_text(source)
+    data = _parse(source, text)
+    for override in overrides:
+        _override(data, override)
+    return validate_recipe(data, source, text)
+
+
+def validate_recipe(data: dict[str, Any], source: str, text: str = "") -> Recipe:
+    """Plain data as a Recipe. Raises InputError naming the first wrong key."""
+    try:
+        recipe = Recipe.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise InputError(_one_line(source, text, error)) from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"recipe {source}: {error}") from error
+    recipe.all_contrasts()
+    return recipe
+
+
+def _parse(source: str, text: str) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or type(error).__name__
+        raise InputError(f"recipe {source}{line}: not YAML ({problem}); `headwater init lab` writes a valid file") from error
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise InputError(f"recipe {source}: found {type(data).__name__}, expected a mapping of keys such as name, seeds")
+    return data
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    *parents, last = key.split(".")
+    if not equals or not all((*parents, last)):
+        raise InputError(f"override {override!r}: expected key=value, such as stages.student_rl.epochs=10")
+    place = data
+    for part in parents:
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            raise InputError(f"override {override!r}: {part} is not a group of keys")
+    try:
+        place[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"override {override!r}: the value is not YAML; quote it") from error
+
+
+def _one_line(source: str, text: str, error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    place = [str(part) for part in first["loc"] if not str(part).startswith(("literal[", "tuple["))]
+    key = ".".join(place)
+    line = _line_of(text, place)
+    where = f"{source}{f', line {line}' if line else ''}"
+    if first["type"] == "extra_forbidden":
+        return f"recipe {where}: unknown key {key}; `headwater init lab` shows every key"
+    message = first["msg"].removeprefix("Value error, ")
+    if not key:
+        return f"recipe {where}: {message}"
+    return f"recipe {where}: {key} = {_brief(first['input'])}; {message[:1].lower()}{message[1:]}"
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=True)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _line_of(text: str, place: Sequence[str]) -> int | None:
+    """The 1-based line of a key in YAML text; None when it does not stand there."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader) if text else None
+    line = None
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == part), None)
+            if found is None:
+                return line
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
+    return line

@@ -1,0 +1,52 @@
+"""The six stages by name: what a route is made of before a recipe gives it numbers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from headwater.interfaces import Value
+
+StageName = Literal[
+    "teacher-rl", "teacher-sft", "warm-up", "on-policy-distillation", "teacher-sample-sft", "student-rl"
+]
+Pool = Literal["pool", "1H", "2H"]
+
+
+class Step(Value):
+    """One stage of a route: which row of the table, on whose problems, for how many budgets."""
+
+    stage: StageName = Field(description="row of the loop's table")
+    pool: Pool = Field("pool", description="labelled problems: the whole pool or a half of it")
+    budget: int = Field(1, ge=1, description="multiple of the recipe's updates (for equal-update controls)")
+
+
+def teacher_rl(pool: Pool) -> Step:
+    """GRPO on the teacher: reads labels."""
+    return Step(stage="teacher-rl", pool=pool)
+
+
+def teacher_sft(pool: Pool) -> Step:
+    """The teacher imitates its own right responses: reads labels."""
+    return Step(stage="teacher-sft", pool=pool)
+
+
+def warm_up(pool: Pool) -> Step:
+    """Forward KL to the teacher's distributions on the teacher's cached rollouts: no label."""
+    return Step(stage="warm-up", pool=pool)
+
+
+def on_policy_distillation(pool: Pool, budget: int = 1) -> Step:
+    """Reverse KL to the frozen teacher on the student's own rollouts: no label."""
+    return Step(stage="on-policy-distillation", pool=pool, budget=budget)
+
+
+def teacher_sample_sft(pool: Pool) -> Step:
+    """The student imitates the teacher's cached rollouts token by token: no label."""
+    return Step(stage="teacher-sample-sft", pool=pool)
+
+
+def student_rl(pool: Pool, budget: int = 1) -> Step:
+    """GRPO on the student: reads labels."""
+    return Step(stage="student-rl", pool=pool, budget=budget)

@@ -1,0 +1,110 @@
+"""R1 to R8 and the transfer endpoints, as values: a route is an edit of another.
+
+Source: arXiv 2605.12483, the routes and the transfer grid. 1H and 2H are the two halves of the labelled pool.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field
+
+from headwater.errors import InputError
+from headwater.interfaces import Value
+from headwater.routes.stages import (
+    Step,
+    on_policy_distillation,
+    student_rl,
+    teacher_rl,
+    teacher_sample_sft,
+    teacher_sft,
+    warm_up,
+)
+
+
+class Route(Value):
+    """A named sequence of stages. `teacher` says which of the recipe's models teaches."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="how tables and contrasts call it")
+    title: str = Field("", description="what it isolates, in a few words")
+    teacher: Literal["teacher", "student"] = Field("teacher", description="the model that teaches (student = same size)")
+    steps: tuple[Step, ...] = Field(min_length=1, description="stages in order")
+
+    def rename(self, name: str, title: str) -> Self:
+        """The same steps under another name."""
+        return self.model_copy(update={"name": name, "title": title})
+
+    def edit(self, stage: str, **changes: Any) -> Self:
+        """One stage with some fields replaced. Raises InputError when the route lacks the stage."""
+        self._place(stage)
+        steps = [Step(**{**s.model_dump(), **changes}) if s.stage == stage else s for s in self.steps]
+        return self.model_copy(update={"steps": tuple(steps)})
+
+    def without(self, stage: str) -> Self:
+        """The route less one stage."""
+        place = self._place(stage)
+        return self.model_copy(update={"steps": self.steps[:place] + self.steps[place + 1 :]})
+
+    def swap(self, stage: str, step: Step) -> Self:
+        """The route with another stage in one's place."""
+        place = self._place(stage)
+        return self.model_copy(update={"steps": (*self.steps[:place], step, *self.steps[place + 1 :])})
+
+    def _place(self, stage: str) -> int:
+        names = [step.stage for step in self.steps]
+        if stage not in names:
+            raise InputError(f"route {self.name}: no stage {stage}; it has {', '.join(names)}")
+        return names.index(stage)  # type: ignore[arg-type]
+
+
+def _bridge(pool: Literal["pool", "1H", "2H"]) -> tuple[Step, Step]:
+    return warm_up(pool), on_policy_distillation(pool)
+
+
+R1 = Route(name="R1", title="direct GRPO on the cold student", steps=(student_rl("pool"),))
+R1_DOUBLE = R1.edit("student-rl", budget=2).rename("R1-double", "direct GRPO, twice the updates")
+R3 = Route(name="R3-full", title="all labels upstream: RL'd teacher, bridge", steps=(teacher_rl("pool"), *_bridge("pool")))
+R5 = Route(
+    name="R5-half",
+    title="fresh labels after the bridge",
+    steps=(teacher_rl("1H"), *_bridge("1H"), student_rl("2H")),
+)
+R7 = R5.edit("student-rl", pool="1H").rename("R7", "replay: more updates instead of fresh labels")
+R8 = R5.without("warm-up").rename("R8", "no warm-up before OPD")
+R6 = R5.swap("teacher-rl", teacher_sft("1H")).rename("R6", "SFT'd teacher instead of an RL'd one")
+R2 = R5.without("warm-up").swap("on-policy-distillation", teacher_sample_sft("1H")).rename(
+    "R2", "teacher-sample SFT instead of the bridge"
+)
+R5_BRIDGE = R5.without("student-rl").rename("R5-bridge", "R5 before its student RL")
+RAW_BRIDGE = R3.without("teacher-rl").rename("raw-bridge", "raw teacher, bridge")
+
+
+def _endpoints() -> tuple[Route, ...]:
+    """Teacher in {raw, SFT'd, RL'd, same size} x transfer, on the whole pool, without student RL."""
+    found = []
+    sources = {
+        "raw": RAW_BRIDGE,
+        "sft": R3.swap("teacher-rl", teacher_sft("pool")),
+        "rl": R3,
+        "same-size": R3.model_copy(update={"teacher": "student"}),
+    }
+    words = {"raw": "raw teacher", "sft": "SFT'd teacher", "rl": "RL'd teacher", "same-size": "RL'd same-size teacher"}
+    for source, bridge in sources.items():
+        teacher = words[source]
+        if source in ("sft", "same-size"):
+            found.append(bridge.rename(f"{source}-bridge", f"{teacher}, bridge"))
+        opd = bridge.without("warm-up")
+        found.append(opd.rename(f"{source}-opd", f"{teacher}, OPD only (stage removed)"))
+        equal = opd.edit("on-policy-distillation", budget=2)
+        found.append(equal.rename(f"{source}-opd-equal", f"{teacher}, OPD only (equal updates)"))
+        imitation = opd.swap("on-policy-distillation", teacher_sample_sft("pool"))
+        found.append(imitation.rename(f"{source}-sample-sft", f"{teacher}, teacher-sample SFT"))
+    return tuple(found)
+
+
+DEFAULT = (R1, RAW_BRIDGE, R3, R5, R7)
+"""What the demo runs: the usual practice, the method, and the three controls that could explain it away."""
+
+ALL = (R1, R1_DOUBLE, R2, R3, R5_BRIDGE, R5, R6, R7, R8, RAW_BRIDGE, *_endpoints())
+
+BY_NAME = {route.name: route for route in ALL}

@@ -1,0 +1,275 @@
+"""One node of the graph from its parents to its commit: open models, run the loop or a measurement, store it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from headwater import cache
+from headwater.engines.local import Budget, LocalGenerator, LocalLearner, LocalTeacher
+from headwater.errors import HeadwaterError, Interrupted
+from headwater.evaluation.benchmark import Benchmark, evaluate
+from headwater.evaluation.closeness import closeness
+from headwater.fingerprint import derive_seed
+from headwater.interfaces import Generator, Seeds, Teacher, Verifier, Workers
+from headwater.ledger import AnswerKey, Ledger, NoAnswers
+from headwater.loop import Accountant, Stage, run_stage
+from headwater.models.family import build
+from headwater.models.language_model import LanguageModel
+from headwater.problems.arithmetic import VOCABULARY
+from headwater.records import Group, Problem, Sampling, StepRecord, rollouts_of
+from headwater.routes.recipe import ModelChoice
+from headwater.run.card import model_card
+from headwater.run.data import RunData
+from headwater.run.graph import Graph, Node
+from headwater.run.pretraining import Exercises
+from headwater.signals import Divergence, Reward
+from headwater.store import Store
+from headwater.verifiers.typed import TypedVerifier
+
+MODEL = "model/"
+"""Prefix of a node's files that together are a Hugging Face directory."""
+
+
+class _Absent:
+    """Stands for what a stage was not given; any use raises with the stage's name."""
+
+    def __init__(self, stage: str, what: str):
+        self._stage, self._what = stage, what
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise HeadwaterError(f"{self._stage}: this stage has no {self._what}; its value declares none")
+
+
+@dataclass(kw_only=True)
+class Executor:
+    """Makes nodes of one graph in one run folder. Live: holds the store, the ledger and this process's limits."""
+
+    graph: Graph
+    store: Store
+    ledger: Ledger
+    budget: Budget = field(default_factory=Budget)
+    commit_seconds: float = 60.0
+    on_step: Callable[[Node, StepRecord], None] = lambda node, record: None
+    stopping: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        self._data = RunData(self.graph.recipe.problems)
+        self._verifier: Verifier = TypedVerifier(answer_type="integer", extractor="marker")
+
+    def execute(self, name: str) -> None:
+        """Make one node and commit it; a node that is done is left alone.
+
+        Raises Interrupted after a commit when told to stop; the next call goes on from there.
+        """
+        head = self.store.head(name)
+        if head is not None and head.done:
+            return
+        node = self.graph.nodes[name]
+        work = {
+            "model": self._make_model,
+            "train": self._train,
+            "rollouts": self._record_rollouts,
+            "evaluate": self._evaluate,
+            "closeness": self._closeness,
+        }[node.kind]
+        with self._scratch() as scratch:
+            work(node, scratch)
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        (self.store.root / "tmp").mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="work-", dir=self.store.root / "tmp"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def open_model(self, name: str, scratch: Path) -> LanguageModel:
+        """The model that a finished node made, every byte checked against its manifest."""
+        return LanguageModel.load(self.store.checkout(name, scratch / name[:16], MODEL))
+
+    def _commit(self, node: Node, files: Mapping[str, Path | bytes], *, step: int, done: bool) -> None:
+        ledger_head = self.ledger.commit(node.fingerprint)
+        about = {"title": node.title, "kind": node.kind, "seed": node.seed, "ledger": ledger_head}
+        self.store.commit(node.fingerprint, files, step=step, done=done, about=about)
+
+    # models and stages
+
+    def _make_model(self, node: Node, scratch: Path) -> None:
+        """A raw model: opened where it lies, or made from a shape and pretrained in the loop."""
+        if node.stage is None:
+            model = LanguageModel.load(str(node.settings["path"]))
+            model.save(scratch / "import")
+            self._commit(node, _files(scratch / "import", MODEL), step=0, done=True)
+            return
+        role = "teacher" if node.settings["role"] == "teacher" else "student"
+        choice: ModelChoice = getattr(self.graph.recipe, role)
+        model = build(choice.shape, VOCABULARY, derive_seed(node.seed, role))
+        exercises = Exercises(
+            choice.pretraining, model, self._data.corpus_exclusions(), derive_seed(node.seed, "pretrain", role)
+        )
+        self._run(node, model, {"recorded": exercises, "problems": exercises.problems}, scratch)
+
+    def _train(self, node: Node, scratch: Path) -> None:
+        """One stage of a route: its parents' models and recordings, then the loop."""
+        assert node.stage is not None and node.pool is not None  # noqa: S101  a train node has both
+        problems = self._data.problems(node.pool, node.seed)
+        temperature = node.stage.sampler.temperature  # type: ignore[attr-defined]
+        given: dict[str, Any] = {"problems": problems}
+        if "teacher" in node.parents:
+            given["teacher"] = LocalTeacher(self.open_model(node.parents["teacher"], scratch), temperature, self.budget)
+        if "recorded" in node.parents:
+            directory = self.store.checkout(node.parents["recorded"], scratch / "recorded")
+            cached = cache.CachedTeacher(directory, temperature)
+            given |= {"recorded": cached.groups(problems), "teacher": cached}
+        signal = node.stage.signal
+        if isinstance(signal, Reward) and signal.kl_coefficient > 0:
+            given["reference"] = LocalTeacher(self.open_model(node.parents["start"], scratch / "ref"), temperature, self.budget)
+        self._run(node, self.open_model(node.parents["start"], scratch), given, scratch)
+
+    def _run(self, node: Node, model: LanguageModel, given: Mapping[str, Any], scratch: Path) -> None:
+        """The loop with commits: from the last committed step, by time, and at the end."""
+        stage = node.stage
+        assert stage is not None  # noqa: S101
+        learner = LocalLearner(model, stage.optimiser, stage.schedule.updates, stage.sampler.temperature, self.budget)  # type: ignore[attr-defined]
+        records: list[StepRecord] = []
+        head = self.store.head(node.fingerprint)
+        self.ledger.rollback_to(node.fingerprint, head.about["ledger"] if head else None)
+        if head is not None:
+            learner.load(self.store.checkout(node.fingerprint, scratch / "resume", MODEL))
+            records = [StepRecord(**json.loads(line)) for line in self.store.read(node.fingerprint, "metrics.jsonl").splitlines()]
+        answers: AnswerKey | NoAnswers = NoAnswers(stage.name)
+        if stage.reads_labels:
+            answers = AnswerKey(
+                ledger=self.ledger, stage=node.fingerprint, stage_name=stage.name, pool_name=stage.pool,
+                pool=frozenset(p.problem_id for p in given["problems"]), answers=self._data.answers,
+            )
+        workers = Workers(
+            learner=learner,
+            generator=LocalGenerator(model, learner, self.budget),
+            teacher=given.get("teacher") or _absent(stage, "teacher"),
+            reference=given.get("reference") or _absent(stage, "reference"),
+            answers=answers,
+            verifier=self._verifier,
+            recorded=given.get("recorded", {}),
+            on_sync=lambda: None,
+        )
+        committer = _Committer(self, node, learner, records, scratch)
+        accountant = _Quiet() if node.kind == "model" else Accountant(self.ledger, node.fingerprint, answers)
+        run_stage(stage, workers, accountant, given["problems"], seed=node.seed, on_step=committer.step)
+        committer.commit(done=True)
+
+    # recordings and measurements
+
+    def _record_rollouts(self, node: Node, scratch: Path) -> None:
+        """The teacher's rollouts on a pool with its distributions: what warm-up and sample SFT read."""
+        model = self.open_model(node.parents["teacher"], scratch)
+        settings = node.settings
+        assert node.pool is not None  # noqa: S101
+        generator = LocalGenerator(model, None, self.budget)
+        sampling = Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"])
+        seeds = Seeds(run=node.seed, stream=f"rollouts/{node.pool}", step=0)
+        groups = generator.generate(self._data.problems(node.pool, node.seed), settings["samples"], sampling, seeds)
+        teacher = LocalTeacher(model, settings["temperature"], self.budget)
+        cache.write(scratch / "cache", groups, teacher, temperature=settings["temperature"], keep=settings["keep"])
+        self._commit(node, _files(scratch / "cache", ""), step=0, done=True)
+
+    def _evaluate(self, node: Node, scratch: Path) -> None:
+        """avg@k on the held-out problems."""
+        recipe = self.graph.recipe
+        benchmark = Benchmark(
+            name="held-out",
+            problems=tuple(self._data.held_out),
+            answers=self._data.held_out_answers,
+            samples=recipe.evaluation.samples,
+            sampling=Sampling(
+                temperature=recipe.evaluation.temperature,
+                top_p=recipe.evaluation.top_p,
+                max_response_tokens=recipe.max_response_tokens,
+            ),
+        )
+        generator: Generator = LocalGenerator(self.open_model(node.parents["model"], scratch), None, self.budget)
+        scores = evaluate(benchmark, generator, self._verifier, node.seed)
+        self._commit(node, {"scores.json": _json(scores)}, step=0, done=True)
+
+    def _closeness(self, node: Node, scratch: Path) -> None:
+        """C2 on the student's and on the teacher's own states, one rollout a prompt."""
+        settings = node.settings
+        problems = self._data.problems("pool", node.seed)[: settings["problems"]]
+        sampling = Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"])
+        models = {role: self.open_model(node.parents[role], scratch) for role in ("student", "teacher")}
+        scorers: dict[str, Teacher] = {
+            role: LocalTeacher(model, settings["temperature"], self.budget) for role, model in models.items()
+        }
+        result: dict[str, Any] = {"temperature": settings["temperature"]}
+        for role, model in models.items():
+            seeds = Seeds(run=node.seed, stream=f"closeness/{role}", step=0)
+            groups = LocalGenerator(model, None, self.budget).generate(problems, 4, sampling, seeds)
+            result[f"{role}_states"] = closeness(scorers["student"], scorers["teacher"], rollouts_of(groups))
+        self._commit(node, {"closeness.json": _json(result)}, step=0, done=True)
+
+
+class _Committer:
+    """Keeps a stage's records and commits by time, at the end, and when told to stop."""
+
+    def __init__(self, executor: Executor, node: Node, learner: LocalLearner, records: list[StepRecord], scratch: Path):
+        self._executor, self._node, self._learner = executor, node, learner
+        self._records, self._scratch = records, scratch
+        self._last = time.monotonic()
+
+    def step(self, record: StepRecord) -> None:
+        """After each step of the loop."""
+        self._records.append(record)
+        self._executor.on_step(self._node, record)
+        updates = self._node.updates
+        if self._executor.stopping() and self._learner.version < updates:
+            self.commit(done=False)
+            raise Interrupted(f"{self._node.title}: stopped after step {record.step + 1} of {updates}; run again to go on")
+        if time.monotonic() - self._last > self._executor.commit_seconds and self._learner.version < updates:
+            self.commit(done=False)
+
+    def commit(self, *, done: bool) -> None:
+        """Weights, optimiser, metrics and ledger as one."""
+        folder = self._scratch / f"commit-{self._learner.version}"
+        self._learner.save(folder)
+        (folder / "README.md").write_text(model_card(self._executor.graph, self._node), encoding="utf-8")
+        files = _files(folder, MODEL)
+        if done:  # a finished stage is never resumed: its moments would only fill the disk
+            files = {name: path for name, path in files.items() if not name.startswith(f"{MODEL}training/")}
+        lines = [json.dumps(asdict(record)) for record in self._records]
+        files["metrics.jsonl"] = ("\n".join(lines) + "\n").encode() if lines else b""
+        self._executor._commit(self._node, files, step=self._learner.version, done=done)
+        shutil.rmtree(folder)
+        self._last = time.monotonic()
+
+
+class _Quiet(Accountant):
+    """Pretraining exercises are not problems of any pool: nothing to account."""
+
+    def __init__(self) -> None:
+        pass
+
+    def expose(self, step: int, problems: object) -> None:
+        """Nothing to note."""
+
+
+def _absent(stage: Stage, what: str) -> Any:
+    return _Absent(stage.name, what)
+
+
+def _files(directory: Path, prefix: str) -> dict[str, Path | bytes]:
+    return {
+        f"{prefix}{path.relative_to(directory).as_posix()}": path for path in sorted(directory.rglob("*")) if path.is_file()
+    }
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

@@ -1,0 +1,314 @@
+"""The graph of a run: every model, stage, recording and measurement as a node named by what it depends on.
+
+A node's fingerprint covers its own values, its parents' fingerprints, its pool and its seed. So routes share
+every common prefix, a rerun skips what is done, and a changed field remakes what depends on it and no more.
+Building the graph touches no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from headwater.fingerprint import fingerprint, plain
+from headwater.loop import Stage
+from headwater.routes.recipe import ModelChoice, Recipe
+from headwater.routes.table import Route
+from headwater.run.data import RunData
+
+METHOD = 1
+"""Raised when a change of code changes what a stage computes: older results are then made again."""
+
+Kind = Literal["model", "train", "rollouts", "evaluate", "closeness"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One piece of work whose result is stored under its fingerprint."""
+
+    kind: Kind
+    title: str
+    seed: int
+    parents: Mapping[str, str] = field(default_factory=dict)
+    """role -> fingerprint of the node it needs"""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """plain data that, with the parents, says all about the result"""
+    stage: Stage | None = None
+    pool: str | None = None
+    updates: int = 0
+    cost: float = 1.0
+    """rough seconds on the lab, to order the work: the longest chain goes first"""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The node's name: what it is, what it needs, which seed and which version of the method."""
+        return fingerprint(
+            {
+                "kind": self.kind,
+                "seed": self.seed,
+                "parents": self.parents,
+                "settings": self.settings,
+                "stage": self.stage,
+                "method": METHOD,
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One route at one seed: the nodes that make it and those that measure it."""
+
+    name: str
+    title: str
+    group: Literal["route", "endpoint", "model"]
+    seed: int
+    stages: tuple[str, ...]
+    endpoint: str
+    evaluation: str
+    student_before: str | None = None
+    teacher: Mapping[str, Any] | None = None
+    closeness: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """All nodes of a run in an order in which parents come first, and its arms."""
+
+    recipe: Recipe
+    nodes: Mapping[str, Node]
+    arms: tuple[Arm, ...]
+
+    def plain(self, identity: Mapping[str, str]) -> dict[str, Any]:
+        """The graph as JSON data: what the report reads beside the results."""
+        data = RunData(self.recipe.problems)
+        pools = {}
+        for seed in self.recipe.seeds:
+            split = data.pools(seed)
+            pools[str(seed)] = {
+                "seed": seed,
+                **{name: {"problems": len(split.ids[name]), "digest": split.digests[name]} for name in ("pool", "1H", "2H")},
+            }
+        evaluation = self.recipe.evaluation
+        return {
+            "name": self.recipe.name,
+            "seeds": list(self.recipe.seeds),
+            "recipe": self.recipe.model_dump(mode="json"),
+            "identity": dict(identity),
+            "notes": [],
+            "nodes": {name: _plain_node(node) for name, node in self.nodes.items()},
+            "pools": pools,
+            "benchmark": {
+                "name": f"{self.recipe.problems.kind} held-out",
+                "problems": len(data.held_out),
+                "samples": evaluation.samples,
+                "temperature": evaluation.temperature,
+                "digest": data.benchmark_digest,
+            },
+            "arms": [plain(arm) for arm in self.arms],
+            "contrasts": [c.model_dump(mode="json") for c in self.recipe.all_contrasts()],
+        }
+
+
+def _plain_node(node: Node) -> dict[str, Any]:
+    stage = node.stage
+    return {
+        "kind": "pretrain" if node.kind == "model" and stage else node.kind,
+        "title": node.title,
+        "stage": stage.name if stage else None,
+        "seed": node.seed,
+        "pool": node.pool,
+        "learner": stage.learner if stage else None,
+        "signal": type(stage.signal).__name__.lower() if stage else None,
+        "reads_labels": stage.reads_labels if stage else False,
+        "updates": node.updates,
+        "parents": dict(node.parents),
+        "settings": {**plain(node.settings), **(stage.model_dump(mode="json") if stage else {})},
+    }
+
+
+class GraphBuilder:
+    """Adds a recipe's nodes one after another; asking twice for the same work gives one node."""
+
+    def __init__(self, recipe: Recipe):
+        self._recipe = recipe
+        self._data = RunData(recipe.problems)
+        self._nodes: dict[str, Node] = {}
+
+    def build(self) -> Graph:
+        """The whole graph: for each seed the raw models, then every arm. Raises ContrastError, LabelError."""
+        self._recipe.all_contrasts()
+        self._data.check()
+        arms: list[Arm] = []
+        for seed in self._recipe.seeds:
+            raw = {role: self._model(role, seed) for role in ("student", "teacher")}
+            arms += [self._model_arm(f"raw {role}", role, seed, raw[role], ()) for role in ("student", "teacher")]
+            teachers: dict[str, Arm] = {}
+            for route in self._recipe.routes_by_name().values():
+                arm, teacher = self._route(route, seed, raw)
+                arms.append(arm)
+                if teacher is not None:
+                    teachers.setdefault(teacher.endpoint, teacher)
+            arms += [teacher for teacher in teachers.values() if teacher.stages]
+        return Graph(recipe=self._recipe, nodes=self._nodes, arms=tuple(arms))
+
+    def _add(self, node: Node) -> str:
+        self._nodes.setdefault(node.fingerprint, node)
+        return node.fingerprint
+
+    def _model(self, role: str, seed: int) -> str:
+        choice: ModelChoice = getattr(self._recipe, role)
+        if choice.path is not None:
+            settings: dict[str, Any] = {"path": choice.path, "revision": choice.revision}
+            return self._add(Node(kind="model", title=f"{role}: {choice.path}", seed=0, settings=settings, cost=1))
+        settings = {
+            "shape": choice.shape,
+            "pretraining": choice.pretraining,
+            "problems": self._recipe.problems,
+            "role": role,
+        }
+        updates = choice.pretraining.updates
+        return self._add(
+            Node(
+                kind="model",
+                title=f"pretrain the {role}",
+                seed=seed,
+                settings=settings,
+                stage=_pretraining_stage(choice, role),
+                updates=updates,
+                cost=updates * self._size(role) * 0.04,
+            )
+        )
+
+    def _size(self, role: str) -> float:
+        """Cost of one update relative to the lab's teacher: width times layers."""
+        shape = getattr(self._recipe, role).shape
+        return shape.hidden_size * shape.layers / 288
+
+    def _route(self, route: Route, seed: int, raw: Mapping[str, str]) -> tuple[Arm, Arm | None]:
+        models = {"student": raw["student"], "teacher": raw[route.teacher]}
+        stages: dict[str, list[str]] = {"student": [], "teacher": []}
+        points: dict[str, str] = {}
+        for step in route.steps:
+            stage = self._recipe.stage(route, step)
+            if stage.learner == "student" and _needs_teacher(stage) and not points:
+                points["before"] = self._closeness(models, seed)
+            name = self._train(stage, seed, models, route)
+            models[stage.learner] = name
+            stages[stage.learner].append(name)
+            if stage.learner == "student" and _needs_teacher(stage):
+                points["after warm-up" if stage.name == "warm-up" else "end"] = self._closeness(models, seed)
+        taught = bool(points)
+        arm = Arm(
+            name=route.name,
+            title=route.title,
+            group="route" if route.name.startswith("R") else "endpoint",
+            seed=seed,
+            stages=(*stages["teacher"], *stages["student"]),
+            endpoint=models["student"],
+            evaluation=self._evaluate(models["student"], route.name, seed),
+            student_before=self._evaluate(raw["student"], "raw student", seed),
+            teacher={
+                "name": route.teacher,
+                "before": self._evaluate(raw[route.teacher], f"raw {route.teacher}", seed),
+                "after": self._evaluate(models["teacher"], f"teacher of {route.name}", seed),
+            }
+            if taught
+            else None,
+            closeness=points or None,
+        )
+        if not taught:
+            return arm, None
+        title = ", ".join(self._nodes[name].title for name in stages["teacher"])
+        size = "same-size teacher" if route.teacher == "student" else "teacher"
+        made = "-".join(f"{self._nodes[n].stage.name.removeprefix('teacher-')}-{self._nodes[n].pool}" for n in stages["teacher"])  # type: ignore[union-attr]
+        return arm, self._model_arm(f"{size} {made}", title, seed, models["teacher"], tuple(stages["teacher"]))
+
+    def _model_arm(self, name: str, title: str, seed: int, model: str, stages: tuple[str, ...]) -> Arm:
+        title = title if stages else f"the {title} before any label"
+        return Arm(
+            name=name, title=title, group="model", seed=seed, stages=stages, endpoint=model,
+            evaluation=self._evaluate(model, name, seed),
+        )
+
+    def _train(self, stage: Stage, seed: int, models: Mapping[str, str], route: Route) -> str:
+        parents = {"start": models[stage.learner]}
+        recorded = type(stage.sampler).__name__ == "Recorded"
+        if recorded:
+            parents["recorded"] = self._rollouts(models["teacher"], stage.pool, seed)
+        elif _needs_teacher(stage):
+            parents["teacher"] = models["teacher"]
+        role = "student" if route.teacher == "student" else stage.learner
+        rollouts = stage.schedule.problems * self._recipe.samples
+        per_update = {"teacher-rl": 0.14, "student-rl": 0.14, "on-policy-distillation": 0.2}.get(stage.name, 0.1)
+        return self._add(
+            Node(
+                kind="train",
+                title=f"{stage.name} on {stage.pool}",
+                seed=seed,
+                parents=parents,
+                settings={"pool": self._data.pools(seed).digests[stage.pool]},
+                stage=stage,
+                pool=stage.pool,
+                updates=stage.schedule.updates,
+                cost=stage.schedule.updates * per_update * self._size(role) * rollouts / 128 + 1,
+            )
+        )
+
+    def _rollouts(self, teacher: str, pool: str, seed: int) -> str:
+        recipe = self._recipe
+        settings = {
+            "pool": self._data.pools(seed).digests[pool],
+            "samples": recipe.samples,
+            "temperature": recipe.temperature,
+            "max_response_tokens": recipe.max_response_tokens,
+            "keep": recipe.cache_top_k,
+        }
+        return self._add(
+            Node(kind="rollouts", title=f"teacher's rollouts on {pool}", seed=seed, parents={"teacher": teacher},
+                 settings=settings, pool=pool, cost=2)
+        )
+
+    def _evaluate(self, model: str, who: str, seed: int) -> str:
+        evaluation = self._recipe.evaluation
+        settings = {
+            "benchmark": self._data.benchmark_digest,
+            "samples": evaluation.samples,
+            "temperature": evaluation.temperature,
+            "top_p": evaluation.top_p,
+            "max_response_tokens": self._recipe.max_response_tokens,
+        }
+        return self._add(
+            Node(kind="evaluate", title=f"evaluate {who}", seed=seed, parents={"model": model}, settings=settings, cost=2)
+        )
+
+    def _closeness(self, models: Mapping[str, str], seed: int) -> str:
+        recipe = self._recipe
+        settings = {
+            "pool": self._data.pools(seed).digests["pool"],
+            "problems": min(recipe.evaluation.closeness_problems, recipe.problems.labelled),
+            "temperature": recipe.temperature,
+            "max_response_tokens": recipe.max_response_tokens,
+        }
+        parents = {"student": models["student"], "teacher": models["teacher"]}
+        return self._add(
+            Node(kind="closeness", title="closeness of student and teacher", seed=seed, parents=parents,
+                 settings=settings, pool="pool", cost=0.7)
+        )
+
+
+def _needs_teacher(stage: Stage) -> bool:
+    """Whether the stage carries a teacher's behaviour into the student."""
+    return stage.name in ("warm-up", "on-policy-distillation", "teacher-sample-sft")
+
+
+def _pretraining_stage(choice: ModelChoice, role: str) -> Stage:
+    from headwater.run.pretraining import pretraining_stage  # noqa: PLC0415
+
+    return pretraining_stage(choice.pretraining, role)
+
+
+def build_graph(recipe: Recipe) -> Graph:
+    """The graph of a recipe. Raises ContrastError or LabelError before anything is spent."""
+    return GraphBuilder(recipe).build()

@@ -1,0 +1,60 @@
+"""The simplest dense signal: the negative log-likelihood of the recorded token (SFT).
+
+On demonstrations it is supervised fine-tuning; on a teacher's rollouts it is teacher-sample SFT, hard
+labels in place of the teacher's distributions. Left out: label smoothing, loss on the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from headwater.batch import NoTarget, Scored, ScoredRollout, Target, token_mean_weights
+from headwater.interfaces import Signal, Workers
+from headwater.records import Group, rollouts_of
+from headwater.signals.responses import entropy, response_metrics
+
+
+class Imitation(Signal):
+    """Negative log-likelihood of the recorded tokens, every token weighing the same."""
+
+    @property
+    def reads_labels(self) -> bool:
+        """False: whether the recorded responses are labels is the sampler's to say."""
+        return False
+
+    def score(self, groups: Sequence[Group], workers: Workers) -> Scored:
+        """Token-mean weights and no target; asks nobody."""
+        rollouts = rollouts_of(groups)
+        return Scored(
+            rollouts=tuple(
+                ScoredRollout(rollout=rollout, target=NoTarget(), weight=weight)
+                for rollout, weight in zip(rollouts, token_mean_weights(rollouts), strict=True)
+            ),
+            metrics=response_metrics(rollouts),
+        )
+
+    def loss(
+        self,
+        logits: Float[Tensor, "token vocab"],
+        response_ids: Int[Tensor, " token"],
+        target: Target,
+    ) -> Float[Tensor, " token"]:
+        """-log p of each recorded token, in nats."""
+        return torch.nn.functional.cross_entropy(logits, response_ids, reduction="none")
+
+    @torch.no_grad()
+    def diagnostics(
+        self,
+        logits: Float[Tensor, "token vocab"],
+        response_ids: Int[Tensor, " token"],
+        target: Target,
+    ) -> dict[str, Float[Tensor, " token"]]:
+        """Entropy (nats) and accuracy: whether the likeliest token is the recorded one."""
+        return {
+            "entropy": entropy(torch.log_softmax(logits, dim=-1)),
+            "accuracy": (logits.max(dim=-1).indices == response_ids).to(logits.dtype),
+        }

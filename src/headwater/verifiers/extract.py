@@ -1,0 +1,111 @@
+r"""Where the final answer stands in a response: one pass over the text, in linear time on any input.
+
+`final_marker` takes what follows the last marker ("# 9", "#### 72"), `last_box` what stands in the last
+\boxed{...} or \fbox{...}. A response has one final answer: when the last box is broken, an earlier one does
+not stand in for it, and two answers offered side by side ("\boxed{1} or \boxed{2}") are none.
+
+Left out: answers in prose ("the answer is 7") and in tags. Text is never evaluated.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+LONGEST_ANSWER = 10_000
+"""Characters; a longer answer is malformed."""
+
+_JOINERS = frozenset({"", "or", "and"})
+"""Words that may stand between two answers that are offered side by side."""
+_LONGEST_JOINT = 40
+"""Characters between two answers; a longer stretch is prose, and the later answer a correction."""
+
+# Tokens of LaTeX that matter here. `\\.` swallows an escaped brace or backslash, so that neither counts.
+_TOKEN = re.compile(r"(?P<box>\\[bf]box(?![A-Za-z])|\\boxed(?![A-Za-z]))(?P<open>\s*\{)?|\\.|[{}]", re.DOTALL)
+
+
+def final_marker(text: str, marker: str = "#", end: str = "<eos>") -> str | None:
+    """What stands between the last `marker` and `end` (the first one, or the end of the text), stripped.
+
+    None when there is no marker, nothing after it, more than 10,000 characters, or a second answer joined to
+    the one before by "or" or "and".
+    """
+    stop = text.find(end) if end else -1
+    text = text if stop < 0 else text[:stop]
+    start = text.rfind(marker)
+    if start < 0:
+        return None
+    earlier = text.rfind(marker, 0, start)
+    joint = text[max(0, start - _LONGEST_JOINT) : start].split()
+    if earlier >= 0 and joint and joint[-1].lower() in _JOINERS:
+        return None
+    return _bounded(text, start + len(marker), len(text))
+
+
+@dataclass(slots=True)
+class _Box:
+    opened: int
+    """index of the backslash"""
+    start: int
+    """index of the first character of the answer"""
+    end: int = -1
+    """index of the brace that closes the answer"""
+    closed: int = -1
+    """index of the box's own closing brace; `end` lies further in when the box holds nothing but a box"""
+
+
+def last_box(text: str) -> str | None:
+    r"""The content of the last \boxed{...} or \fbox{...}, braces matched, stripped.
+
+    A box around nothing but a box counts as one: \boxed{\boxed{2}} gives 2. None when there is no box, when
+    the box that opens last is never closed, when it is empty or longer than 10,000 characters, or when it and
+    the box before it are two different answers offered side by side.
+    """
+    last, before = _scan(text)
+    if last is None:
+        return None
+    content = _bounded(text, last.start, last.end)
+    if before is not None and _side_by_side(text[before.closed + 1 : last.opened][: _LONGEST_JOINT + 1]):
+        return content if _bounded(text, before.start, before.end) == content else None
+    return content
+
+
+def _scan(text: str) -> tuple[_Box | None, _Box | None]:
+    """The outermost complete box around the box that opens last (None: that is broken), and the one before."""
+    last: _Box | None = None
+    before: _Box | None = None
+    newest = -1
+    stack: list[_Box | None] = []  # None is a plain brace
+    for token in _TOKEN.finditer(text):
+        if token["box"]:
+            newest = token.end()
+            if token["open"]:
+                stack.append(_Box(token.start(), token.end()))
+        elif token[0] == "{":
+            stack.append(None)
+        elif token[0] == "}" and stack and (box := stack.pop()) is not None:
+            box.end = box.closed = token.start()
+            if last is not None and last.opened < box.opened:
+                before = last
+            elif last is not None and _fills(text, last, box):
+                box.start, box.end = last.start, last.end
+            last = box
+    return (None, None) if last is None or last.closed < newest else (last, before)
+
+
+def _fills(text: str, inner: _Box, outer: _Box) -> bool:
+    # Long gaps are not looked at: cutting them out of every one of many nested boxes would take quadratic time.
+    gaps = (outer.start, inner.opened), (inner.closed + 1, outer.closed)
+    return all(b - a <= _LONGEST_JOINT and not text[a:b].strip() for a, b in gaps)
+
+
+def _side_by_side(between: str) -> bool:
+    if len(between) > _LONGEST_JOINT:
+        return False
+    return all(word.lower() in _JOINERS for word in re.split(r"[^A-Za-z0-9]+", between))
+
+
+def _bounded(text: str, start: int, stop: int) -> str | None:
+    if stop - start > LONGEST_ANSWER:
+        return None
+    return text[start:stop].strip() or None
