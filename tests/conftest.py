@@ -2,7 +2,9 @@
 
 from jaxtyping import install_import_hook
 
-install_import_hook("headwater", "beartype.beartype")  # before anything imports headwater
+ROOMS_WITH_TENSORS = ["batch", "interfaces", "cache", "signals", "engines", "models"]
+# Before anything imports headwater.
+install_import_hook([f"headwater.{room}" for room in ROOMS_WITH_TENSORS], "shapes.check")
 
 import torch  # noqa: E402
 

@@ -130,7 +130,7 @@ def test_a_lock_held_on_another_host_is_never_stolen(tmp_path: Path) -> None:
     with (tmp_path / "lock").open() as remote:
         fcntl.flock(remote, fcntl.LOCK_EX)  # as the file server would hold it for the other machine
         with (
-            pytest.raises(LockedError, match="pid 77 on host elsewhere.*never taken over"),
+            pytest.raises(LockedError, match=r"pid 77 on host elsewhere.*never taken over"),
             Store(tmp_path).lock(),
         ):
             pass
@@ -146,6 +146,15 @@ def test_a_file_system_without_locks_is_explained(tmp_path: Path, monkeypatch: p
     with pytest.raises(LockedError, match="supports no locks"), Store(tmp_path).lock():
         pass
     assert json.loads((tmp_path / "lock").read_text())["host"] == "elsewhere"
+
+
+def test_a_refused_starter_keeps_no_descriptor(tmp_path: Path) -> None:
+    with Store(tmp_path).lock():
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            with pytest.raises(LockedError), Store(tmp_path).lock():
+                pass
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_the_message_is_one_line(tmp_path: Path) -> None:

@@ -33,9 +33,7 @@ def store_at(root: Path) -> Store:
 
 
 def commit(store: Store, node: str = A, step: int = 0, **more: bytes) -> Manifest:
-    return store.commit(
-        node, {**FILES, **more}, step=step, done=False, about={"recipe": "r", "pair": (1, 2.5)}
-    )
+    return store.commit(node, {**FILES, **more}, step=step, done=False, about={"recipe": "r", "pair": (1, 2.5)})
 
 
 def objects(root: Path) -> list[Path]:
@@ -186,7 +184,8 @@ def test_every_cut_or_lengthened_file_is_found_before_use(tmp_path: Path) -> Non
 
 def test_a_missing_object_is_named(tmp_path: Path) -> None:
     root = tmp_path / "run"
-    now = needed_now(root) if small_store(root) else set()
+    small_store(root)
+    now = needed_now(root)
     for file in objects(root):
         file.rename(tmp_path / "away")
         assert_named(root, file, tmp_path / "out", in_head=file.name in now)
@@ -245,9 +244,7 @@ def test_a_checkout_holds_the_files_under_its_prefix_as_links(tmp_path: Path) ->
     }
     name = made.files["model/weights"].sha256
     assert (folder / "weights").samefile(tmp_path / "run/objects" / name[:2] / name)
-    assert (
-        store.checkout(A, tmp_path / "all").joinpath("model/weights").read_bytes() == FILES["model/weights"]
-    )
+    assert store.checkout(A, tmp_path / "all").joinpath("model/weights").read_bytes() == FILES["model/weights"]
     with pytest.raises(InputError, match="no file under"):
         store.checkout(A, tmp_path / "none", "mod")
 
@@ -365,9 +362,7 @@ def test_a_run_that_is_a_link_out_of_the_base_is_refused(tmp_path: Path) -> None
     assert run_folder(tmp_path / "link", "r5.seed-1") == base.resolve() / "r5.seed-1"
 
 
-@pytest.mark.parametrize(
-    "name", ["", "/a", "a//b", "../a", "a/..", "./a", "a/", "a\0", "a\\b", "\ud800", "a" * 256]
-)
+@pytest.mark.parametrize("name", ["", "/a", "a//b", "../a", "a/..", "./a", "a/", "a\0", "a\\b", "\ud800", "a" * 256])
 def test_a_file_name_that_could_leave_its_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="file name"):
         store_at(tmp_path).commit(A, {name: b""}, step=0, done=False, about={})

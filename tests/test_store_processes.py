@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from headwater.errors import ResourceError
-from headwater.store import Disk, Store
+from headwater.store import Disk, Manifest, Store
 
 A, B = "a" * 64, "b" * 64
 FORK = multiprocessing.get_context("fork")
@@ -100,6 +100,54 @@ def test_processes_that_share_objects_and_prune_never_lose_one(tmp_path: Path) -
         assert store.read(node, "shared") == b"shared 29" * 500
 
 
+class Overtaken(Disk):
+    """A writer that another one overtakes by three commits, after it has looked for the objects it shares."""
+
+    def __init__(self, overtake: Callable[[], None]) -> None:
+        self.overtake = overtake
+
+    def rename(self, source: Path, target: Path) -> None:
+        overtake, self.overtake = self.overtake, lambda: None
+        overtake()
+        super().rename(source, target)
+
+
+def test_a_neighbours_prune_waits_for_a_commit_that_relies_on_the_object(tmp_path: Path) -> None:
+    fast = Store(tmp_path, prune_bytes=0)
+
+    def steps(*numbers: int) -> None:
+        for step in numbers:
+            fast.commit(A, {"shared": b"shared %d" % step}, step=step, done=False, about={})
+
+    steps(0)
+    slow = Store(tmp_path, Overtaken(lambda: steps(1, 2, 3)))
+    slow.commit(B, {"shared": b"shared 0"}, step=0, done=False, about={})
+    assert slow.read(B, "shared") == b"shared 0"
+    count = len(list(tmp_path.glob("objects/*/*")))
+    steps(4)  # now nothing is in the way
+    assert len(list(tmp_path.glob("objects/*/*"))) < count
+    assert slow.verify() == []
+
+
+def test_a_reader_that_commits_overtake_reads_the_new_one(tmp_path: Path) -> None:
+    writer = Store(tmp_path, prune_bytes=0)
+
+    def step(number: int) -> None:
+        writer.commit(A, {"step": b"%d" % number}, step=number, done=False, about={})
+
+    class SlowReader(Store):
+        def _manifest(self, sha256: str, node: str, *, named_by: Path) -> Manifest:
+            for number in pending:
+                step(number)
+            pending.clear()
+            return super()._manifest(sha256, node, named_by=named_by)
+
+    pending: list[int] = []
+    step(0)
+    pending += [1, 2, 3]
+    assert SlowReader(tmp_path).read(A, "step") == b"3"
+
+
 class Unmeasured(Disk):
     """A disk whose limits cannot be asked for: the failure comes in the middle of a write."""
 
@@ -121,9 +169,7 @@ def commit_over_the_limit(root: Path, disk: Disk, words: list[str]) -> None:
         (Unmeasured(), ["needs ", "are free", "too large"]),
     ],
 )
-def test_a_file_size_limit_is_told_and_leaves_the_last_commit(
-    tmp_path: Path, disk: Disk, words: list[str]
-) -> None:
+def test_a_file_size_limit_is_told_and_leaves_the_last_commit(tmp_path: Path, disk: Disk, words: list[str]) -> None:
     store = Store(tmp_path)
     made = store.commit(A, {"small": b"0"}, step=0, done=False, about={})
     before = sorted(tmp_path.rglob("*"))

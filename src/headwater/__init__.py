@@ -1,1 +1,64 @@
-"""headwater: spend scarce labels upstream, on the teacher; carry the behaviour down by a dense bridge."""
+"""headwater: spend scarce labels upstream, on the teacher; carry the behaviour down by a dense bridge.
+
+The names below are the public ones. They are looked up on first use, so that `headwater --help`, the ledger,
+the graders and the report never pay for importing torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headwater.cache import CachedTeacher
+    from headwater.engines.optimiser import Optimiser
+    from headwater.errors import HeadwaterError
+    from headwater.folder import RunFolder
+    from headwater.loop import Schedule, Stage
+    from headwater.models.language_model import LanguageModel
+    from headwater.records import Message, Problem
+    from headwater.routes.recipe import Recipe, read_recipe
+    from headwater.routes.table import Route
+    from headwater.run.assemble import Labels, train
+    from headwater.samplers import OnPolicy, Recorded
+    from headwater.signals import Divergence, Imitation, Reward
+    from headwater.verifiers.typed import TypedVerifier
+
+_HOMES = {
+    "CachedTeacher": "headwater.cache",
+    "Divergence": "headwater.signals",
+    "HeadwaterError": "headwater.errors",
+    "Imitation": "headwater.signals",
+    "Labels": "headwater.run.assemble",
+    "LanguageModel": "headwater.models.language_model",
+    "Message": "headwater.records",
+    "OnPolicy": "headwater.samplers",
+    "Optimiser": "headwater.engines.optimiser",
+    "Problem": "headwater.records",
+    "Recipe": "headwater.routes.recipe",
+    "Recorded": "headwater.samplers",
+    "Reward": "headwater.signals",
+    "Route": "headwater.routes.table",
+    "RunFolder": "headwater.folder",
+    "Schedule": "headwater.loop",
+    "Stage": "headwater.loop",
+    "TypedVerifier": "headwater.verifiers.typed",
+    "read_recipe": "headwater.routes.recipe",
+    "train": "headwater.run.assemble",
+}
+
+__all__ = [
+    "CachedTeacher", "Divergence", "HeadwaterError", "Imitation", "Labels", "LanguageModel", "Message", "OnPolicy",
+    "Optimiser", "Problem", "Recipe", "Recorded", "Reward", "Route", "RunFolder", "Schedule", "Stage",
+    "TypedVerifier", "read_recipe", "train",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'headwater' has no attribute {name!r}; public names: {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -23,7 +23,7 @@ SHARED = {"shared": True}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Target(ABC):
+class Target:
     """Base of what a signal compares logits with: tensors whose first axis is `token`.
 
     A new signal brings its own subclass; optional tensors are None for a whole stage or not at all.
@@ -68,7 +68,7 @@ class TeacherDistribution(Target):
     """What a teacher says of the next token at every response position, at the stage's temperature."""
 
 
-class ExactDistribution(TeacherDistribution):
+class ExactDistribution(TeacherDistribution, ABC):
     """A teacher distribution that knows every token's logprob."""
 
     @abstractmethod

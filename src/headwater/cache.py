@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -35,21 +35,26 @@ def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
 
 
 def read_rollouts(path: Path) -> list[Rollout]:
-    """The rollouts that `write_rollouts` wrote."""
+    """The rollouts that `write_rollouts` wrote. A line that is no rollout raises IntegrityError."""
     rollouts = []
     with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            rollouts.append(
-                Rollout(
-                    **{
-                        **row,
-                        "prompt_ids": tuple(row["prompt_ids"]),
-                        "response_ids": tuple(row["response_ids"]),
-                        "logprobs": tuple(row["logprobs"]),
-                    }
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                rollouts.append(
+                    Rollout(
+                        **{
+                            **row,
+                            "prompt_ids": tuple(row["prompt_ids"]),
+                            "response_ids": tuple(row["response_ids"]),
+                            "logprobs": tuple(row["logprobs"]),
+                        }
+                    )
                 )
-            )
+            except (ValueError, TypeError, KeyError) as error:
+                raise IntegrityError(
+                    f"teacher cache {path}, line {number}: not a rollout ({error}); record it again"
+                ) from error
     return rollouts
 
 
@@ -82,20 +87,28 @@ def write(directory: Path, groups: Sequence[Group], teacher: Teacher, *, tempera
     save_file(tensors, directory / DISTRIBUTIONS, metadata={"temperature": repr(temperature)})
 
 
+def _read_distributions(path: Path) -> tuple[float, dict[str, Tensor]]:
+    """The temperature of a recording and its tensors."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            temperature = float((file.metadata() or {})["temperature"])
+            return temperature, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, KeyError) as error:
+        raise IntegrityError(f"teacher cache {path}: not a recording ({error}); record it again") from error
+
+
 class CachedTeacher(Teacher):
     """A teacher that remembers: answers for the rollouts it was recorded on, and for no others."""
 
     def __init__(self, directory: Path, temperature: float):
         """Open a cache. Another temperature than it was recorded at raises InputError."""
         self.rollouts = {rollout.rollout_id: rollout for rollout in read_rollouts(directory / ROLLOUTS)}
-        with safe_open(directory / DISTRIBUTIONS, framework="pt") as file:
-            recorded = float((file.metadata() or {})["temperature"])
-            if recorded != temperature:
-                raise InputError(
-                    f"teacher cache: recorded at temperature {recorded}, the stage scores at {temperature}. "
-                    "Set both to one value."
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        recorded, tensors = _read_distributions(directory / DISTRIBUTIONS)
+        if recorded != temperature:
+            raise InputError(
+                f"teacher cache: recorded at temperature {recorded}, the stage scores at {temperature}. "
+                "Set both to one value."
+            )
         self._all: TeacherDistribution = (
             FullDistribution(full=tensors["full"])
             if "full" in tensors

@@ -14,23 +14,28 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spare spaces; dataclasses and pydantic models become objects.
+    """JSON with sorted keys and no spare spaces; objects carry their class, so two classes never look alike.
 
     Raises TypeError for anything that is not plain data, and ValueError for NaN or infinity.
     """
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return json.dumps(plain(value, named=True), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
-def plain(value: Any) -> Any:
-    """The value as dicts, lists, strings, numbers, booleans and None; objects of two classes never look alike."""
+def plain(value: Any, *, named: bool = False) -> Any:
+    """The value as dicts, lists, strings, numbers, booleans and None.
+
+    Pydantic models carry the name of their class as "type"; dataclasses do so when `named`.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(fields := getattr(type(value), "model_fields", None), dict):  # pydantic, not imported here
-        return {"type": type(value).__name__, **{name: plain(getattr(value, name)) for name in fields}}
+        fields = {f.name: plain(getattr(value, f.name), named=named) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields} if named else fields
+    if isinstance(declared := getattr(type(value), "model_fields", None), dict):  # pydantic, not imported here
+        fields = {name: plain(getattr(value, name), named=named) for name in declared}
+        return {"type": type(value).__name__, **fields}
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item, named=named) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain(item, named=named) for item in value]
     if isinstance(value, Enum):
         return value.value
     if value is None or isinstance(value, str | int | float | bool):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from headwater.batch import Scored, Target, TeacherDistribution
@@ -48,9 +48,7 @@ class Generator(ABC):
     """Writes responses with the current weights of one model."""
 
     @abstractmethod
-    def generate(
-        self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds
-    ) -> list[Group]:
+    def generate(self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds) -> list[Group]:
         """`samples` responses to each problem. A response depends on its own seed, not on its neighbours."""
 
 
@@ -91,7 +89,9 @@ class Learner(ABC):
 class Answers(Protocol):
     """The one way to an answer. Reading is recorded in the ledger; outside the stage's pool it raises."""
 
-    def read(self, problem_id: str, use: str) -> str: ...
+    def at(self, step: int) -> None: ...
+
+    def read(self, problem_id: str, use: str = "answer") -> str: ...
 
 
 class Verifier(Protocol):
@@ -122,6 +122,9 @@ class Workers:
 
 class Sampler(Value, ABC):
     """Whose states: the learner's own, or recorded ones."""
+
+    samples: int = Field(8, ge=1, description="responses to each problem of a step")
+    temperature: float = Field(1.0, gt=0, description="logits are divided by it, in sampling and in scoring alike")
 
     @property
     @abstractmethod

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from headwater.errors import HeadwaterError, IntegrityError, LabelError, LockedError, ResourceError
 from headwater.records import Problem
@@ -47,8 +47,8 @@ def genesis(stage: str) -> str:
     return hashlib.sha256(json.dumps(["headwater ledger", stage]).encode()).hexdigest()
 
 
-def link(previous: str, stage: str, seq: int, use: Use) -> str:
-    """The chain value of row `seq`, from the chain value before it: 64 hex digits."""
+def link(previous: str, stage: str, seq: int, use: tuple[Any, ...]) -> str:
+    """The chain value of row `seq`, from the chain value before it and a `Use`: 64 hex digits."""
     # default=repr: a tampered cell may hold bytes, and must give a mismatch and not a TypeError
     return hashlib.sha256(json.dumps([previous, stage, seq, *use], default=repr).encode()).hexdigest()
 
@@ -190,7 +190,8 @@ class Ledger:
         query = "SELECT seq, chain FROM uses WHERE stage = ? ORDER BY seq DESC LIMIT 1"
         return self._connection.execute(query, (stage,)).fetchone() or (-1, genesis(stage))
 
-    def _rows(self, stage: str) -> list[tuple[int, int, str, str, str]]:
+    def _rows(self, stage: str) -> list[tuple[Any, ...]]:
+        # (seq, step, use, problem id, chain), of any type: SQLite does not hold a tampered cell to its column
         query = "SELECT seq, step, use, problem_id, chain FROM uses WHERE stage = ? ORDER BY seq"
         with self._named_errors():
             return self._connection.execute(query, (stage,)).fetchall()
@@ -229,9 +230,7 @@ _NO_ROOM = (
 
 
 def _named(path: Path, error: sqlite3.DatabaseError) -> HeadwaterError:
-    code = (
-        getattr(error, "sqlite_errorcode", 0) & 0xFF
-    )  # the low byte is the kind; the rest says more about it
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind; the rest says more about it
     if code in _HELD:
         return LockedError(f"ledger: {path} was held by another process for {BUSY_SECONDS:.0f} s; run again")
     if code in _NO_ROOM:
@@ -272,9 +271,7 @@ class AnswerKey:
                 f"{len(self.pool)} problems of {self.pool_name}. Give the stage a pool that holds the problem"
             )
         if use not in USES[1:]:
-            raise LabelError(
-                f"{where} asked for {use!r} of problem {problem_id}; only {USES[1:]} can be read"
-            )
+            raise LabelError(f"{where} asked for {use!r} of problem {problem_id}; only {USES[1:]} can be read")
         table = self.answers if use == "answer" else self.demonstrations or {}
         if problem_id not in table:
             raise LabelError(

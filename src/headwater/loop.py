@@ -16,7 +16,7 @@ stages, and every stage of these five lines.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from pydantic import Field, SerializeAsAny
@@ -24,8 +24,8 @@ from pydantic import Field, SerializeAsAny
 from headwater.engines.optimiser import Optimiser
 from headwater.errors import InputError
 from headwater.fingerprint import derive_seed
-from headwater.interfaces import Sampler, Seeds, Signal, Value, Workers
-from headwater.ledger import AnswerKey, Ledger, NoAnswers
+from headwater.interfaces import Answers, Sampler, Seeds, Signal, Value, Workers
+from headwater.ledger import Ledger
 from headwater.records import Problem, StepRecord
 
 
@@ -67,10 +67,16 @@ class Stage(Value):
         return self.sampler.reads_labels or self.signal.reads_labels
 
 
+class Account(Protocol):
+    """What the loop tells of its steps."""
+
+    def expose(self, step: int, problems: Sequence[Problem]) -> None: ...
+
+
 class Accountant:
     """Tells the ledger which problems a step trains on, and the answer key which step is reading."""
 
-    def __init__(self, ledger: Ledger, stage: str, answers: AnswerKey | NoAnswers):
+    def __init__(self, ledger: Ledger, stage: str, answers: Answers):
         self._ledger = ledger
         self._stage = stage
         self._answers = answers
@@ -84,7 +90,7 @@ class Accountant:
 def run_stage(
     stage: Stage,
     workers: Workers,
-    ledger: Accountant,
+    ledger: Account,
     problems: Sequence[Problem],
     *,
     seed: int,

@@ -1,6 +1,6 @@
 """A run folder made of dicts, shaped like the laptop family, and a person's way to look at its page.
 
-    python tests/report/conftest.py /tmp/report.html
+python tests/report/conftest.py /tmp/report.html
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import json
 import math
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-PROBLEMS, SAMPLES = 120, 16
+PROBLEMS, SAMPLES = 48, 16
 STAGES = {  # stage -> learner, signal, reads labels, updates
     "pretrain": (None, "imitation", False, 1000),
     "teacher-rl": ("teacher", "reward", True, 320),
@@ -76,15 +77,33 @@ ARMS = {  # name -> title, group, (stage, pool) ..., level of the arm
     "opd-only": ("on-policy distillation alone", "endpoint", ((TEACHER, "pool"), (OPD, "pool")), 0.90),
 }
 CONTRASTS = [
-    ("bridge against direct GRPO", "R3-full", "R1", "the whole route", "Do labels spent on the teacher beat labels spent on the student?"),
+    (
+        "bridge against direct GRPO",
+        "R3-full",
+        "R1",
+        "the whole route",
+        "Do labels spent on the teacher beat labels spent on the student?",
+    ),
     ("fresh labels against replay", "R5-half", "R7", "student-rl.pool", "Do fresh labels help, or only more updates?"),
     ("warm-up", "R5-half", "R8", "warm-up", "Is the warm-up needed?"),
     ("bridge against teacher-sample SFT", "R5-half", "R2", "the transfer", "Is the dense bridge needed?"),
     ("teacher RL against teacher SFT", "R5-half", "R6", "the teacher's stage", "Is reward on the teacher needed?"),
-    ("half split against direct GRPO", "R5-half", "R1", "the whole route", "Is it worth keeping labels for the student?"),
-    ("full bridge against on-policy distillation alone", "R3-full", "opd-only", "warm-up", "Does the warm-up pay on the whole pool?"),
+    (
+        "half split against direct GRPO",
+        "R5-half",
+        "R1",
+        "the whole route",
+        "Is it worth keeping labels for the student?",
+    ),
+    (
+        "full bridge against on-policy distillation alone",
+        "R3-full",
+        "opd-only",
+        "warm-up",
+        "Does the warm-up pay on the whole pool?",
+    ),
     ("raw teacher against direct GRPO", "bridge-raw", "R1", "the whole route", "Is a raw teacher a good source?"),
-]  # fmt: skip
+]
 
 
 class FakeFolder:
@@ -127,7 +146,10 @@ class LabMaker:
     def __init__(self, name: str, seeds: tuple[int, ...]) -> None:
         self.random = random.Random(5)
         self.difficulty = [self.random.gauss(0, 1.2) for _ in range(PROBLEMS)]
-        pools = {str(s): {"seed": s, **{p: {"problems": len(pool(p)), "digest": "ab" * 32} for p in ("pool", "1H", "2H")}} for s in seeds}  # fmt: skip
+        pools = {
+            str(s): {"seed": s, **{p: {"problems": len(pool(p)), "digest": "ab" * 32} for p in ("pool", "1H", "2H")}}
+            for s in seeds
+        }
         self.folder = FakeFolder(
             {
                 "name": name,
@@ -137,14 +159,27 @@ class LabMaker:
                 "notes": [],
                 "nodes": {},
                 "pools": pools,
-                "benchmark": {"name": "arithmetic-test", "problems": PROBLEMS, "samples": SAMPLES, "temperature": 1.0, "digest": "cd" * 32},
+                "benchmark": {
+                    "name": "arithmetic-test",
+                    "problems": PROBLEMS,
+                    "samples": SAMPLES,
+                    "temperature": 1.0,
+                    "digest": "cd" * 32,
+                },
                 "arms": [],
                 "contrasts": [
-                    {"name": n, "treatment": t, "control": c, "declares": d, "question": q, "matched": "updates 320 vs 320, labels 256 vs 256"}
+                    {
+                        "name": n,
+                        "treatment": t,
+                        "control": c,
+                        "declares": d,
+                        "question": q,
+                        "matched": "updates 320 vs 320, labels 256 vs 256",
+                    }
                     for n, t, c, d, q in CONTRASTS
                 ],
             }
-        )  # fmt: skip
+        )
         for seed in seeds:
             for arm in ARMS:
                 self.arm(arm, seed)
@@ -152,7 +187,19 @@ class LabMaker:
     def node(self, seed: int, chain: tuple[str, ...], kind: str, **entry: Any) -> str:
         """A node of the graph; the same chain is the same node."""
         name = hashlib.sha256(f"{seed}|{chain}|{kind}".encode()).hexdigest()
-        base = {"kind": kind, "title": " then ".join(chain), "stage": None, "seed": seed, "pool": None, "learner": None, "signal": None, "reads_labels": False, "updates": 0, "parents": {}, "settings": {}}  # fmt: skip
+        base = {
+            "kind": kind,
+            "title": " then ".join(chain),
+            "stage": None,
+            "seed": seed,
+            "pool": None,
+            "learner": None,
+            "signal": None,
+            "reads_labels": False,
+            "updates": 0,
+            "parents": {},
+            "settings": {},
+        }
         self.folder.graph["nodes"].setdefault(name, base | entry)
         return name
 
@@ -164,7 +211,20 @@ class LabMaker:
         chain = (f"{stage} on {part}" if part else f"pretrained {who}", *sorted(parents.values()))
         kind = "pretrain" if stage == "pretrain" else "train"
         settings = {"learning_rate": 1e-3, "batch": 64, "clip": 0.2, "schedule": {"name": "cosine", "floor": 0.3}}
-        name = self.node(seed, chain, kind, title=chain[0], stage=stage, pool=part, learner=who, signal=signal, reads_labels=reads, updates=updates, parents=parents, settings=settings)  # fmt: skip
+        name = self.node(
+            seed,
+            chain,
+            kind,
+            title=chain[0],
+            stage=stage,
+            pool=part,
+            learner=who,
+            signal=signal,
+            reads_labels=reads,
+            updates=updates,
+            parents=parents,
+            settings=settings,
+        )
         if not self.folder.done(name):
             self.folder.finished.add(name)
             self.folder.files[name, "metrics.jsonl"] = self.curve(signal, updates)
@@ -180,7 +240,7 @@ class LabMaker:
         """One JSON a line: a reward that rises, a divergence or a loss that falls."""
         lines = []
         tau = updates / 4
-        for step in range(updates):
+        for step in range(0, updates, 8):
             noise = self.random.gauss(0, 0.03)
             rise = 1 - math.exp(-step / tau)
             metrics = {"loss": 1.4 - rise + noise, "gradient_norm": 0.8, "learning_rate": 1e-3}
@@ -213,8 +273,18 @@ class LabMaker:
 
     def closeness(self, seed: int, student: str, teacher: str, kl: float) -> str:
         """A closeness node."""
-        name = self.node(seed, ("closeness", student, teacher), "closeness", parents={"start": student, "teacher": teacher})
-        state = {"kl_teacher_student": kl * 1.1, "kl_student_teacher": kl * (1 + 0.1 * self.random.random()), "overlap": math.exp(-kl / 7), "top1": math.exp(-kl / 4), "student_entropy": 0.4, "teacher_entropy": 0.2, "tokens": 9000}  # fmt: skip
+        name = self.node(
+            seed, ("closeness", student, teacher), "closeness", parents={"start": student, "teacher": teacher}
+        )
+        state = {
+            "kl_teacher_student": kl * 1.1,
+            "kl_student_teacher": kl * (1 + 0.1 * self.random.random()),
+            "overlap": math.exp(-kl / 7),
+            "top1": math.exp(-kl / 4),
+            "student_entropy": 0.4,
+            "teacher_entropy": 0.2,
+            "tokens": 9000,
+        }
         self.folder.put(name, "closeness.json", {"student_states": state, "teacher_states": state, "temperature": 1.0})
         return name
 
@@ -234,7 +304,17 @@ class LabMaker:
             path.append(student)
             after_warm_up = student if stage == "warm-up" else after_warm_up
         model = raw_teacher if arm == "raw-teacher" else student
-        entry: dict[str, Any] = {"name": arm, "title": title, "group": group, "seed": seed, "stages": path, "evaluation": self.evaluate(seed, model, level), "teacher": None, "student_before": None, "closeness": None}  # fmt: skip
+        entry: dict[str, Any] = {
+            "name": arm,
+            "title": title,
+            "group": group,
+            "seed": seed,
+            "stages": path,
+            "evaluation": self.evaluate(seed, model, level),
+            "teacher": None,
+            "student_before": None,
+            "closeness": None,
+        }
         if any(stage in (WARM, OPD, SFT) for stage, _ in stages):
             shaped = {"teacher-rl": 0.94, "teacher-sft": 0.62}.get(stages[0][0], 0.255)
             cold = {"teacher-rl": 1.15, "teacher-sft": 0.7}.get(stages[0][0], 0.4)
@@ -253,7 +333,7 @@ class LabMaker:
         self.folder.graph["arms"].append(entry)
 
 
-def make_lab(name: str = "lab", seeds: tuple[int, ...] = (0, 1, 2)) -> FakeFolder:
+def finished_lab(name: str = "lab", seeds: tuple[int, ...] = (0, 1, 2)) -> FakeFolder:
     """A finished run of eleven arms."""
     return LabMaker(name, seeds).folder
 
@@ -261,10 +341,16 @@ def make_lab(name: str = "lab", seeds: tuple[int, ...] = (0, 1, 2)) -> FakeFolde
 @pytest.fixture
 def lab() -> FakeFolder:
     """A finished run of eleven arms and three seeds."""
-    return make_lab()
+    return finished_lab()
+
+
+@pytest.fixture(scope="session")
+def make_lab() -> Callable[..., FakeFolder]:
+    """Makes such runs with other seeds."""
+    return finished_lab
 
 
 if __name__ == "__main__":
     from headwater.report import write_page
 
-    write_page(make_lab(), Path(sys.argv[1]))
+    write_page(finished_lab(), Path(sys.argv[1]))

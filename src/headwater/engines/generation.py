@@ -94,7 +94,7 @@ class SlotCache(Cache):
 
 def _spread(states: Tensor, owner: Tensor, places: int) -> Tensor:
     """Copy each slot's prompt states into a buffer with room for its response."""
-    prompts, heads, time, dim = states.shape
+    _, heads, time, dim = states.shape
     buffer = states.new_zeros((len(owner), heads, places, dim))
     buffer[:, :, :time] = states[owner]
     return buffer
@@ -166,9 +166,7 @@ def _read_prompts(model: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> t
     ids = torch.tensor([[*p, *([model.pad_id] * (width - len(p)))] for p in prompts], device=device)
     states = PromptCache()
     causal = torch.ones((width, width), dtype=torch.bool, device=device).tril()[None, None]
-    hidden = model.body(
-        input_ids=ids, attention_mask=causal, past_key_values=states, use_cache=True
-    ).last_hidden_state
+    hidden = model.body(input_ids=ids, attention_mask=causal, past_key_values=states, use_cache=True).last_hidden_state
     last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
     return states, hidden[torch.arange(len(prompts), device=device), last]
 
@@ -208,14 +206,14 @@ def choose(
 
 
 def _truncate(logprobs: Float[Tensor, "slot vocab"], sampling: Sampling) -> Float[Tensor, "slot vocab"]:
-    """Top-k, then top-p (the smallest set whose mass reaches p): -inf outside."""
+    """Top-k, then of these top-p (the smallest set whose share reaches p): -inf outside."""
     ordered, order = logprobs.sort(dim=-1, descending=True)
     drop = torch.zeros_like(ordered, dtype=torch.bool)
     if sampling.top_k:
         drop[:, sampling.top_k :] = True
     if sampling.top_p < 1:
-        before = ordered.exp().cumsum(-1) - ordered.exp()
-        drop |= before >= sampling.top_p
+        shares = ordered.masked_fill(drop, float("-inf")).softmax(-1)
+        drop |= shares.cumsum(-1) - shares >= sampling.top_p
     return logprobs.masked_fill(drop.scatter(-1, order, drop), float("-inf"))
 
 

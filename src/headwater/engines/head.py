@@ -50,8 +50,8 @@ class HeadResult:
     """What one pass of the head measured.
 
     `loss` is the weighted sum; `sums` are diagnostics summed over `tokens` tokens, unweighted.
-    `first_bad_token` is the first token whose loss is not finite, else None. When it is set, the gradients
-    are worthless and must be thrown away: the body was not back-propagated, the head's weight was.
+    `first_bad_token` is the first token whose loss or gradient is not finite, else None. When it is set, the
+    gradients are worthless and must be thrown away: the body was not back-propagated, the head's weight was.
     """
 
     loss: float
@@ -61,7 +61,7 @@ class HeadResult:
 
     @property
     def finite(self) -> bool:
-        """Whether every token's loss is finite."""
+        """Whether every token's loss and gradient are finite."""
         return self.first_bad_token is None
 
 
@@ -73,9 +73,7 @@ def tile_size(memory_bytes: int, vocab: int) -> int:
     return max(1, memory_bytes // (4 * LOGIT_COPIES * vocab))
 
 
-def tiled_backward(
-    hidden: Float[Tensor, "token hidden"], head: Head, signal: Signal, batch: HeadBatch
-) -> HeadResult:
+def tiled_backward(hidden: Float[Tensor, "token hidden"], head: Head, signal: Signal, batch: HeadBatch) -> HeadResult:
     """Add the gradient of the weighted sum of token losses to the head and, through `hidden`, to the body.
 
     `hidden` [token hidden] comes from the body with its graph; position t holds what predicts response token
@@ -96,15 +94,14 @@ def tiled_backward(
         loss = signal.loss(logits, response_ids, target)
         loss.backward(batch.weight[index].to(loss.dtype))
         losses.append(loss.detach())
-        if inputs.grad is not None:  # None only when the loss ignores the logits
-            gradients.append(inputs.grad)
+        gradients.append(_gradient(inputs))
         for name, values in signal.diagnostics(logits.detach(), response_ids, target).items():
             total = values.sum()
             sums[name] = sums[name] + total if name in sums else total
-    loss = torch.cat(losses)
-    first_bad_token = _first_not_finite(loss)
-    if first_bad_token is None and hidden.requires_grad:
-        hidden.backward(torch.cat(gradients))
+    loss, gradient = torch.cat(losses), torch.cat(gradients)
+    first_bad_token = _first_not_finite(loss, gradient)
+    if first_bad_token is None:
+        hidden.backward(gradient)
     return HeadResult(
         loss=float(torch.dot(loss, batch.weight.to(loss.dtype))),
         sums={name: float(total) for name, total in sums.items()},
@@ -127,6 +124,12 @@ def _tile_target(target: Target, index: slice) -> Target:
     return FullDistribution(full=rows.logprobs()) if isinstance(rows, HiddenDistribution) else rows
 
 
-def _first_not_finite(loss: Float[Tensor, " token"]) -> int | None:
-    bad = ~torch.isfinite(loss)
+def _gradient(leaf: Tensor) -> Tensor:
+    """What back-propagation left on the leaf; zeros where the loss does not depend on it."""
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+
+
+def _first_not_finite(loss: Float[Tensor, " token"], gradient: Float[Tensor, "token hidden"]) -> int | None:
+    """Looks at the gradient too: a clipped ratio that overflowed has a finite loss and a gradient of NaN."""
+    bad = ~torch.isfinite(loss + gradient.sum(dim=-1))
     return int(bad.nonzero()[0]) if bool(bad.any()) else None

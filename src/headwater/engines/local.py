@@ -61,7 +61,7 @@ class LocalLearner(Learner):
             norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm))
             if not torch.isfinite(torch.tensor(norm)):
                 raise NumericError(
-                    f"update {self.version}: the gradient norm is {norm}; weights are unchanged. "
+                    f"update {self.version}: the gradient norm is {norm}; the step was not taken. "
                     "Lower the learning rate or look at the batch named in the log."
                 )
             if scored.rollouts:
@@ -96,7 +96,11 @@ class LocalLearner(Learner):
             tokens += result.tokens
             for name, value in result.sums.items():
                 sums[name] = sums.get(name, 0.0) + value
-        return {"loss": loss, "tokens": float(tokens), **{name: value / tokens for name, value in sums.items()}}
+        return {
+            "loss": loss,
+            "tokens": float(tokens),
+            **{name: value / tokens for name, value in sums.items()},
+        }
 
     def _not_finite(self, layout: Layout, scored: Scored, token: int) -> str:
         ends = torch.tensor(layout.response_lengths).cumsum(0)
@@ -104,7 +108,7 @@ class LocalLearner(Learner):
         rollout = scored.rollouts[layout.members[row]].rollout
         return (
             f"update {self.version}: the loss of problem {rollout.problem_id} (rollout {rollout.rollout_id}) is not "
-            "finite; weights are unchanged. Lower the learning rate or remove the problem."
+            "finite; the step was not taken. Lower the learning rate or remove the problem."
         )
 
     def save(self, directory: Path) -> None:

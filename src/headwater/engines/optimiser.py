@@ -46,7 +46,11 @@ def build(model: LanguageModel, settings: Optimiser) -> torch.optim.AdamW:
             groups.setdefault((float(scales.get(name, 1.0)), parameter.ndim >= 2), []).append(parameter)
     return torch.optim.AdamW(
         [
-            {"params": members, "scale": scale, "weight_decay": settings.weight_decay / scale if decays else 0.0}
+            {
+                "params": members,
+                "scale": scale,
+                "weight_decay": settings.weight_decay / scale if decays else 0.0,
+            }
             for (scale, decays), members in groups.items()
         ],
         lr=settings.learning_rate,

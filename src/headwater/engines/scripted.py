@@ -21,7 +21,7 @@ from headwater.records import Group, Problem, Rollout, Sampling, Verdict
 def scripted_group(
     problem_id: str, responses: Sequence[Sequence[int]], logprob: float = -1.0, version: int = 0
 ) -> Group:
-    """A group with these response ids; rollout i is named "problem_id/i", every token has the same logprob."""
+    """A group with these response ids; rollout i is named "problem_id/i", and all logprobs are the same."""
     rollouts = (
         Rollout(
             rollout_id=f"{problem_id}/{i}",
@@ -35,9 +35,7 @@ def scripted_group(
         )
         for i, response_ids in enumerate(responses)
     )
-    return Group(
-        problem=Problem(problem_id=problem_id, prompt="?", source="script"), rollouts=tuple(rollouts)
-    )
+    return Group(problem=Problem(problem_id=problem_id, prompt="?", source="script"), rollouts=tuple(rollouts))
 
 
 @dataclass(kw_only=True)
@@ -47,7 +45,10 @@ class ScriptedAnswers:
     answers: Mapping[str, str] = field(default_factory=dict)
     reads: list[tuple[str, str]] = field(default_factory=list)
 
-    def read(self, problem_id: str, use: str) -> str:
+    def at(self, step: int) -> None:
+        """Steps are not noted."""
+
+    def read(self, problem_id: str, use: str = "answer") -> str:
         self.reads.append((problem_id, use))
         return self.answers[problem_id]
 
@@ -87,9 +88,7 @@ class ScriptedGenerator(Generator):
 
     by_problem: Mapping[str, Group] = field(default_factory=dict)
 
-    def generate(
-        self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds
-    ) -> list[Group]:
+    def generate(self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds) -> list[Group]:
         groups = [self.by_problem[problem.problem_id] for problem in problems]
         return [Group(problem=group.problem, rollouts=group.rollouts[:samples]) for group in groups]
 

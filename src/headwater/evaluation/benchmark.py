@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from headwater.evaluation.estimate import mixed_share
 from headwater.interfaces import Generator, Seeds, Verifier
 from headwater.records import Problem, Rollout, Sampling, Verdict, rollouts_of
@@ -36,7 +38,7 @@ def evaluate(benchmark: Benchmark, generator: Generator, verifier: Verifier, see
         "problems": [problem.problem_id for problem in benchmark.problems],
         "correct": correct,
         "ungraded": [_count(group.rollouts, verdicts, Verdict.UNGRADED) for group in groups],
-        "mixed_groups": mixed_share(correct, benchmark.samples, eight) if eight > 1 else 0.0,
+        "mixed_groups": mixed_share(np.array(correct), benchmark.samples, eight) if eight > 1 else 0.0,
         "response_tokens": tokens / len(rollouts),
         "truncated": sum(r.finish_reason == "length" for r in rollouts) / len(rollouts),
         "entropy": -sum(sum(r.logprobs) for r in rollouts) / tokens,

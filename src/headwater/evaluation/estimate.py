@@ -164,9 +164,7 @@ def seeded_difference(differences: Sequence[Real[Array, " problem"]], draws: int
         raise InputError(f"seeded_difference: problems by seed {found}; every seed needs the same problems")
     per_seed = tuple(_over_problems(row, draws) for row in rows)
     if len(rows) == 1:
-        return SeededDifference(
-            overall=per_seed[0], per_seed=per_seed, between_seed_sd=None, scope=THESE_CHECKPOINTS
-        )
+        return SeededDifference(overall=per_seed[0], per_seed=per_seed, between_seed_sd=None, scope=THESE_CHECKPOINTS)
     table = np.stack(rows)
     return SeededDifference(
         overall=_over_seeds(table, draws),
@@ -344,9 +342,7 @@ def _counts(correct: Real[Array, " problem"], samples: int, name: str) -> Real[A
     counts = _finite("correct", correct)
     if (counts < 0).any() or (counts > samples).any() or (counts != np.floor(counts)).any():
         low, high = float(counts.min()), float(counts.max())
-        raise InputError(
-            f"correct: found {low:g} to {high:g}, allowed whole counts from 0 to {name} {samples}"
-        )
+        raise InputError(f"correct: found {low:g} to {high:g}, allowed whole counts from 0 to {name} {samples}")
     return counts.astype(np.int64)
 
 
@@ -364,9 +360,7 @@ def _finite(name: str, values: Real[Array, " problem"]) -> Float[Array, " proble
         raise InputError(f"{name}: shape {array.shape}, allowed one axis with 2 problems or more")
     if not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
-        raise InputError(
-            f"{name}: {count} of {len(array)} values are NaN or infinite, allowed finite numbers"
-        )
+        raise InputError(f"{name}: {count} of {len(array)} values are NaN or infinite, allowed finite numbers")
     return array
 
 

@@ -58,8 +58,6 @@ def _initialise(network: Qwen3ForCausalLM, seed: int) -> None:
                 continue
             draw = torch.Generator().manual_seed(derive_seed(seed, "initialise", name) % 2**63)
             std = 1.0 if "embed_tokens" in name else 1 / math.sqrt(parameter.shape[1])
-            if name.endswith(("o_proj.weight", "down_proj.weight")):
-                std /= math.sqrt(2 * network.config.num_hidden_layers)
             parameter.normal_(0.0, std, generator=draw)
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from headwater.errors import InputError
 from headwater.records import Problem
@@ -22,7 +24,15 @@ from headwater.records import Problem
 SCALES = "headwater_learning_rate_scales"
 """Key in a model's config: parameter name -> factor on the learning rate (the lab family needs it)."""
 
-_LOGIT_CHANGERS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+_LOGIT_CHANGERS = (
+    "final_logit_softcapping",
+    "logit_scale",
+    "logits_scaling",
+    "logits_soft_cap",
+    "lm_head_multiplier",
+    "output_multiplier",
+)
+_WINDOWS = ("sliding_window", "attention_chunk_size")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +50,7 @@ class LanguageModel:
         try:
             network = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
             tokenizer = AutoTokenizer.from_pretrained(source)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
                 f"model: cannot open {source} ({reason}). Give a directory with config.json, safetensors and a "
@@ -55,6 +65,12 @@ class LanguageModel:
             raise InputError(
                 f"model: {config.model_type} sets {changer}, which changes logits after the head; headwater computes "
                 "its losses from hidden states and the head alone. Use a model without it."
+            )
+        window = next((key for key in _WINDOWS if getattr(config, key, None)), None)
+        if window is not None and getattr(config, window) < config.max_position_embeddings:
+            raise InputError(
+                f"model: {config.model_type} sets {window} = {getattr(config, window)}, but headwater samples with "
+                "full attention, which would be another policy. Use a model whose layers attend to every token."
             )
         self.network.eval()  # dropout off for good: sampler and trainer must see one policy
 
@@ -87,18 +103,39 @@ class LanguageModel:
         return getattr(self.network.config, SCALES, None) or {}
 
     def encode(self, problem: Problem) -> tuple[int, ...]:
-        """The prompt's ids. A chat goes through the template; plain text cannot smuggle in control tokens."""
+        """The prompt's ids. A chat goes through the template; a problem's text cannot smuggle in control tokens.
+
+        Raises InputError for a prompt without any token, for plain text with a word that only a special id can
+        stand for, and for a chat message that spells a special token: inside a template it would become one.
+        """
         if isinstance(problem.prompt, str):
-            return tuple(self.tokenizer(problem.prompt, split_special_tokens=True)["input_ids"])
+            self._refuse_special(problem, problem.prompt, split=True)
+            ids = tuple(self.tokenizer(problem.prompt, split_special_tokens=True)["input_ids"])
+            if not ids:
+                raise InputError(f"problem {problem.problem_id}: the prompt has no token; give it a text")
+            return ids
+        for message in problem.prompt:
+            self._refuse_special(problem, message.content, split=False)
         messages = [{"role": m.role, "content": m.content} for m in problem.prompt]
-        rendered = self.tokenizer.apply_chat_template(
+        rendered: Any = self.tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=True, return_dict=True, **self.template
         )
         return tuple(rendered["input_ids"])
 
+    def _refuse_special(self, problem: Problem, text: str, *, split: bool) -> None:
+        """Refuse text that holds special ids of its own, beside those which the tokenizer or template adds."""
+        ids = self.tokenizer(text, split_special_tokens=split, add_special_tokens=False)["input_ids"]
+        control = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        found = sorted(control.union(self.tokenizer.all_special_ids).intersection(ids))
+        if found:
+            raise InputError(
+                f"problem {problem.problem_id}: its text becomes the special tokens "
+                f"{', '.join(self.tokenizer.convert_ids_to_tokens(found))}. Remove the problem or rewrite its text."
+            )
+
     def decode(self, response_ids: Sequence[int]) -> str:
         """Text for grading and display; never encoded again."""
-        return self.tokenizer.decode(response_ids, skip_special_tokens=True)
+        return str(self.tokenizer.decode(list(response_ids), skip_special_tokens=True))
 
     def hidden(self, input_ids: Int[Tensor, "row time"]) -> Float[Tensor, "row time hidden"]:
         """Last hidden states of right-padded rows; causality makes a padding mask needless."""
@@ -108,3 +145,9 @@ class LanguageModel:
         """Write a directory that `from_pretrained` opens: safetensors, configs, tokenizer."""
         self.network.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
+
+
+def silence_progress() -> None:
+    """Turn off transformers' own progress bars and advice, in worker processes that print nothing."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

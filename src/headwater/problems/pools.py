@@ -73,7 +73,7 @@ def words_of(text: str) -> list[str]:
 
 
 def prompt_text(problem: Problem) -> str:
-    """The text that makes the problem: the prompt, or the user's turns of a chat (all turns where none is)."""
+    """The text that makes the problem: the prompt, or the user's turns of a chat (or all turns)."""
     if isinstance(problem.prompt, str):
         return problem.prompt
     turns = [message.content for message in problem.prompt if message.role == "user"]
@@ -94,8 +94,7 @@ def cluster_ids(problems: Sequence[Problem]) -> dict[str, str]:
     if len(clusters) != len(problems):
         repeated = [name for name, rows in Counter(p.problem_id for p in problems).items() if rows > 1]
         raise InputError(
-            f"problems: {len(repeated)} problem ids occur more than once: {_listed(repeated)}. "
-            "Give each row its own id"
+            f"problems: {len(repeated)} problem ids occur more than once: {_listed(repeated)}. Give each row its own id"
         )
     return clusters
 
@@ -206,9 +205,7 @@ def _near_duplicates(
             benchmark_id = benchmark[index].problem_id
             new = (problem.problem_id, benchmark_id) not in same
             if new and share >= NEAR_SHARE and fewer >= FEWEST_GRAMS:
-                found.append(
-                    NearDuplicate(pool_id=problem.problem_id, benchmark_id=benchmark_id, share=share)
-                )
+                found.append(NearDuplicate(pool_id=problem.problem_id, benchmark_id=benchmark_id, share=share))
     return tuple(found)
 
 
@@ -222,9 +219,7 @@ def merge_duplicates(
     """
     clusters = cluster_ids(problems)
     if missing := [problem_id for problem_id in clusters if problem_id not in answers]:
-        raise InputError(
-            f"problems: {len(missing)} problems have no answer: {_listed(missing)}. Add or drop them"
-        )
+        raise InputError(f"problems: {len(missing)} problems have no answer: {_listed(missing)}. Add or drop them")
     first: dict[str, Problem] = {}
     dropped: dict[str, str] = {}
     contradictions = []

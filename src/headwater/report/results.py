@@ -50,8 +50,16 @@ def arms_by_name(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping
 def read_json(folder: RunFolder, node: str | None, name: str) -> Any:
     """A result as plain data, its texts as they are; None if there is none yet."""
     raw = folder.result(node, name) if node else None
-    if raw is None:
-        return None
+    return None if raw is None else _parsed(raw, node, name)
+
+
+def read_lines(folder: RunFolder, node: str, name: str) -> list[Any]:
+    """A result of one JSON value a line; empty if there is none yet."""
+    raw = folder.result(node, name) or b""
+    return [_parsed(line, node, name) for line in raw.splitlines() if line.strip()]
+
+
+def _parsed(raw: bytes, node: str | None, name: str) -> Any:
     try:
         return json.loads(raw)
     except ValueError as error:
@@ -59,16 +67,15 @@ def read_json(folder: RunFolder, node: str | None, name: str) -> Any:
 
 
 def read_scores(folder: RunFolder, node: str | None) -> dict[str, Any] | None:
-    """An evaluation's scores.json with printable texts, but the problem ids as they are: they are compared."""
+    """An evaluation's scores.json with printable texts, but problem ids as they are: they are compared."""
     scores = read_json(folder, node, "scores.json")
     if scores is None:
         return None
-    lengths = {len(scores[field]) for field in ("problems", "correct", "ungraded")}
-    if len(lengths) != 1 or len(set(scores["problems"])) not in lengths:
-        raise IntegrityError(
-            f"report: scores.json of node {str(node)[:12]} does not have one entry per problem"
-        )
-    return {**printable(scores), "problems": scores["problems"]}
+    lists = {field: scores.pop(field) for field in ("problems", "correct", "ungraded")}
+    lengths = {len(values) for values in lists.values()}
+    if len(lengths) != 1 or len(set(lists["problems"])) not in lengths:
+        raise IntegrityError(f"report: scores.json of node {str(node)[:12]} does not have one entry per problem")
+    return {**printable(scores), **lists}
 
 
 def mean(values: Iterable[float | None]) -> float | None:

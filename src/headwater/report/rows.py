@@ -200,3 +200,9 @@ class Summary:
         """The same as plain data."""
         value: dict[str, Any] = plain(self)
         return value
+
+
+def label_range(arm: ArmRow, use: str) -> str:
+    """A count of `LabelUse` as text: one number if all seeds agree, else the range, a dash if none is known."""
+    counts = sorted({int(getattr(labels, use)) for labels in arm.labels})
+    return "–" if not counts else f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"

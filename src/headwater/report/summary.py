@@ -50,9 +50,7 @@ def summarise(folder: RunFolder) -> Summary:
     graph = printable(folder.graph)
     arms = [_arm(folder, graph, entries) for entries in arms_by_name(graph["arms"]).values()]
     contrasts = _contrasts(folder, graph)
-    tally = {
-        word: sum(row.verdict == word for row in contrasts) for word in ("better", "worse", "not resolved")
-    }
+    tally = {word: sum(row.verdict == word for row in contrasts) for word in ("better", "worse", "not resolved")}
     tally["not measured"] = sum(row.state != MEASURED for row in contrasts)
     scores = [score for arm in arms for score in arm.scores]
     measured = sum(score.state == MEASURED for score in scores)
@@ -141,15 +139,14 @@ def _contrasts(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[ContrastRow
     measured = {str(i): seeded.overall.p_value for i, (_, seeded) in enumerate(paired) if seeded}
     adjusted = holm(measured)
     return tuple(
-        _contrast(contrast, arms, *paired[i], adjusted.get(str(i)))
-        for i, contrast in enumerate(graph["contrasts"])
+        _contrast(contrast, arms, *paired[i], adjusted.get(str(i))) for i, contrast in enumerate(graph["contrasts"])
     )
 
 
 def _pairs(
     folder: RunFolder, treatment: Sequence[Mapping[str, Any]], control: Sequence[Mapping[str, Any]]
 ) -> dict[int, np.ndarray]:
-    """Seed -> differences of shares [problem], for seeds finished on both sides; problems meet by their id."""
+    """Seed -> differences of shares [problem], for seeds finished on both sides; problems meet by id."""
     controls = {entry["seed"]: entry for entry in control}
     pairs: dict[int, np.ndarray] = {}
     order: list[str] | None = None
@@ -159,8 +156,7 @@ def _pairs(
         if ours is None or theirs is None:
             continue
         left, right = (
-            {p: c / s["samples"] for p, c in zip(s["problems"], s["correct"], strict=True)}
-            for s in (ours, theirs)
+            {p: c / s["samples"] for p, c in zip(s["problems"], s["correct"], strict=True)} for s in (ours, theirs)
         )
         order = order or list(left)
         if not set(order) == left.keys() == right.keys():
@@ -183,15 +179,11 @@ def _contrast(
     state, reason = MEASURED, ""
     if seeded is None:
         absent = [name for name in (treatment, control) if name not in arms]
-        refusals = [contrast.get("refused")] + [
-            e.get("refused") for n in (treatment, control) for e in arms.get(n, ())
-        ]
+        refusals = [contrast.get("refused")] + [e.get("refused") for n in (treatment, control) for e in arms.get(n, ())]
         refusal = next((text for text in refusals if text), "")
         state = REFUSED if refusal else NOT_RUN
         reason = refusal or (
-            f"no arm named {' or '.join(absent)} in this run"
-            if absent
-            else "no seed is finished on both sides"
+            f"no arm named {' or '.join(absent)} in this run" if absent else "no seed is finished on both sides"
         )
     words = {"verdict": state, "sentence": f"{treatment} against {control}: {state} ({reason})."}
     if seeded is not None and adjusted_p is not None:
@@ -218,10 +210,12 @@ def _contrast(
 
 
 def _headline(contrasts: Sequence[ContrastRow], measured: int, planned: int) -> str:
-    """What the first planned contrast says, whatever it is: choosing the nicest would be a claim of its own."""
+    """What the first planned contrast says, whatever it is: choosing the nicest would be a claim."""
     if not contrasts or contrasts[0].state != MEASURED:
         return f"No verdict yet: {measured} of {planned} evaluations are done."
-    return contrasts[0].sentence
+    first = contrasts[0]
+    part = f"So far, on {len(first.seeds)} of {first.planned} seeds: " if len(first.seeds) < first.planned else ""
+    return part + first.sentence
 
 
 # --- Labels
@@ -285,9 +279,7 @@ def _conditions(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[ConditionR
         if not taught:
             continue
         signals = {
-            graph["nodes"][n]["signal"]
-            for n in taught[0]["stages"]
-            if graph["nodes"][n]["learner"] == "teacher"
+            graph["nodes"][n]["signal"] for n in taught[0]["stages"] if graph["nodes"][n]["learner"] == "teacher"
         }
         shaped = next((signal for signal in ("reward", "imitation") if signal in signals), "nothing")
         before = _level(folder, [entry["teacher"].get("before") for entry in taught])
@@ -318,6 +310,4 @@ def _closeness(folder: RunFolder, entries: Iterable[Mapping[str, Any]]) -> Itera
             states = (printable(read_json(folder, node, "closeness.json")) or {}).get("student_states")
             if states:
                 measures = ("kl_student_teacher", "kl_teacher_student", "overlap", "top1")
-                yield Closeness(
-                    when=when, seed=entry["seed"], **{name: states.get(name) for name in measures}
-                )
+                yield Closeness(when=when, seed=entry["seed"], **{name: states.get(name) for name in measures})

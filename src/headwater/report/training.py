@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headwater.report.results import printable, read_json
+from headwater.report.results import printable, read_json, read_lines
 from headwater.report.rows import Curve, NodeIdentity, StageRow
 
 if TYPE_CHECKING:
@@ -28,21 +28,19 @@ def _users(graph: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def curves(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[Curve, ...]:
-    """The metric that tells most about each training node; values that are not finite are counted, not drawn."""
+    """The metric that tells most about each training node; values not finite are counted, not drawn."""
     users, found = _users(graph), []
     for node, entry in graph["nodes"].items():
-        raw = folder.result(node, "metrics.jsonl") if entry["kind"] in ("train", "pretrain") else None
-        lines = [printable(json.loads(line)) for line in (raw or b"").splitlines() if line.strip()]
+        lines = read_lines(folder, node, "metrics.jsonl") if entry["kind"] in ("train", "pretrain") else []
         wanted = CURVE_METRICS.get(entry["signal"] or "imitation", ("loss",))
         metric = next((m for m in wanted if any(m in line["metrics"] for line in lines)), None)
         if metric is None:
             continue
-        points = [(line["step"], line["metrics"].get(metric)) for line in lines if metric in line["metrics"]]
-        finite = np.array([(s, v) for s, v in points if v is not None], dtype=float).reshape(-1, 2)
+        points = [(line["step"], line["metrics"][metric]) for line in lines if metric in line["metrics"]]
+        numbers = np.array(points, dtype=float)  # None becomes NaN
+        finite = numbers[np.isfinite(numbers).all(axis=1)]
         blocks = [
-            block.mean(axis=0)
-            for block in np.array_split(finite, min(CURVE_POINTS, len(finite)) or 1)
-            if len(block)
+            block.mean(axis=0) for block in np.array_split(finite, min(CURVE_POINTS, len(finite)) or 1) if len(block)
         ]
         found.append(
             Curve(
@@ -70,9 +68,7 @@ def stages(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[StageRow, ...]:
     return tuple(_stage(folder, graph, nodes, users.get(nodes[0], ())) for nodes in alike.values())
 
 
-def _stage(
-    folder: RunFolder, graph: Mapping[str, Any], nodes: Sequence[str], arms: tuple[str, ...]
-) -> StageRow:
+def _stage(folder: RunFolder, graph: Mapping[str, Any], nodes: Sequence[str], arms: tuple[str, ...]) -> StageRow:
     first = graph["nodes"][nodes[0]]
     identities = []
     for node in nodes:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from headwater.errors import ContrastError
 from headwater.interfaces import Value
+from headwater.routes.stages import Step
 from headwater.routes.table import Route
 
 
@@ -27,16 +28,26 @@ class Contrast(Value):
 def differences(treatment: Route, control: Route) -> tuple[str, ...]:
     """What the treatment has more (+stage), less (-stage) or otherwise (stage.field, teacher, order)."""
     found = ["teacher"] if treatment.teacher != control.teacher else []
-    ours = {step.stage: step for step in treatment.steps}
-    theirs = {step.stage: step for step in control.steps}
+    ours, theirs = _by_name(treatment), _by_name(control)
     found += [f"+{stage}" for stage in ours if stage not in theirs]
     found += [f"-{stage}" for stage in theirs if stage not in ours]
     shared = [stage for stage in ours if stage in theirs]
     if shared != [stage for stage in theirs if stage in ours]:
         found.append("order")
     for stage in shared:
-        found += [f"{stage}.{key}" for key in ("pool", "budget") if getattr(ours[stage], key) != getattr(theirs[stage], key)]
+        found += [
+            f"{stage}.{key}" for key in ("pool", "budget") if getattr(ours[stage], key) != getattr(theirs[stage], key)
+        ]
     return tuple(found)
+
+
+def _by_name(route: Route) -> dict[str, Step]:
+    """The route's steps by stage; a stage that occurs again is named stage#2, stage#3, ..."""
+    named: dict[str, Step] = {}
+    for step in route.steps:
+        times = sum(earlier.stage == step.stage for earlier in named.values()) + 1
+        named[step.stage if times == 1 else f"{step.stage}#{times}"] = step
+    return named
 
 
 def check(contrasts: Iterable[Contrast], arms: Mapping[str, Route]) -> None:
@@ -58,45 +69,103 @@ def check(contrasts: Iterable[Contrast], arms: Mapping[str, Route]) -> None:
 
 
 def _contrast(name: str, arms: tuple[str, str], declares: str, question: str) -> Contrast:
-    return Contrast(
-        name=name, treatment=arms[0], control=arms[1], declares=tuple(declares.split()), question=question
-    )
+    return Contrast(name=name, treatment=arms[0], control=arms[1], declares=tuple(declares.split()), question=question)
 
 
 _BRIDGE = "+warm-up +on-policy-distillation"
 
 CONTRASTS = (
-    _contrast("upstream against direct", ("R3-full", "R1"), f"+teacher-rl {_BRIDGE} -student-rl",
-              "Do labels spent on the teacher beat the same labels spent on the student?"),
-    _contrast("raw bridge against direct", ("raw-bridge", "R1"), f"{_BRIDGE} -student-rl",
-              "Is a bridge from a teacher without reward worse than direct GRPO?"),
-    _contrast("reward-shaped against raw teacher", ("R3-full", "raw-bridge"), "+teacher-rl",
-              "Must reward shape the teacher (C1)?"),
-    _contrast("fresh labels against replay", ("R5-half", "R7"), "student-rl.pool",
-              "After the bridge: fresh labels, or only more updates?"),
-    _contrast("upstream against direct, twice the updates", ("R3-full", "R1-double"),
-              f"+teacher-rl {_BRIDGE} -student-rl", "Does direct GRPO catch up with twice the updates?"),
-    _contrast("student RL after the bridge", ("R5-half", "R5-bridge"), "+student-rl",
-              "Do held-out labels add to the bridge?"),
-    _contrast("fresh labels after the bridge against direct", ("R5-half", "R1"),
-              f"+teacher-rl {_BRIDGE} student-rl.pool", "Half upstream, half after the bridge: better than all direct?"),
+    _contrast(
+        "upstream against direct",
+        ("R3-full", "R1"),
+        f"+teacher-rl {_BRIDGE} -student-rl",
+        "Do labels spent on the teacher beat the same labels spent on the student?",
+    ),
+    _contrast(
+        "raw bridge against direct",
+        ("raw-bridge", "R1"),
+        f"{_BRIDGE} -student-rl",
+        "Is a bridge from a teacher without reward worse than direct GRPO?",
+    ),
+    _contrast(
+        "reward-shaped against raw teacher",
+        ("R3-full", "raw-bridge"),
+        "+teacher-rl",
+        "Must reward shape the teacher (C1)?",
+    ),
+    _contrast(
+        "fresh labels against replay",
+        ("R5-half", "R7"),
+        "student-rl.pool",
+        "After the bridge: fresh labels, or only more updates?",
+    ),
+    _contrast(
+        "upstream against direct, twice the updates",
+        ("R3-full", "R1-double"),
+        f"+teacher-rl {_BRIDGE} -student-rl",
+        "Does direct GRPO catch up with twice the updates?",
+    ),
+    _contrast(
+        "student RL after the bridge",
+        ("R5-half", "R5-bridge"),
+        "+student-rl",
+        "Do held-out labels add to the bridge?",
+    ),
+    _contrast(
+        "fresh labels after the bridge against direct",
+        ("R5-half", "R1"),
+        f"+teacher-rl {_BRIDGE} student-rl.pool",
+        "Half upstream, half after the bridge: better than all direct?",
+    ),
     _contrast("warm-up before student RL", ("R5-half", "R8"), "+warm-up", "Is the warm-up needed (C2)?"),
-    _contrast("bridge against sample SFT before student RL", ("R5-half", "R2"), f"{_BRIDGE} -teacher-sample-sft",
-              "Dense bridge, or off-policy hard tokens?"),
-    _contrast("teacher RL against teacher SFT", ("R5-half", "R6"), "+teacher-rl -teacher-sft",
-              "Is teacher RL needed?"),
-    _contrast("bridge against OPD only, stage removed", ("R3-full", "rl-opd"), "+warm-up",
-              "Does the warm-up add to OPD?"),
-    _contrast("bridge against OPD only, equal updates", ("R3-full", "rl-opd-equal"),
-              "+warm-up on-policy-distillation.budget", "Warm-up, or the same updates as more OPD?"),
-    _contrast("bridge against sample SFT, equal updates", ("R3-full", "rl-sample-sft"),
-              f"{_BRIDGE} -teacher-sample-sft", "Dense bridge, or the teacher's tokens alone?"),
-    _contrast("larger against same-size teacher", ("R3-full", "same-size-bridge"), "teacher",
-              "Does a larger teacher turn labels into more?"),
-    _contrast("same-size teacher against direct", ("same-size-bridge", "R1"),
-              f"teacher +teacher-rl {_BRIDGE} -student-rl", "Does the detour pay without a larger teacher?"),
-    _contrast("SFT'd teacher against direct", ("sft-bridge", "R1"), f"+teacher-sft {_BRIDGE} -student-rl",
-              "Is an SFT'd teacher enough?"),
+    _contrast(
+        "bridge against sample SFT before student RL",
+        ("R5-half", "R2"),
+        f"{_BRIDGE} -teacher-sample-sft",
+        "Dense bridge, or off-policy hard tokens?",
+    ),
+    _contrast(
+        "teacher RL against teacher SFT",
+        ("R5-half", "R6"),
+        "+teacher-rl -teacher-sft",
+        "Is teacher RL needed?",
+    ),
+    _contrast(
+        "bridge against OPD only, stage removed",
+        ("R3-full", "rl-opd"),
+        "+warm-up",
+        "Does the warm-up add to OPD?",
+    ),
+    _contrast(
+        "bridge against OPD only, equal updates",
+        ("R3-full", "rl-opd-equal"),
+        "+warm-up on-policy-distillation.budget",
+        "Warm-up, or the same updates as more OPD?",
+    ),
+    _contrast(
+        "bridge against sample SFT, equal updates",
+        ("R3-full", "rl-sample-sft"),
+        f"{_BRIDGE} -teacher-sample-sft",
+        "Dense bridge, or the teacher's tokens alone?",
+    ),
+    _contrast(
+        "larger against same-size teacher",
+        ("R3-full", "same-size-bridge"),
+        "teacher",
+        "Does a larger teacher turn labels into more?",
+    ),
+    _contrast(
+        "same-size teacher against direct",
+        ("same-size-bridge", "R1"),
+        f"teacher +teacher-rl {_BRIDGE} -student-rl",
+        "Does the detour pay without a larger teacher?",
+    ),
+    _contrast(
+        "SFT'd teacher against direct",
+        ("sft-bridge", "R1"),
+        f"+teacher-sft {_BRIDGE} -student-rl",
+        "Is an SFT'd teacher enough?",
+    ),
 )
 
 

@@ -69,6 +69,7 @@ class StageSettings(Value):
 
     epochs: int = Field(1, ge=1, description="passes over the stage's pool")
     problems: int = Field(8, ge=1, description="problems an update")
+    samples: int = Field(8, ge=1, description="responses to each problem of an update")
     optimiser: Optimiser = Field(Optimiser(), description="AdamW and its schedule")
 
 
@@ -100,7 +101,7 @@ class Recipe(Value):
     student: ModelChoice = Field(ModelChoice(), description="the small model that will be deployed")
     teacher: ModelChoice = Field(ModelChoice(), description="the strong model that can use a sparse reward")
     problems: ProblemSource = Field(ProblemSource(), description="labels and benchmark")
-    samples: int = Field(8, ge=1, description="rollouts a problem in every sampling stage")
+    cached_samples: int = Field(8, ge=1, description="teacher rollouts a problem, recorded for the offline stages")
     temperature: float = Field(1.0, gt=0, description="of all training rollouts and their scoring")
     max_response_tokens: int = Field(14, ge=1, description="a response is cut there")
     reward: Reward = Field(Reward(), description="GRPO in both RL stages")
@@ -178,21 +179,23 @@ class Recipe(Value):
         settings = self.stages.student_rl if same_size else self.settings(step)
         return Stage(
             name=step.stage,
-            learner="teacher" if step.stage.startswith("teacher-") and step.stage != "teacher-sample-sft" else "student",
-            sampler=self._sampler(step),
+            learner="teacher"
+            if step.stage.startswith("teacher-") and step.stage != "teacher-sample-sft"
+            else "student",
+            sampler=self._sampler(step, settings),
             signal=self._signal(step),
             pool=step.pool,
             schedule=Schedule(updates=self._updates(route.name, step), problems=settings.problems),
             optimiser=settings.optimiser,
         )
 
-    def _sampler(self, step: Step) -> OnPolicy | Recorded:
+    def _sampler(self, step: Step, settings: StageSettings) -> OnPolicy | Recorded:
         if step.stage in ("teacher-rl", "student-rl", "on-policy-distillation"):
             return OnPolicy(
-                samples=self.samples, temperature=self.temperature, max_response_tokens=self.max_response_tokens
+                samples=settings.samples, temperature=self.temperature, max_response_tokens=self.max_response_tokens
             )
         return Recorded(
-            samples=self.samples, temperature=self.temperature, only_correct=step.stage == "teacher-sft"
+            samples=settings.samples, temperature=self.temperature, only_correct=step.stage == "teacher-sft"
         )
 
     def _signal(self, step: Step) -> Signal:
@@ -258,9 +261,13 @@ def _parse(source: str, text: str) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or type(error).__name__
-        raise InputError(f"recipe {source}{line}: not YAML ({problem}); `headwater init lab` writes a valid file") from error
+        raise InputError(
+            f"recipe {source}{line}: not YAML ({problem}); `headwater init lab` writes a valid file"
+        ) from error
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise InputError(f"recipe {source}: found {type(data).__name__}, expected a mapping of keys such as name, seeds")
+        raise InputError(
+            f"recipe {source}: found {type(data).__name__}, expected a mapping of keys such as name, seeds"
+        )
     return data
 
 

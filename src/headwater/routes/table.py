@@ -27,7 +27,9 @@ class Route(Value):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="how tables and contrasts call it")
     title: str = Field("", description="what it isolates, in a few words")
-    teacher: Literal["teacher", "student"] = Field("teacher", description="the model that teaches (student = same size)")
+    teacher: Literal["teacher", "student"] = Field(
+        "teacher", description="the model that teaches (student = same size)"
+    )
     steps: tuple[Step, ...] = Field(min_length=1, description="stages in order")
 
     def rename(self, name: str, title: str) -> Self:
@@ -38,23 +40,28 @@ class Route(Value):
         """One stage with some fields replaced. Raises InputError when the route lacks the stage."""
         self._place(stage)
         steps = [Step(**{**s.model_dump(), **changes}) if s.stage == stage else s for s in self.steps]
-        return self.model_copy(update={"steps": tuple(steps)})
+        return self._with(*steps)
 
     def without(self, stage: str) -> Self:
         """The route less one stage."""
         place = self._place(stage)
-        return self.model_copy(update={"steps": self.steps[:place] + self.steps[place + 1 :]})
+        return self._with(*self.steps[:place], *self.steps[place + 1 :])
 
     def swap(self, stage: str, step: Step) -> Self:
         """The route with another stage in one's place."""
         place = self._place(stage)
-        return self.model_copy(update={"steps": (*self.steps[:place], step, *self.steps[place + 1 :])})
+        return self._with(*self.steps[:place], step, *self.steps[place + 1 :])
+
+    def _with(self, *steps: Step) -> Self:
+        if not steps:
+            raise InputError(f"route {self.name}: no stage would be left")
+        return self.model_copy(update={"steps": steps})
 
     def _place(self, stage: str) -> int:
         names = [step.stage for step in self.steps]
         if stage not in names:
             raise InputError(f"route {self.name}: no stage {stage}; it has {', '.join(names)}")
-        return names.index(stage)  # type: ignore[arg-type]
+        return names.index(stage)
 
 
 def _bridge(pool: Literal["pool", "1H", "2H"]) -> tuple[Step, Step]:
@@ -63,7 +70,11 @@ def _bridge(pool: Literal["pool", "1H", "2H"]) -> tuple[Step, Step]:
 
 R1 = Route(name="R1", title="direct GRPO on the cold student", steps=(student_rl("pool"),))
 R1_DOUBLE = R1.edit("student-rl", budget=2).rename("R1-double", "direct GRPO, twice the updates")
-R3 = Route(name="R3-full", title="all labels upstream: RL'd teacher, bridge", steps=(teacher_rl("pool"), *_bridge("pool")))
+R3 = Route(
+    name="R3-full",
+    title="all labels upstream: RL'd teacher, bridge",
+    steps=(teacher_rl("pool"), *_bridge("pool")),
+)
 R5 = Route(
     name="R5-half",
     title="fresh labels after the bridge",
@@ -72,8 +83,10 @@ R5 = Route(
 R7 = R5.edit("student-rl", pool="1H").rename("R7", "replay: more updates instead of fresh labels")
 R8 = R5.without("warm-up").rename("R8", "no warm-up before OPD")
 R6 = R5.swap("teacher-rl", teacher_sft("1H")).rename("R6", "SFT'd teacher instead of an RL'd one")
-R2 = R5.without("warm-up").swap("on-policy-distillation", teacher_sample_sft("1H")).rename(
-    "R2", "teacher-sample SFT instead of the bridge"
+R2 = (
+    R5.without("warm-up")
+    .swap("on-policy-distillation", teacher_sample_sft("1H"))
+    .rename("R2", "teacher-sample SFT instead of the bridge")
 )
 R5_BRIDGE = R5.without("student-rl").rename("R5-bridge", "R5 before its student RL")
 RAW_BRIDGE = R3.without("teacher-rl").rename("raw-bridge", "raw teacher, bridge")
@@ -88,7 +101,12 @@ def _endpoints() -> tuple[Route, ...]:
         "rl": R3,
         "same-size": R3.model_copy(update={"teacher": "student"}),
     }
-    words = {"raw": "raw teacher", "sft": "SFT'd teacher", "rl": "RL'd teacher", "same-size": "RL'd same-size teacher"}
+    words = {
+        "raw": "raw teacher",
+        "sft": "SFT'd teacher",
+        "rl": "RL'd teacher",
+        "same-size": "RL'd same-size teacher",
+    }
     for source, bridge in sources.items():
         teacher = words[source]
         if source in ("sft", "same-size"):

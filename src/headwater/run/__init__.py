@@ -1,0 +1,45 @@
+"""From a recipe to a finished run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from headwater.routes.recipe import Recipe
+from headwater.run.data import RunData
+from headwater.run.describe import plan_rows, print_plan
+from headwater.run.execute import evaluate_model
+from headwater.run.graph import Graph, build_graph
+from headwater.run.workflow import RunOptions, run_recipe
+from headwater.store import Store, run_folder
+
+__all__ = [
+    "Graph",
+    "RunOptions",
+    "build_graph",
+    "check_labels",
+    "done_nodes",
+    "evaluate_model",
+    "plan_rows",
+    "print_plan",
+    "run_recipe",
+]
+
+
+def check_labels(recipe: Recipe) -> None:
+    """Every gold is graded against itself, every pool is held against the benchmark. Raises InputError, LabelError."""
+    from headwater.run.execute import make_verifier  # noqa: PLC0415
+
+    data = RunData(recipe.problems)
+    data.check()
+    make_verifier().check_golds({**data.answers, **data.held_out_answers})
+
+
+def done_nodes(graph: Graph, runs: Path) -> dict[str, bool]:
+    """Which nodes of the graph are finished in the run's folder."""
+    root = run_folder(runs, graph.recipe.name)
+    if not root.exists():
+        return {}
+    store = Store(root)
+    heads: dict[str, Any] = {name: store.head(name) for name in graph.nodes}
+    return {name: head is not None and head.done for name, head in heads.items()}

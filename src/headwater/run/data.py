@@ -26,9 +26,7 @@ class RunData:
     @cached_property
     def _labelled(self) -> tuple[list[Problem], dict[str, str]]:
         exclude = frozenset(self._held_out[1])
-        return arithmetic.problem_set(
-            self.source.labelled, derive_seed(self.source.seed, "labelled"), exclude=exclude
-        )
+        return arithmetic.problem_set(self.source.labelled, derive_seed(self.source.seed, "labelled"), exclude=exclude)
 
     @property
     def labelled(self) -> list[Problem]:

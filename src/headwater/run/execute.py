@@ -8,44 +8,36 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from headwater import cache
+from headwater.cache import CachedTeacher
 from headwater.engines.local import Budget, LocalGenerator, LocalLearner, LocalTeacher
-from headwater.errors import HeadwaterError, Interrupted
+from headwater.errors import InputError, Interrupted
 from headwater.evaluation.benchmark import Benchmark, evaluate
 from headwater.evaluation.closeness import closeness
 from headwater.fingerprint import derive_seed
-from headwater.interfaces import Generator, Seeds, Teacher, Verifier, Workers
+from headwater.interfaces import Seeds, Verifier
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
 from headwater.models.family import build
-from headwater.models.language_model import LanguageModel
+from headwater.models.language_model import LanguageModel, silence_progress
 from headwater.problems.arithmetic import VOCABULARY
-from headwater.records import Group, Problem, Sampling, StepRecord, rollouts_of
-from headwater.routes.recipe import ModelChoice
+from headwater.records import Sampling, StepRecord, rollouts_of
+from headwater.routes.recipe import ModelChoice, Recipe
+from headwater.run.assemble import Given, assemble, needs_reference
 from headwater.run.card import model_card
 from headwater.run.data import RunData
 from headwater.run.graph import Graph, Node
 from headwater.run.pretraining import Exercises
-from headwater.signals import Divergence, Reward
 from headwater.store import Store
 from headwater.verifiers.typed import TypedVerifier
 
+METRICS = "metrics.jsonl"
 MODEL = "model/"
 """Prefix of a node's files that together are a Hugging Face directory."""
-
-
-class _Absent:
-    """Stands for what a stage was not given; any use raises with the stage's name."""
-
-    def __init__(self, stage: str, what: str):
-        self._stage, self._what = stage, what
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise HeadwaterError(f"{self._stage}: this stage has no {self._what}; its value declares none")
 
 
 @dataclass(kw_only=True)
@@ -62,7 +54,7 @@ class Executor:
 
     def __post_init__(self) -> None:
         self._data = RunData(self.graph.recipe.problems)
-        self._verifier: Verifier = TypedVerifier(answer_type="integer", extractor="marker")
+        self._verifier: Verifier = make_verifier()
 
     def execute(self, name: str) -> None:
         """Make one node and commit it; a node that is done is left alone.
@@ -106,8 +98,7 @@ class Executor:
     def _make_model(self, node: Node, scratch: Path) -> None:
         """A raw model: opened where it lies, or made from a shape and pretrained in the loop."""
         if node.stage is None:
-            model = LanguageModel.load(str(node.settings["path"]))
-            model.save(scratch / "import")
+            LanguageModel.load(str(node.settings["path"])).save(scratch / "import")
             self._commit(node, _files(scratch / "import", MODEL), step=0, done=True)
             return
         role = "teacher" if node.settings["role"] == "teacher" else "student"
@@ -116,55 +107,50 @@ class Executor:
         exercises = Exercises(
             choice.pretraining, model, self._data.corpus_exclusions(), derive_seed(node.seed, "pretrain", role)
         )
-        self._run(node, model, {"recorded": exercises, "problems": exercises.problems}, scratch)
+        given = Given(problems=exercises.problems, answers=NoAnswers("pretrain"), recorded=exercises)
+        self._run(node, model, given, scratch)
 
     def _train(self, node: Node, scratch: Path) -> None:
         """One stage of a route: its parents' models and recordings, then the loop."""
-        assert node.stage is not None and node.pool is not None  # noqa: S101  a train node has both
-        problems = self._data.problems(node.pool, node.seed)
-        temperature = node.stage.sampler.temperature  # type: ignore[attr-defined]
-        given: dict[str, Any] = {"problems": problems}
+        stage = _stage(node)
+        problems = self._data.problems(stage.pool, node.seed)
+        temperature = stage.sampler.temperature
+        answers: AnswerKey | NoAnswers = NoAnswers(stage.name)
+        if stage.reads_labels:
+            answers = AnswerKey(
+                ledger=self.ledger,
+                stage=node.fingerprint,
+                stage_name=stage.name,
+                pool_name=stage.pool,
+                pool=frozenset(problem.problem_id for problem in problems),
+                answers=self._data.answers,
+            )
+        given = Given(problems=problems, answers=answers, verifier=self._verifier)
         if "teacher" in node.parents:
-            given["teacher"] = LocalTeacher(self.open_model(node.parents["teacher"], scratch), temperature, self.budget)
+            teacher = self.open_model(node.parents["teacher"], scratch / "teacher")
+            given = replace(given, teacher=LocalTeacher(teacher, temperature, self.budget))
         if "recorded" in node.parents:
-            directory = self.store.checkout(node.parents["recorded"], scratch / "recorded")
-            cached = cache.CachedTeacher(directory, temperature)
-            given |= {"recorded": cached.groups(problems), "teacher": cached}
-        signal = node.stage.signal
-        if isinstance(signal, Reward) and signal.kl_coefficient > 0:
-            given["reference"] = LocalTeacher(self.open_model(node.parents["start"], scratch / "ref"), temperature, self.budget)
-        self._run(node, self.open_model(node.parents["start"], scratch), given, scratch)
+            cached = CachedTeacher(self.store.checkout(node.parents["recorded"], scratch / "recorded"), temperature)
+            given = replace(given, recorded=cached.groups(problems), teacher=cached)
+        if needs_reference(stage):
+            start = self.open_model(node.parents["start"], scratch / "reference")
+            given = replace(given, reference=LocalTeacher(start, temperature, self.budget))
+        self._run(node, self.open_model(node.parents["start"], scratch / "start"), given, scratch)
 
-    def _run(self, node: Node, model: LanguageModel, given: Mapping[str, Any], scratch: Path) -> None:
+    def _run(self, node: Node, model: LanguageModel, given: Given, scratch: Path) -> None:
         """The loop with commits: from the last committed step, by time, and at the end."""
-        stage = node.stage
-        assert stage is not None  # noqa: S101
-        learner = LocalLearner(model, stage.optimiser, stage.schedule.updates, stage.sampler.temperature, self.budget)  # type: ignore[attr-defined]
+        stage = _stage(node)
+        learner, workers = assemble(stage, model, given, self.budget)
         records: list[StepRecord] = []
         head = self.store.head(node.fingerprint)
         self.ledger.rollback_to(node.fingerprint, head.about["ledger"] if head else None)
         if head is not None:
             learner.load(self.store.checkout(node.fingerprint, scratch / "resume", MODEL))
-            records = [StepRecord(**json.loads(line)) for line in self.store.read(node.fingerprint, "metrics.jsonl").splitlines()]
-        answers: AnswerKey | NoAnswers = NoAnswers(stage.name)
-        if stage.reads_labels:
-            answers = AnswerKey(
-                ledger=self.ledger, stage=node.fingerprint, stage_name=stage.name, pool_name=stage.pool,
-                pool=frozenset(p.problem_id for p in given["problems"]), answers=self._data.answers,
-            )
-        workers = Workers(
-            learner=learner,
-            generator=LocalGenerator(model, learner, self.budget),
-            teacher=given.get("teacher") or _absent(stage, "teacher"),
-            reference=given.get("reference") or _absent(stage, "reference"),
-            answers=answers,
-            verifier=self._verifier,
-            recorded=given.get("recorded", {}),
-            on_sync=lambda: None,
-        )
+            lines = self.store.read(node.fingerprint, METRICS).splitlines()
+            records = [StepRecord(**json.loads(line)) for line in lines]
         committer = _Committer(self, node, learner, records, scratch)
-        accountant = _Quiet() if node.kind == "model" else Accountant(self.ledger, node.fingerprint, answers)
-        run_stage(stage, workers, accountant, given["problems"], seed=node.seed, on_step=committer.step)
+        account = _Quiet() if node.kind == "model" else Accountant(self.ledger, node.fingerprint, given.answers)
+        run_stage(stage, workers, account, given.problems, seed=node.seed, on_step=committer.step)
         committer.commit(done=True)
 
     # recordings and measurements
@@ -184,21 +170,13 @@ class Executor:
 
     def _evaluate(self, node: Node, scratch: Path) -> None:
         """avg@k on the held-out problems."""
-        recipe = self.graph.recipe
-        benchmark = Benchmark(
-            name="held-out",
-            problems=tuple(self._data.held_out),
-            answers=self._data.held_out_answers,
-            samples=recipe.evaluation.samples,
-            sampling=Sampling(
-                temperature=recipe.evaluation.temperature,
-                top_p=recipe.evaluation.top_p,
-                max_response_tokens=recipe.max_response_tokens,
-            ),
+        model = self.open_model(node.parents["model"], scratch)
+        self._commit(
+            node,
+            {"scores.json": _json(measure(model, self.graph.recipe, node.seed, self.budget))},
+            step=0,
+            done=True,
         )
-        generator: Generator = LocalGenerator(self.open_model(node.parents["model"], scratch), None, self.budget)
-        scores = evaluate(benchmark, generator, self._verifier, node.seed)
-        self._commit(node, {"scores.json": _json(scores)}, step=0, done=True)
 
     def _closeness(self, node: Node, scratch: Path) -> None:
         """C2 on the student's and on the teacher's own states, one rollout a prompt."""
@@ -206,15 +184,42 @@ class Executor:
         problems = self._data.problems("pool", node.seed)[: settings["problems"]]
         sampling = Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"])
         models = {role: self.open_model(node.parents[role], scratch) for role in ("student", "teacher")}
-        scorers: dict[str, Teacher] = {
-            role: LocalTeacher(model, settings["temperature"], self.budget) for role, model in models.items()
-        }
+        scorers = {role: LocalTeacher(model, settings["temperature"], self.budget) for role, model in models.items()}
         result: dict[str, Any] = {"temperature": settings["temperature"]}
         for role, model in models.items():
             seeds = Seeds(run=node.seed, stream=f"closeness/{role}", step=0)
             groups = LocalGenerator(model, None, self.budget).generate(problems, 4, sampling, seeds)
             result[f"{role}_states"] = closeness(scorers["student"], scorers["teacher"], rollouts_of(groups))
         self._commit(node, {"closeness.json": _json(result)}, step=0, done=True)
+
+
+def make_verifier() -> TypedVerifier:
+    """The verifier of the arithmetic labels: the integer after the last #."""
+    return TypedVerifier(answer_type="integer", extractor="marker")
+
+
+def measure(model: LanguageModel, recipe: Recipe, seed: int, budget: Budget) -> dict[str, Any]:
+    """A model's scores on the recipe's held-out problems."""
+    data = RunData(recipe.problems)
+    evaluation = recipe.evaluation
+    benchmark = Benchmark(
+        name="held-out",
+        problems=tuple(data.held_out),
+        answers=data.held_out_answers,
+        samples=evaluation.samples,
+        sampling=Sampling(
+            temperature=evaluation.temperature,
+            top_p=evaluation.top_p,
+            max_response_tokens=recipe.max_response_tokens,
+        ),
+    )
+    return evaluate(benchmark, LocalGenerator(model, None, budget), make_verifier(), seed)
+
+
+def evaluate_model(source: str, recipe: Recipe, seed: int = 0) -> dict[str, Any]:
+    """Open a model directory or hub id and measure it."""
+    silence_progress()
+    return measure(LanguageModel.load(source), recipe, seed, Budget())
 
 
 class _Committer:
@@ -232,7 +237,9 @@ class _Committer:
         updates = self._node.updates
         if self._executor.stopping() and self._learner.version < updates:
             self.commit(done=False)
-            raise Interrupted(f"{self._node.title}: stopped after step {record.step + 1} of {updates}; run again to go on")
+            raise Interrupted(
+                f"{self._node.title}: stopped after step {record.step + 1} of {updates}; run again to go on"
+            )
         if time.monotonic() - self._last > self._executor.commit_seconds and self._learner.version < updates:
             self.commit(done=False)
 
@@ -245,29 +252,30 @@ class _Committer:
         if done:  # a finished stage is never resumed: its moments would only fill the disk
             files = {name: path for name, path in files.items() if not name.startswith(f"{MODEL}training/")}
         lines = [json.dumps(asdict(record)) for record in self._records]
-        files["metrics.jsonl"] = ("\n".join(lines) + "\n").encode() if lines else b""
+        files[METRICS] = ("\n".join(lines) + "\n").encode() if lines else b""
         self._executor._commit(self._node, files, step=self._learner.version, done=done)
         shutil.rmtree(folder)
         self._last = time.monotonic()
 
 
-class _Quiet(Accountant):
-    """Pretraining exercises are not problems of any pool: nothing to account."""
-
-    def __init__(self) -> None:
-        pass
+class _Quiet:
+    """The account of pretraining: its exercises belong to no pool, so there is nothing to note."""
 
     def expose(self, step: int, problems: object) -> None:
         """Nothing to note."""
 
 
-def _absent(stage: Stage, what: str) -> Any:
-    return _Absent(stage.name, what)
+def _stage(node: Node) -> Stage:
+    if node.stage is None:
+        raise InputError(f"{node.title}: this node runs no stage")
+    return node.stage
 
 
 def _files(directory: Path, prefix: str) -> dict[str, Path | bytes]:
     return {
-        f"{prefix}{path.relative_to(directory).as_posix()}": path for path in sorted(directory.rglob("*")) if path.is_file()
+        f"{prefix}{path.relative_to(directory).as_posix()}": path
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
     }
 
 

@@ -17,6 +17,7 @@ from headwater.loop import Stage
 from headwater.routes.recipe import ModelChoice, Recipe
 from headwater.routes.table import Route
 from headwater.run.data import RunData
+from headwater.run.pretraining import pretraining_stage
 
 METHOD = 1
 """Raised when a change of code changes what a stage computes: older results are then made again."""
@@ -88,7 +89,10 @@ class Graph:
             split = data.pools(seed)
             pools[str(seed)] = {
                 "seed": seed,
-                **{name: {"problems": len(split.ids[name]), "digest": split.digests[name]} for name in ("pool", "1H", "2H")},
+                **{
+                    name: {"problems": len(split.ids[name]), "digest": split.digests[name]}
+                    for name in ("pool", "1H", "2H")
+                },
             }
         evaluation = self.recipe.evaluation
         return {
@@ -175,7 +179,7 @@ class GraphBuilder:
                 title=f"pretrain the {role}",
                 seed=seed,
                 settings=settings,
-                stage=_pretraining_stage(choice, role),
+                stage=pretraining_stage(choice.pretraining, role),
                 updates=updates,
                 cost=updates * self._size(role) * 0.04,
             )
@@ -220,15 +224,21 @@ class GraphBuilder:
         )
         if not taught:
             return arm, None
-        title = ", ".join(self._nodes[name].title for name in stages["teacher"])
         size = "same-size teacher" if route.teacher == "student" else "teacher"
-        made = "-".join(f"{self._nodes[n].stage.name.removeprefix('teacher-')}-{self._nodes[n].pool}" for n in stages["teacher"])  # type: ignore[union-attr]
-        return arm, self._model_arm(f"{size} {made}", title, seed, models["teacher"], tuple(stages["teacher"]))
+        made = [step for step in route.steps if step.stage in ("teacher-rl", "teacher-sft")]
+        name = "-".join((size, *(f"{step.stage.removeprefix('teacher-')}-{step.pool}" for step in made)))
+        title = ", then ".join(f"{step.stage} on {step.pool}" for step in made)
+        return arm, self._model_arm(name, title, seed, models["teacher"], tuple(stages["teacher"]))
 
     def _model_arm(self, name: str, title: str, seed: int, model: str, stages: tuple[str, ...]) -> Arm:
         title = title if stages else f"the {title} before any label"
         return Arm(
-            name=name, title=title, group="model", seed=seed, stages=stages, endpoint=model,
+            name=name,
+            title=title,
+            group="model",
+            seed=seed,
+            stages=stages,
+            endpoint=model,
             evaluation=self._evaluate(model, name, seed),
         )
 
@@ -240,7 +250,7 @@ class GraphBuilder:
         elif _needs_teacher(stage):
             parents["teacher"] = models["teacher"]
         role = "student" if route.teacher == "student" else stage.learner
-        rollouts = stage.schedule.problems * self._recipe.samples
+        rollouts = stage.schedule.problems * stage.sampler.samples
         per_update = {"teacher-rl": 0.14, "student-rl": 0.14, "on-policy-distillation": 0.2}.get(stage.name, 0.1)
         return self._add(
             Node(
@@ -260,14 +270,21 @@ class GraphBuilder:
         recipe = self._recipe
         settings = {
             "pool": self._data.pools(seed).digests[pool],
-            "samples": recipe.samples,
+            "samples": recipe.cached_samples,
             "temperature": recipe.temperature,
             "max_response_tokens": recipe.max_response_tokens,
             "keep": recipe.cache_top_k,
         }
         return self._add(
-            Node(kind="rollouts", title=f"teacher's rollouts on {pool}", seed=seed, parents={"teacher": teacher},
-                 settings=settings, pool=pool, cost=2)
+            Node(
+                kind="rollouts",
+                title=f"teacher's rollouts on {pool}",
+                seed=seed,
+                parents={"teacher": teacher},
+                settings=settings,
+                pool=pool,
+                cost=2,
+            )
         )
 
     def _evaluate(self, model: str, who: str, seed: int) -> str:
@@ -280,7 +297,14 @@ class GraphBuilder:
             "max_response_tokens": self._recipe.max_response_tokens,
         }
         return self._add(
-            Node(kind="evaluate", title=f"evaluate {who}", seed=seed, parents={"model": model}, settings=settings, cost=2)
+            Node(
+                kind="evaluate",
+                title=f"evaluate {who}",
+                seed=seed,
+                parents={"model": model},
+                settings=settings,
+                cost=2,
+            )
         )
 
     def _closeness(self, models: Mapping[str, str], seed: int) -> str:
@@ -293,20 +317,21 @@ class GraphBuilder:
         }
         parents = {"student": models["student"], "teacher": models["teacher"]}
         return self._add(
-            Node(kind="closeness", title="closeness of student and teacher", seed=seed, parents=parents,
-                 settings=settings, pool="pool", cost=0.7)
+            Node(
+                kind="closeness",
+                title="closeness of student and teacher",
+                seed=seed,
+                parents=parents,
+                settings=settings,
+                pool="pool",
+                cost=0.7,
+            )
         )
 
 
 def _needs_teacher(stage: Stage) -> bool:
     """Whether the stage carries a teacher's behaviour into the student."""
     return stage.name in ("warm-up", "on-policy-distillation", "teacher-sample-sft")
-
-
-def _pretraining_stage(choice: ModelChoice, role: str) -> Stage:
-    from headwater.run.pretraining import pretraining_stage  # noqa: PLC0415
-
-    return pretraining_stage(choice.pretraining, role)
 
 
 def build_graph(recipe: Recipe) -> Graph:

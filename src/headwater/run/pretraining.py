@@ -28,7 +28,11 @@ def pretraining_stage(settings: Pretraining, role: str) -> Stage:
         pool="exercises",
         schedule=Schedule(updates=settings.updates, problems=settings.batch, order="given"),
         optimiser=Optimiser(
-            learning_rate=settings.learning_rate, beta2=0.98, weight_decay=0.1, warmup_share=0.05, final_share=0.1
+            learning_rate=settings.learning_rate,
+            beta2=0.98,
+            weight_decay=0.1,
+            warmup_share=0.05,
+            final_share=0.1,
         ),
     )
 
@@ -40,9 +44,7 @@ class Exercises(Mapping[str, Group]):
         self._settings = settings
         self._model = model
         self._seed = seed
-        self._corpus = Corpus(
-            careful=settings.careful, hasty=settings.hasty, direct=settings.direct, exclude=exclude
-        )
+        self._corpus = Corpus(careful=settings.careful, hasty=settings.hasty, direct=settings.direct, exclude=exclude)
         self._batch_index = -1
         self._groups: list[Group] = []
         self.problems = [

@@ -13,10 +13,11 @@ from headwater.records import Group, Problem, Verdict
 
 
 class Recorded(Sampler):
-    """The recorded rollouts of each problem; `only_correct` keeps those that the verifier accepts."""
+    """`samples` of the recorded rollouts of each problem, other ones at each step when more were recorded.
 
-    samples: int = Field(8, ge=1, description="recorded responses to each problem")
-    temperature: float = Field(1.0, gt=0, description="at which they were recorded; scoring uses the same")
+    `temperature` is that of the recording, and scoring uses the same. `only_correct` keeps what the verifier accepts.
+    """
+
     only_correct: bool = Field(False, description="keep right responses only: they are demonstrations, and labels")
 
     @property
@@ -25,7 +26,7 @@ class Recorded(Sampler):
         return self.only_correct
 
     def sample(self, problems: Sequence[Problem], workers: Workers, seeds: Seeds) -> list[Group]:
-        """The recorded groups of these problems. A problem that was never recorded raises InputError."""
+        """Recorded groups of these problems. A problem that was never recorded raises InputError."""
         missing = [problem.problem_id for problem in problems if problem.problem_id not in workers.recorded]
         if missing:
             raise InputError(
@@ -33,7 +34,17 @@ class Recorded(Sampler):
                 "Record the stage's pool first."
             )
         groups = [workers.recorded[problem.problem_id] for problem in problems]
-        return [self._right(group, workers) for group in groups] if self.only_correct else groups
+        if self.only_correct:
+            groups = [self._right(group, workers) for group in groups]
+        return [self._draw(group, seeds) for group in groups]
+
+    def _draw(self, group: Group, seeds: Seeds) -> Group:
+        """`samples` of the recorded responses, others at each step; all of them when there are no more."""
+        if len(group.rollouts) <= self.samples:
+            return group
+        places = range(len(group.rollouts))
+        chosen = sorted(places, key=lambda i: seeds.of(group.problem.problem_id, i))[: self.samples]
+        return dataclasses.replace(group, rollouts=tuple(group.rollouts[i] for i in sorted(chosen)))
 
     def _right(self, group: Group, workers: Workers) -> Group:
         gold = workers.answers.read(group.problem.problem_id, "answer")

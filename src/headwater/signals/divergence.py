@@ -79,9 +79,7 @@ def jsd(
     return beta * _kl(teacher, mixture) + (1.0 - beta) * _kl(student_logprobs, mixture)
 
 
-def _kl(
-    logprobs: Float[Tensor, "token vocab"], other: Float[Tensor, "token vocab"]
-) -> Float[Tensor, " token"]:
+def _kl(logprobs: Float[Tensor, "token vocab"], other: Float[Tensor, "token vocab"]) -> Float[Tensor, " token"]:
     """sum p (log p - log q), where a token with p = 0 adds nothing, to the gradient neither."""
     difference = (logprobs - other).masked_fill(logprobs == float("-inf"), 0.0)
     return (logprobs.exp() * difference).sum(dim=-1)

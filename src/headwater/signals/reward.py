@@ -30,9 +30,7 @@ from headwater.records import Group, Rollout, Verdict, rollouts_of
 from headwater.signals.responses import entropy, response_metrics
 
 
-def group_advantages(
-    rewards: Sequence[float | None], *, divide_by_std: bool, epsilon: float = 1e-4
-) -> list[float]:
+def group_advantages(rewards: Sequence[float | None], *, divide_by_std: bool, epsilon: float = 1e-4) -> list[float]:
     """Advantages of one group of responses: reward minus the group's mean, optionally over its std.
 
     None marks a response without a verdict: left out of mean and std, advantage 0. A group whose rewards
@@ -56,9 +54,7 @@ def has_variance(rewards: Sequence[float | None]) -> bool:
     return len(graded) > 1
 
 
-def k3(
-    logprobs: Float[Tensor, " token"], reference_logprobs: Float[Tensor, " token"]
-) -> Float[Tensor, " token"]:
+def k3(logprobs: Float[Tensor, " token"], reference_logprobs: Float[Tensor, " token"]) -> Float[Tensor, " token"]:
     """exp(d) - d - 1, an estimate of KL(policy to reference) in nats, d = reference logprob - logprob.
 
     Never negative; unbiased for tokens drawn from the policy. Source: Schulman, "Approximating KL
@@ -90,9 +86,7 @@ class Reward(Signal):
     constant_length: int | None = Field(
         default=None, gt=0, description="tokens; the longest allowed response, for normalisation 'constant'"
     )
-    kl_coefficient: float = Field(
-        default=5e-4, ge=0, description="weight of k3 to the reference; 0 never asks it"
-    )
+    kl_coefficient: float = Field(default=5e-4, ge=0, description="weight of k3 to the reference; 0 never asks it")
     zero_variance: Literal["keep", "drop"] = Field(
         default="drop",
         description="groups with equal rewards: keep in the pass, or drop (their tokens still normalise)",
@@ -124,9 +118,7 @@ class Reward(Signal):
         rewards = [[verdicts[rollout.rollout_id].reward for rollout in group.rollouts] for group in groups]
         mixed = [has_variance(of_group) for of_group in rewards]
         advantages = [group_advantages(of_group, divide_by_std=self.divide_by_std) for of_group in rewards]
-        keep = [
-            self.zero_variance == "keep" or has_variance(of_group) for of_group in rewards for _ in of_group
-        ]
+        keep = [self.zero_variance == "keep" or has_variance(of_group) for of_group in rewards for _ in of_group]
         members = zip(rollouts, chain.from_iterable(advantages), self._weights(rollouts), strict=True)
         kept = list(compress(members, keep))
         targets = self._targets([(rollout, advantage) for rollout, advantage, _ in kept], workers)
@@ -234,9 +226,7 @@ class Reward(Signal):
         return measured
 
 
-def _logprobs(
-    logits: Float[Tensor, "token vocab"], response_ids: Int[Tensor, " token"]
-) -> Float[Tensor, " token"]:
+def _logprobs(logits: Float[Tensor, "token vocab"], response_ids: Int[Tensor, " token"]) -> Float[Tensor, " token"]:
     """The recorded token's logprob; cross_entropy is its negative, fused."""
     return -torch.nn.functional.cross_entropy(logits, response_ids, reduction="none")
 

@@ -63,13 +63,9 @@ class Store:
             self._prepare()
             with gate(self.root / "gate", self._disk, exclusive=False, patience=COMMIT_PATIENCE) as passed:
                 if not passed:
-                    raise LockedError(
-                        f"store: {self.root / 'gate'} stayed closed; another process hangs in a prune"
-                    )
+                    raise LockedError(f"store: {self.root / 'gate'} stayed closed; another process hangs in a prune")
                 previous = self.head(node)
-                manifest = self._write(
-                    node, files, previous, {"step": step, "done": done, "about": plain(about)}
-                )
+                manifest = self._write(node, files, previous, {"step": step, "done": done, "about": plain(about)})
         self._leave_behind(previous, manifest)
         if sum(self._left_behind.values()) > self._prune_bytes:
             self._prune()
@@ -91,9 +87,7 @@ class Store:
                 raise InputError(f"store: node {node} has no file {name!r}; it has {sorted(manifest.files)}")
             data = self._objects.read(entry.sha256, node)
             if len(data) != entry.size:
-                raise damage(
-                    self._objects.path(entry.sha256), f"holds {len(data)} bytes, not {entry.size}", node
-                )
+                raise damage(self._objects.path(entry.sha256), f"holds {len(data)} bytes, not {entry.size}", node)
             return data
 
         return self._present(node, self._at_head(node, verified))
@@ -218,7 +212,7 @@ class Store:
             entries = {name: batch.add(files[name]) for name in sorted(files)}
             parent = previous.sha256 if previous else None
             manifest = Manifest(node=node, files=entries, parent=parent, **facts)
-            batch.add(manifest.to_bytes())
+            batch.add(manifest.content)
             batch.publish()
             self._replace_head(node, manifest)
         except OSError:

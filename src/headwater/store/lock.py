@@ -14,12 +14,11 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from headwater.errors import LockedError
-from headwater.fingerprint import canonical_json
 from headwater.store.disk import Disk
 
 NAMING_TRIES = 50  # a starter takes the lock a moment before it has written its name
@@ -74,7 +73,7 @@ class RunLock:
                 raise self._refusal(descriptor)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             holder = Holder(host=socket.gethostname(), pid=os.getpid(), started=now)
-            self._disk.rewrite(descriptor, canonical_json(holder).encode())
+            self._disk.rewrite(descriptor, json.dumps(asdict(holder)).encode())
         except BaseException:
             os.close(descriptor)
             raise
@@ -117,8 +116,7 @@ class RunLock:
                 "here: stop the run there, then run the same command again"
             )
         return LockedError(
-            f"lock: {self.path} is held by {who}; "
-            "wait until it ends or stop it, then run the same command again"
+            f"lock: {self.path} is held by {who}; wait until it ends or stop it, then run the same command again"
         )
 
 

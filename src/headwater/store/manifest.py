@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from headwater.store.names import SHA256, check_file_names, check_node
 
 FORMAT = 1
 # The command that drops the head of a damaged node (`Store.forget`) and makes the stage again.
-REDO = "headwater run --redo {node}"
+REDO = "headwater run RECIPE --redo {node}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,20 +42,28 @@ class Manifest:
     about: Mapping[str, Any]
     parent: str | None
 
-    def to_bytes(self) -> bytes:
+    @cached_property
+    def content(self) -> bytes:
         """The bytes that are stored and hashed."""
-        fields = ("node", "step", "done", "files", "about", "parent")
-        return (canonical_json({"format": FORMAT} | {f: getattr(self, f) for f in fields}) + "\n").encode()
+        fields = {
+            "format": FORMAT,
+            "node": self.node,
+            "step": self.step,
+            "done": self.done,
+            "files": {name: {"sha256": e.sha256, "size": e.size} for name, e in self.files.items()},
+            "about": self.about,
+            "parent": self.parent,
+        }
+        return f"{canonical_json(fields)}\n".encode()
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """The manifest's name in the store."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
+        return hashlib.sha256(self.content).hexdigest()
 
     def objects(self) -> dict[str, int]:
         """Size in bytes by sha256 of every object that this commit needs, the manifest included."""
-        own = self.to_bytes()
-        return {hashlib.sha256(own).hexdigest(): len(own)} | {e.sha256: e.size for e in self.files.values()}
+        return {self.sha256: len(self.content)} | {e.sha256: e.size for e in self.files.values()}
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
@@ -69,7 +78,7 @@ class Manifest:
             # A run folder may come from somebody else: its names are checked again before they become paths.
             check_file_names(manifest.files)
             names = [e.sha256 for e in manifest.files.values()] + [manifest.parent or "0" * 64]
-            if not all(SHA256.fullmatch(name) for name in names) or manifest.to_bytes() != data:
+            if not all(SHA256.fullmatch(name) for name in names) or manifest.content != data:
                 raise ValueError("not written by headwater")
         except (AttributeError, KeyError, TypeError, InputError) as error:
             raise ValueError(f"not a manifest ({error})") from None
@@ -78,6 +87,4 @@ class Manifest:
 
 def damage(path: Path, found: str, node: str) -> IntegrityError:
     """The error for a stored file that is not what was written: the file, the finding, the next command."""
-    return IntegrityError(
-        f"store: {path} {found}; to drop this stage and make it again: {REDO.format(node=node)}"
-    )
+    return IntegrityError(f"store: {path} {found}; to drop this stage and make it again: {REDO.format(node=node)}")

@@ -31,9 +31,7 @@ def run_folder(base: Path, name: str) -> Path:
         raise InputError(f"run name: {path} cannot be resolved ({error}); remove that link") from None
     if home in folder.parents:
         return folder
-    raise InputError(
-        f"run name: {path} leads to {folder}, outside of {home}; remove that link or rename the run"
-    )
+    raise InputError(f"run name: {path} leads to {folder}, outside of {home}; remove that link or rename the run")
 
 
 def check_node(node: str) -> None:
@@ -47,14 +45,10 @@ def check_file_names(names: Iterable[str]) -> None:
     known = set(names)
     for name in known:
         if reason := _unfit(name):
-            raise InputError(
-                f"store: file name {name!r:.200} {reason}; use a relative path such as model/config.json"
-            )
+            raise InputError(f"store: file name {name!r:.200} {reason}; use a relative path such as model/config.json")
     for name in known:
         if clash := next((str(p) for p in PurePosixPath(name).parents if str(p) in known), None):
-            raise InputError(
-                f"store: {clash!r} is both a file and the folder of {name!r}; rename one of them"
-            )
+            raise InputError(f"store: {clash!r} is both a file and the folder of {name!r}; rename one of them")
 
 
 def _unfit(name: str) -> str | None:

@@ -10,7 +10,7 @@ Left out: answers in prose ("the answer is 7") and in tags. Text is never evalua
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 LONGEST_ANSWER = 10_000
 """Characters; a longer answer is malformed."""
@@ -21,7 +21,7 @@ _LONGEST_JOINT = 40
 """Characters between two answers; a longer stretch is prose, and the later answer a correction."""
 
 # Tokens of LaTeX that matter here. `\\.` swallows an escaped brace or backslash, so that neither counts.
-_TOKEN = re.compile(r"(?P<box>\\[bf]box(?![A-Za-z])|\\boxed(?![A-Za-z]))(?P<open>\s*\{)?|\\.|[{}]", re.DOTALL)
+_TOKEN = re.compile(r"(?P<box>\\(?:boxed|fbox)(?![A-Za-z]))(?P<open>\s*\{)?|\\.|[{}]", re.DOTALL)
 
 
 def final_marker(text: str, marker: str = "#", end: str = "<eos>") -> str | None:
@@ -42,15 +42,14 @@ def final_marker(text: str, marker: str = "#", end: str = "<eos>") -> str | None
     return _bounded(text, start + len(marker), len(text))
 
 
-@dataclass(slots=True)
-class _Box:
+class _Box(NamedTuple):
     opened: int
     """index of the backslash"""
     start: int
     """index of the first character of the answer"""
-    end: int = -1
+    end: int
     """index of the brace that closes the answer"""
-    closed: int = -1
+    closed: int
     """index of the box's own closing brace; `end` lies further in when the box holds nothing but a box"""
 
 
@@ -65,44 +64,45 @@ def last_box(text: str) -> str | None:
     if last is None:
         return None
     content = _bounded(text, last.start, last.end)
-    if before is not None and _side_by_side(text[before.closed + 1 : last.opened][: _LONGEST_JOINT + 1]):
-        return content if _bounded(text, before.start, before.end) == content else None
-    return content
+    if before is None or not _side_by_side(text, before.closed + 1, last.opened):
+        return content
+    return content if _bounded(text, before.start, before.end) == content else None
 
 
 def _scan(text: str) -> tuple[_Box | None, _Box | None]:
-    """The outermost complete box around the box that opens last (None: that is broken), and the one before."""
+    """The outermost complete box around the box that opens last (None: that is broken) and the one before."""
     last: _Box | None = None
     before: _Box | None = None
     newest = -1
-    stack: list[_Box | None] = []  # None is a plain brace
+    stack: list[tuple[int, int] | None] = []  # None is a plain brace
     for token in _TOKEN.finditer(text):
         if token["box"]:
             newest = token.end()
             if token["open"]:
-                stack.append(_Box(token.start(), token.end()))
+                stack.append((token.start(), token.end()))
         elif token[0] == "{":
             stack.append(None)
-        elif token[0] == "}" and stack and (box := stack.pop()) is not None:
-            box.end = box.closed = token.start()
+        elif token[0] == "}" and stack and (opening := stack.pop()) is not None:
+            box = _Box(*opening, end=token.start(), closed=token.start())
             if last is not None and last.opened < box.opened:
                 before = last
             elif last is not None and _fills(text, last, box):
-                box.start, box.end = last.start, last.end
+                box = box._replace(start=last.start, end=last.end)
             last = box
     return (None, None) if last is None or last.closed < newest else (last, before)
 
 
 def _fills(text: str, inner: _Box, outer: _Box) -> bool:
-    # Long gaps are not looked at: cutting them out of every one of many nested boxes would take quadratic time.
+    # Long gaps are not looked at: cutting them out of each of many nested boxes would take quadratic time.
     gaps = (outer.start, inner.opened), (inner.closed + 1, outer.closed)
     return all(b - a <= _LONGEST_JOINT and not text[a:b].strip() for a, b in gaps)
 
 
-def _side_by_side(between: str) -> bool:
-    if len(between) > _LONGEST_JOINT:
+def _side_by_side(text: str, start: int, stop: int) -> bool:
+    # start > stop: the earlier box stands inside the last one
+    if not 0 <= stop - start <= _LONGEST_JOINT:
         return False
-    return all(word.lower() in _JOINERS for word in re.split(r"[^A-Za-z0-9]+", between))
+    return all(word.lower() in _JOINERS for word in re.split(r"[^A-Za-z0-9]+", text[start:stop]))
 
 
 def _bounded(text: str, start: int, stop: int) -> str | None:

@@ -7,7 +7,7 @@ Policy, so that nobody has to guess:
               digits other than 0-9, mixed numbers, answers longer than 1,000 characters
     ungraded  only a gold answer that is no number of its type (`check_golds` finds those before training)
 
-Units, percent signs in the gold and symbolic equality are the business of another verifier.
+Left out: units, percent signs in the gold and symbolic equality, which need another verifier.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ LONGEST_NUMBER = 1_000
 
 _WHOLE = r"(?:[0-9]+|[1-9][0-9]{0,2}(?:,[0-9]{3})+)"
 _INTEGER = re.compile(rf"([+-]?)({_WHOLE})")
-_DECIMAL = re.compile(rf"([+-]?)({_WHOLE}?)(?:\.([0-9]*))?")
+_DECIMAL = re.compile(rf"([+-]?)({_WHOLE}?)(?:\.([0-9]+))?")
 _SLASH = re.compile(rf"([+-]?)({_WHOLE})/({_WHOLE})")
-_LATEX = re.compile(r"([+-]?)\\frac(?:\{([+-]?[0-9]+)\}|([0-9]))(?:\{([0-9]+)\}|([0-9]))")
+_LATEX = re.compile(rf"([+-]?)\\frac(?:\{{([+-]?{_WHOLE})\}}|([0-9]))(?:\{{({_WHOLE})\}}|([0-9]))")
+
+_VULGAR = re.compile("([+-]?)([\u00bc-\u00be\u2150-\u215e])")  # one half, three quarters, ... as one sign
 
 _TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}]*)\}")
 _THIN_SPACE = re.compile(r"(?<=[0-9])(?:\\[,;: ]|\{,\})(?=[0-9])")
@@ -54,7 +56,7 @@ def parse_decimal(text: str) -> Fraction | None:
 
 
 def parse_fraction(text: str) -> Fraction | None:
-    r"""The value of an integer, "a/b", \frac{a}{b} or a sign such as ½, exactly, or None; b = 0 gives None."""
+    r"""The value of an integer, "a/b", \frac{a}{b} or a sign such as ½, exactly, or None (b = 0 too)."""
     text = _plain(text)
     if (match := _INTEGER.fullmatch(text)) is not None:
         return Fraction(_signed(match[1], match[2]))
@@ -79,16 +81,15 @@ def _plain(text: str) -> str:
     if len(text) > LONGEST_NUMBER:
         return ""
     text = text.replace("\u2212", "-").replace("\\!", "")
-    text = text.removeprefix("$").removesuffix("$").removeprefix("\\$")
+    text = text.strip("$").removeprefix("\\$")
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
     if (wrapped := _TEXT.fullmatch(text)) is not None:
         text = wrapped[1]
     text = _SPACE.sub("", _NO_INK.sub("", _THIN_SPACE.sub(",", text)))
-    while text.startswith("{") and text.endswith("}") and "{" not in text[1:]:
+    while text.startswith("{") and text.endswith("}"):
         text = text[1:-1]
-    head, sign = text[:-1], text[-1:]
-    if head in ("", "-", "+") and unicodedata.decomposition(sign).startswith("<fraction>"):
-        return head + unicodedata.normalize("NFKC", sign).replace("\u2044", "/")
+    if (vulgar := _VULGAR.fullmatch(text)) is not None:
+        return vulgar[1] + unicodedata.normalize("NFKC", vulgar[2]).replace("\u2044", "/")
     return text.removesuffix(".") if text[-2:-1].isdigit() else text
 
 
@@ -97,14 +98,14 @@ def _value_of_integer(text: str) -> Fraction | None:
     return value if value is not None and value.denominator == 1 else None
 
 
-def _value_of_fraction(text: str) -> Fraction | None:
+def _value(text: str) -> Fraction | None:
     value = parse_fraction(text)
     return parse_decimal(text) if value is None else value
 
 
-_VALUES = {"integer": _value_of_integer, "decimal": _value_of_fraction, "fraction": _value_of_fraction}
-"""How a response's answer is read, by answer type: 2.0 may stand for 2, and 1/2 for 0.5, but 6/2 not for 3."""
-_GOLDS = {"integer": parse_integer, "decimal": parse_decimal, "fraction": _value_of_fraction}
+_VALUES = {"integer": _value_of_integer, "decimal": _value, "fraction": _value}
+"""How a response is read, by answer type: 2.0 may stand for 2 and 1/2 for 0.5, but 6/2 not for 3."""
+_GOLDS = {"integer": parse_integer, "decimal": parse_decimal, "fraction": _value}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,8 +124,8 @@ class TypedVerifier:
     def __post_init__(self) -> None:
         if self.answer_type not in _VALUES or self.extractor not in ("marker", "boxed") or not self.marker:
             raise InputError(
-                f"verifier: answer_type {self.answer_type!r}, extractor {self.extractor!r}, marker "
-                f"{self.marker!r}; allowed are {', '.join(_VALUES)}; marker, boxed; a marker that is not empty"
+                f"verifier: answer_type {self.answer_type!r} (allowed: {', '.join(_VALUES)}), extractor "
+                f"{self.extractor!r} (allowed: marker, boxed), marker {self.marker!r} (must not be empty)"
             )
 
     def grade(self, responses: Mapping[str, tuple[str, str]]) -> dict[str, Verdict]:
@@ -136,16 +137,13 @@ class TypedVerifier:
 
     def check_golds(self, golds: Mapping[str, str]) -> None:
         """Raise InputError unless every gold answer (by problem id) is read, and is right against itself."""
-        bad = [
-            name
-            for name, gold in golds.items()
-            if self._verdict(gold, self._written(gold)) != Verdict.CORRECT
-        ]
+        verdicts = self.grade({name: (gold, self._written(gold)) for name, gold in golds.items()})
+        bad = [name for name, verdict in verdicts.items() if verdict is not Verdict.CORRECT]
         if bad:
+            more = ", ..." if len(bad) > 10 else ""
             raise InputError(
                 f"verifier: {len(bad)} of {len(golds)} gold answers are not of type {self.answer_type} "
-                f"(problems {', '.join(bad[:10])}{', ...' if len(bad) > 10 else ''}). Drop these problems or choose "
-                "another answer type"
+                f"(problems {', '.join(bad[:10])}{more}). Drop these problems or choose another answer type"
             )
 
     def _written(self, gold: str) -> str:

@@ -1,0 +1,264 @@
+"""The command line: demo, init, validate, plan, run, status, eval, report.
+
+Every error is one line and an exit code (see `headwater.errors`); a traceback appears only with --debug.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from headwater.errors import HeadwaterError, InputError
+
+# Heavy imports (torch) happen inside commands, so that --help and input errors come at once.
+
+app = App(
+    name="headwater",
+    help="Post-train language models when checkable labels are scarce: reward on the teacher, a dense bridge "
+    "to the student, every label accounted for.",
+    help_format="plaintext",
+    version_flags=["--version"],
+)
+
+RecipeName = Annotated[str, Parameter(help="a shipped recipe (lab, support-gap) or a YAML file")]
+Overrides = Annotated[
+    list[str] | None, Parameter(name="--set", help="dotted override, such as stages.student_rl.epochs=10")
+]
+Runs = Annotated[Path, Parameter(help="folder that holds the runs")]
+
+
+def main() -> None:
+    """Run the command line and exit with the code that belongs to what happened."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except HeadwaterError as error:
+        _fail(error, error.exit_code, debug)
+    except KeyboardInterrupt as error:
+        _fail(error, 75, debug)
+    except BrokenPipeError:
+        sys.exit(0)
+    except SystemExit:
+        raise
+    except Exception as error:  # noqa: BLE001  a person gets a line, a developer asks for the traceback
+        usage = type(error).__module__.startswith("cyclopts")
+        _fail(error, 2 if usage else 1, debug)
+
+
+def _fail(error: BaseException, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exception(error)
+    message = " ".join(str(error).split()) or type(error).__name__
+    if code == 1:
+        message = f"unexpected {type(error).__name__}: {message} (run again with --debug for the traceback)"
+    print(f"headwater: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+@app.command
+def demo(*, runs: Runs = Path("runs"), workers: int | None = None) -> None:
+    """Run the laptop lab: pretrain a tiny pair, run five routes, write a report. About 3 minutes on 2 cores.
+
+    Example: headwater demo
+    """
+    run("lab", runs=runs, workers=workers)
+
+
+@app.command
+def init(recipe: str = "lab", *, to: Path | None = None) -> None:
+    """Write a shipped recipe as a file to edit.
+
+    Example: headwater init lab --to my.yaml
+    """
+    from headwater.routes.recipe import recipe_text  # noqa: PLC0415
+
+    target = to or Path(f"{recipe}.yaml")
+    text = recipe_text(recipe)
+    if target.exists():
+        raise InputError(f"init: {target} exists; choose another name with --to")
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"init: cannot write {target} ({error.strerror}); choose another place with --to") from error
+    print(f"wrote {target}. Next: headwater plan {target}")
+
+
+@app.command
+def validate(recipe: RecipeName = "lab", *, overrides: Overrides = None) -> None:
+    """Check a recipe before anything is spent: keys, arithmetic, contrasts, labels, overlap with the benchmark.
+
+    Example: headwater validate my.yaml --set seeds=[0,1,2]
+    """
+    from headwater.routes.recipe import read_recipe  # noqa: PLC0415
+    from headwater.run import build_graph, check_labels  # noqa: PLC0415
+
+    read = read_recipe(recipe, overrides or [])
+    graph = build_graph(read)
+    check_labels(read)
+    print(
+        f"{recipe}: valid. {len(graph.arms)} arms and models, {len(read.all_contrasts())} contrasts matched, "
+        f"{read.problems.labelled} labels that grade right against themselves, none of them in the benchmark. "
+        f"Next: headwater plan {recipe}"
+    )
+
+
+@app.command
+def plan(
+    recipe: RecipeName = "lab",
+    *,
+    routes: str | None = None,
+    seeds: int | None = None,
+    name: str | None = None,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Print what a run would do: stages, label spend, updates, tokens, and what is already done. Loads no model.
+
+    Example: headwater plan lab --routes all --seeds 3
+    """
+    from headwater.run import build_graph, done_nodes, plan_rows, print_plan  # noqa: PLC0415
+
+    read = _recipe(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides)
+    graph = build_graph(read)
+    done = done_nodes(graph, runs)
+    if as_json:
+        print(json.dumps(plan_rows(graph, done), indent=1))
+    else:
+        print_plan(graph, done, Console())
+
+
+@app.command
+def run(
+    recipe: RecipeName = "lab",
+    *,
+    routes: Annotated[str | None, Parameter(help="default, all, or names joined by commas")] = None,
+    seeds: Annotated[int | None, Parameter(help="repeat everything with seeds 0, 1, ... and aggregate")] = None,
+    name: Annotated[str | None, Parameter(help="name of the run's folder; the recipe's name if not given")] = None,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    workers: Annotated[int | None, Parameter(help="worker processes; the cores if not given")] = None,
+    change: Annotated[bool, Parameter(help="remake what a changed recipe touches, in the same folder")] = False,
+    redo: Annotated[str | None, Parameter(help="forget one node (64 hex digits) and make it again")] = None,
+    as_json: Annotated[bool, Parameter(name="--json", help="print the summary as JSON")] = False,
+) -> None:
+    """Run a recipe to its report. The same command resumes where it stopped; what is done is not done again.
+
+    Example: headwater run lab --routes all --seeds 3
+    """
+    from headwater.run import RunOptions, run_recipe  # noqa: PLC0415
+
+    read = _recipe(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides)
+    options = RunOptions(runs=runs, workers=workers, change=change, redo=redo)
+    folder = run_recipe(read, options, Console(stderr=as_json))
+    _show(folder, as_json)
+
+
+@app.command
+def status(run: str = "lab", *, runs: Runs = Path("runs")) -> None:
+    """Say what of a run is done and at which step the rest stands.
+
+    Example: headwater status lab
+    """
+    folder = _folder(run, runs)
+    nodes: dict[str, Any] = folder.graph["nodes"]
+    finished = {name for name in nodes if folder.done(name)}
+    for name, node in nodes.items():
+        step = folder.step(name)
+        if name not in finished and step:
+            print(f"seed {node['seed']}: {node['title']}: step {step} of {node['updates']} committed")
+    print(f"{run}: {len(finished)} of {len(nodes)} pieces of work done.", end=" ")
+    print(f"Report: headwater report {run}" if len(finished) == len(nodes) else f"Go on: headwater run {run}")
+
+
+@app.command
+def eval(
+    model: Annotated[str, Parameter(help="model directory or hub id")],
+    *,
+    recipe: RecipeName = "lab",
+    overrides: Overrides = None,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Measure a model on a recipe's held-out problems: avg@k with its standard error over problems.
+
+    Example: headwater eval runs/lab/models/R3-full-seed0 --recipe lab
+    """
+    from headwater.evaluation.estimate import average_at_k, pass_at_k  # noqa: PLC0415
+    from headwater.run import evaluate_model  # noqa: PLC0415
+
+    scores = evaluate_model(model, _recipe(recipe, {}, overrides))
+    average = average_at_k(scores["correct"], scores["samples"])
+    best = pass_at_k(scores["correct"], scores["samples"], scores["samples"])
+    if as_json:
+        print(json.dumps({"avg": average.mean, "standard_error": average.standard_error, **scores}))
+    else:
+        print(
+            f"{model}: avg@{average.k} {average} % over {average.problems} problems, pass@{average.k} {best} %, "
+            f"{scores['response_tokens']:.1f} tokens a response, {scores['truncated']:.1%} truncated, "
+            f"{sum(scores['ungraded'])} ungraded"
+        )
+
+
+@app.command
+def report(
+    run: str = "lab", *, runs: Runs = Path("runs"), as_json: Annotated[bool, Parameter(name="--json")] = False
+) -> None:
+    """Write report.html of a run, finished or not, and print its tables.
+
+    Example: headwater report lab --json
+    """
+    _show(_folder(run, runs), as_json)
+
+
+def _recipe(source: str, flags: dict[str, str | int | None], overrides: list[str] | None) -> Any:
+    """A recipe with the flags that are short for overrides."""
+    from headwater.routes.recipe import read_recipe  # noqa: PLC0415
+
+    chosen = list(overrides or [])
+    routes, seeds, name = flags.get("routes"), flags.get("seeds"), flags.get("name")
+    if routes is not None:
+        chosen.append(f"routes={routes}" if routes in ("default", "all") else f"routes=[{routes}]")
+    if seeds is not None:
+        if int(seeds) < 1:
+            raise InputError(f"--seeds {seeds}: at least 1")
+        chosen.append(f"seeds={list(range(int(seeds)))}")
+    if name is not None:
+        chosen.append(f"name={json.dumps(name)}")
+    return read_recipe(source, chosen)
+
+
+def _folder(run: str, runs: Path) -> Any:
+    from headwater.folder import RunFolder  # noqa: PLC0415
+    from headwater.store import run_folder  # noqa: PLC0415
+
+    return RunFolder(run_folder(runs, run))
+
+
+def _show(folder: Any, as_json: bool) -> None:
+    """The summary on the terminal or as JSON, the page on disk, and what to do next."""
+    from headwater.report import print_summary, summarise, write_page  # noqa: PLC0415
+
+    summary = summarise(folder)
+    page = folder.root / "report.html"
+    write_page(folder, page)
+    if as_json:
+        print(json.dumps(summary.to_json(), indent=1))
+        return
+    print_summary(summary, Console())
+    print(f"\nreport: {page}")
+    print(f"models: {folder.root / 'models'} (each opens with transformers' from_pretrained)")
+    name = folder.name
+    print(f"next:   headwater run {name} --routes all      every route and control")
+    print(f"        headwater run {name} --seeds 3         three seeds, aggregated")
+    print("        headwater init lab --to my.yaml    a recipe of your own")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The live things of one stage, put together from a model and what the stage is given; and `train`, for notebooks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from headwater.cache import CachedTeacher
+from headwater.engines.local import Budget, LocalGenerator, LocalLearner, LocalTeacher
+from headwater.errors import HeadwaterError, InputError
+from headwater.interfaces import Answers, Teacher, Verifier, Workers
+from headwater.ledger import AnswerKey, Ledger, NoAnswers
+from headwater.loop import Accountant, Stage, run_stage
+from headwater.models.language_model import LanguageModel
+from headwater.records import Group, Problem, StepRecord
+from headwater.signals import Divergence, Reward
+from headwater.verifiers.typed import TypedVerifier
+
+
+class _Absent:
+    """Stands for what a stage was not given; any use raises with the stage's name."""
+
+    def __init__(self, stage: str, what: str):
+        self._stage, self._what = stage, what
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise HeadwaterError(f"{self._stage}: this stage was given no {self._what}, and its signal asks for one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What a stage gets beside its learner; what it does not need may be missing."""
+
+    problems: Sequence[Problem]
+    answers: Answers
+    verifier: Verifier | None = None
+    teacher: Teacher | None = None
+    reference: Teacher | None = None
+    recorded: Mapping[str, Group] = field(default_factory=dict)
+
+
+def assemble(stage: Stage, model: LanguageModel, given: Given, budget: Budget) -> tuple[LocalLearner, Workers]:
+    """The learner on this model, and the workers around it. What was not given raises when it is used."""
+    learner = LocalLearner(model, stage.optimiser, stage.schedule.updates, stage.sampler.temperature, budget)
+    workers = Workers(
+        learner=learner,
+        generator=LocalGenerator(model, learner, budget),
+        teacher=given.teacher or _absent(stage, "teacher"),
+        reference=given.reference or _absent(stage, "reference"),
+        answers=given.answers,
+        verifier=given.verifier or _absent(stage, "verifier"),
+        recorded=given.recorded,
+        on_sync=lambda: None,  # the generator shares the learner's weights
+    )
+    return learner, workers
+
+
+def _absent(stage: Stage, what: str) -> Any:
+    return _Absent(stage.name, what)
+
+
+def needs_reference(stage: Stage) -> bool:
+    """Whether the stage holds its learner near a frozen copy of where it started."""
+    return isinstance(stage.signal, Reward) and stage.signal.kl_coefficient > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Answers by problem id, how they are graded, and the ledger that notes each use."""
+
+    answers: Mapping[str, str] = field(repr=False)
+    verifier: Verifier = field(default_factory=TypedVerifier)
+    ledger: str = ":memory:"
+
+
+def train(
+    stage: Stage,
+    model: LanguageModel,
+    problems: Sequence[Problem],
+    *,
+    teacher: LanguageModel | CachedTeacher | None = None,
+    labels: Labels | None = None,
+    seed: int = 0,
+    on_step: Callable[[StepRecord], None] = lambda record: None,
+) -> list[StepRecord]:
+    """Run one stage on a model of your own, in this process; the model changes in place.
+
+    Args: teacher: a live model, or a recorded cache for the offline stages. labels: needed by stages that read
+    them. Returns one record a step. Raises InputError when the stage needs what it was not given.
+    """
+    if stage.reads_labels and labels is None:
+        raise InputError(f"{stage.name}: this stage reads labels; pass labels=Labels(answers={{problem_id: answer}})")
+    if isinstance(stage.signal, Divergence) and teacher is None:
+        raise InputError(f"{stage.name}: this stage follows a teacher; pass teacher=LanguageModel.load(...)")
+    budget, temperature = Budget(), stage.sampler.temperature
+    records: list[StepRecord] = []
+    with Ledger(labels.ledger if labels else ":memory:") as ledger:
+        answers: AnswerKey | NoAnswers = NoAnswers(stage.name)
+        if labels is not None and stage.reads_labels:
+            pool = frozenset(problem.problem_id for problem in problems)
+            answers = AnswerKey(ledger=ledger, stage=stage.name, pool=pool, answers=labels.answers)
+        frozen = LanguageModel(network=copy.deepcopy(model.network), tokenizer=model.tokenizer)
+        given = Given(
+            problems=problems,
+            answers=answers,
+            verifier=labels.verifier if labels else None,
+            teacher=LocalTeacher(teacher, temperature, budget) if isinstance(teacher, LanguageModel) else teacher,
+            reference=LocalTeacher(frozen, temperature, budget) if needs_reference(stage) else None,
+            recorded=teacher.groups(problems) if isinstance(teacher, CachedTeacher) else {},
+        )
+        _, workers = assemble(stage, model, given, budget)
+
+        def note(record: StepRecord) -> None:
+            records.append(record)
+            on_step(record)
+
+        run_stage(stage, workers, Accountant(ledger, stage.name, answers), problems, seed=seed, on_step=note)
+        ledger.commit(stage.name)
+    return records

@@ -1,0 +1,110 @@
+"""What a person sees while a run works: live bars in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from headwater.run.graph import Graph, Node
+
+WATCHED = ("reward", "kl", "loss")
+"""The one number shown of a stage: reward for RL, KL for divergences, loss for imitation."""
+
+PLAIN_SECONDS = 10.0
+"""Without a terminal, a stage in progress says so at most this often."""
+
+
+class ProgressDisplay:
+    """Watches a run and shows it. Mutable: knows what has finished and how fast steps go."""
+
+    def __init__(self, graph: Graph, done: set[str], workers: int, console: Console):
+        self._console = console
+        self._live = console.is_terminal
+        self._begun = time.monotonic()
+        self._workers = workers
+        self._costs = {name: node.cost for name, node in graph.nodes.items() if name not in done}
+        self._total = sum(self._costs.values())
+        self._finished_cost = 0.0
+        self._count, self._nodes = 0, len(self._costs)
+        self._starts: dict[str, float] = {}
+        self._steps: dict[str, tuple[int, float, float]] = {}
+        self._told: dict[str, float] = {}
+        self._tasks: dict[str, TaskID] = {}
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._all = self._bars.add_task("[bold]run", total=self._nodes or 1, note="")
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def started(self, node: Node) -> None:
+        """A worker took a node."""
+        self._starts[node.fingerprint] = time.monotonic()
+        self._tasks[node.fingerprint] = self._bars.add_task(_name(node), total=node.updates or 1, note="")
+
+    def stepped(self, node: Node, step: int, metrics: Mapping[str, float]) -> None:
+        """A stage made a step; `metrics` are of that step alone."""
+        note = self._note(node, step, metrics)
+        self._bars.update(self._tasks[node.fingerprint], completed=step + 1, note=note)
+        now = time.monotonic()
+        if not self._live and now - self._told.get(node.fingerprint, self._starts[node.fingerprint]) > PLAIN_SECONDS:
+            self._told[node.fingerprint] = now
+            self._console.print(f"  {_name(node)}: step {step + 1} of {node.updates}, {note}", highlight=False)
+
+    def finished(self, node: Node, seconds: float) -> None:
+        """A node was committed."""
+        self._finished_cost += node.cost
+        self._count += 1
+        self._bars.remove_task(self._tasks.pop(node.fingerprint))
+        self._bars.update(self._all, completed=self._count, note=f"about {self._left()} left")
+        self._console.print(
+            f"[{self._count}/{self._nodes}] {_name(node)}: {seconds:.1f} s, about {self._left()} left",
+            highlight=False,
+            markup=False,
+        )
+
+    def _note(self, node: Node, step: int, metrics: Mapping[str, float]) -> str:
+        """The stage's number, its speed and its own time left."""
+        before = self._steps.get(node.fingerprint)
+        now, tokens = time.monotonic(), metrics.get("tokens", 0.0)
+        self._steps[node.fingerprint] = (step, now, tokens)
+        watched = next((f"{key} {metrics[key]:.3f}" for key in WATCHED if key in metrics), "")
+        if before is None or step <= before[0] or now <= before[1]:
+            return watched
+        pace = (now - before[1]) / (step - before[0])
+        return f"{watched}, {tokens / pace:,.0f} tokens/s, {_clock(pace * (node.updates - step - 1))} left in stage"
+
+    def _left(self) -> str:
+        """Time left in the run, from the work finished so far."""
+        elapsed = time.monotonic() - self._begun
+        if not self._finished_cost:
+            return _clock(self._total / self._workers)
+        return _clock(elapsed * (self._total - self._finished_cost) / self._finished_cost)
+
+
+def _name(node: Node) -> str:
+    return f"seed {node.seed}: {node.title}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(max(seconds, 0)), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,139 @@
+"""A run from recipe to finished folder: lock, sweep, refuse what changed, make what is missing, hand out models."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from headwater.errors import InputError
+from headwater.folder import GRAPH, LEDGER, TIMINGS, RunFolder, read_timings, write_json
+from headwater.ledger import Ledger
+from headwater.routes.recipe import Recipe
+from headwater.run.execute import MODEL
+from headwater.run.graph import Graph, build_graph
+from headwater.run.processes import Orders, Pool
+from headwater.run.progress import ProgressDisplay
+from headwater.store import Store, run_folder
+
+EXTENSIONS = ("routes", "seeds", "arms", "contrasts", "name")
+"""Recipe fields that add to a run without touching what was made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a run is carried out; none of it changes a result."""
+
+    runs: Path = Path("runs")
+    workers: int | None = None
+    change: bool = False
+    redo: str | None = None
+    commit_seconds: float = 60.0
+
+
+def run_recipe(recipe: Recipe, options: RunOptions, console: Console) -> RunFolder:
+    """Make everything the recipe asks for that is not yet made, and return the finished folder.
+
+    Raises InputError for a changed recipe, LockedError when another process runs here, Interrupted after a
+    commit when stopped; any other error leaves the last commits good.
+    """
+    graph = build_graph(recipe)
+    root = run_folder(options.runs, recipe.name)
+    store = Store(root)
+    with store.lock():
+        store.sweep()
+        if not options.change:
+            _refuse_change(root, recipe)
+        if options.redo is not None:
+            store.forget(options.redo)
+        with Ledger(root / LEDGER):
+            pass  # made once, before the workers race for it
+        write_json(root / GRAPH, graph.plain(identity()))
+        done = {name for name in graph.nodes if (head := store.head(name)) is not None and head.done}
+        if len(done) < len(graph.nodes):
+            _make(graph, root, done, options, console)
+        hand_out_models(graph, store)
+    return RunFolder(root)
+
+
+def _make(graph: Graph, root: Path, done: set[str], options: RunOptions, console: Console) -> None:
+    orders = Orders(recipe_json=graph.recipe.model_dump_json(), root=root, commit_seconds=options.commit_seconds)
+    workers = options.workers or os.cpu_count() or 1
+    display = ProgressDisplay(graph, done, workers, console)
+    pool = Pool(graph, orders, workers, display)
+    try:
+        with display, _stop_on_signal(pool):
+            pool.run(done)
+    finally:
+        write_json(root / TIMINGS, {**read_timings(root), **pool.seconds})
+
+
+@contextmanager
+def _stop_on_signal(pool: Pool) -> Iterator[None]:
+    """Ctrl-C and SIGTERM commit and end the run, instead of tearing it."""
+    before = {number: signal.signal(number, lambda *_: pool.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _refuse_change(root: Path, recipe: Recipe) -> None:
+    """A run folder holds one recipe; adding routes or seeds is no change."""
+    if not (root / GRAPH).exists():
+        return
+    before = RunFolder(root).graph["recipe"]
+    changed = [
+        (key, old, new)
+        for key, old, new in _differences(before, recipe.model_dump(mode="json"))
+        if key.split(".")[0] not in EXTENSIONS
+    ]
+    if changed:
+        key, old, new = changed[0]
+        more = f" (and {len(changed) - 1} more)" if changed[1:] else ""
+        raise InputError(
+            f"run {recipe.name}: {key} was {old!r}, is now {new!r}{more}. "
+            "Give the new run a name (--name NAME), or --change to remake here what depends on it."
+        )
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for part in sorted({*old, *new}):
+            yield from _differences(old.get(part), new.get(part), f"{key}.{part}" if key else part)
+    elif old != new:
+        yield key, old, new
+
+
+def hand_out_models(graph: Graph, store: Store) -> None:
+    """Lay out each arm's final model under models/, for from_pretrained: links into the store, read-only."""
+    for arm in graph.arms:
+        name = f"{arm.name.replace(' ', '-')}-seed{arm.seed}"
+        target = store.root / "models" / name
+        head = store.head(arm.endpoint)
+        if head is None or not head.done:
+            continue
+        card = head.files[f"{MODEL}README.md"].sha256 if f"{MODEL}README.md" in head.files else ""
+        marker = target / "README.md"
+        if not (marker.exists() and card and marker.stat().st_size == head.files[f"{MODEL}README.md"].size):
+            store.checkout(arm.endpoint, target, MODEL)
+
+
+def identity() -> dict[str, str]:
+    """Versions of what computes; recorded with the run."""
+    found = {"python": platform.python_version()}
+    for package in ("headwater", "torch", "transformers", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,148 @@
+"""Claims about where the final answer of a response is found."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headwater.verifiers.extract import LONGEST_ANSWER, final_marker, last_box
+
+N = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("17 -8 9 # 9 <eos>", "9"),
+        ("17 -8 9 # 9", "9"),
+        ("# 9<eos>", "9"),
+        ("# 3 # 9", "9"),
+        ("# 9 9", "9 9"),
+        ("# 9 <eos> # 4 <eos>", "9"),
+        ("17 -8 9", None),
+        ("17 # ", None),
+        ("17 # <eos>", None),
+        ("9 <eos> # 9", None),
+        ("", None),
+        ("# 1 or # 2", None),
+        ("# 1 and # 2", None),
+        ("# " + "1" * (LONGEST_ANSWER + 1), None),
+    ],
+)
+def test_the_answer_stands_between_the_last_marker_and_the_end(text: str, answer: str | None) -> None:
+    assert final_marker(text) == answer
+
+
+def test_the_marker_and_the_end_can_be_chosen() -> None:
+    assert final_marker("So # of apples is\n#### 1,234", marker="####") == "1,234"
+    assert final_marker("A: 5\nA: 7", marker="A:", end="") == "7"
+    assert final_marker("# 5 <eos>", end="") == "5 <eos>"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"\boxed{2}", "2"),
+        (r"\fbox{2}", "2"),
+        (r"\boxed {2}", "2"),
+        (r"$\boxed{ \frac{1}{2} }$.", r"\frac{1}{2}"),
+        (r"\boxed{\{1,2\}}", r"\{1,2\}"),
+        (r"\boxed{a\}b}", r"a\}b"),
+        (r"\boxed{\\}", "\\\\"),
+        (r"First \boxed{3}, correction \boxed{2}", "2"),
+        (r"Step 1: \boxed{1}, \boxed{2}, \boxed{3}. Final: \boxed{5}", "5"),
+        (r"\boxed{2}. No wait, so it is \boxed{3}.", "3"),
+        (r"\boxed{2}, that is, \boxed{2}", "2"),
+        (r"\boxed{2} $\boxed{2}$", "2"),
+        (r"\boxed{\boxed{2}}", "2"),
+        (r"\boxed{ \fbox{ \boxed{2} } }", "2"),
+        (r"\boxed{1+\boxed{2}}", r"1+\boxed{2}"),
+        (r"\boxed{\boxed{1}\boxed{2}}", r"\boxed{1}\boxed{2}"),
+        (r"} \boxed{2} }", "2"),
+        (r"{ \boxed{2}", "2"),
+        (r"\boxed{3 no, \boxed{5}", "5"),
+    ],
+)
+def test_the_answer_is_the_last_complete_box(text: str, answer: str) -> None:
+    assert last_box(text) == answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2",
+        r"\boxed{}",
+        r"\boxed{ }",
+        r"\boxed{2",
+        r"\boxed{2\}",
+        r"\boxed 2",
+        r"\boxedanswer{2}",
+        r"\bbox{2}",
+        r"\\boxed{2}",
+        r"\boxed{3} then \boxed{2",
+        r"\boxed{3} then \boxed{\frac{1}{2}",
+        r"\boxed{3} then \boxed",
+        r"\boxed{3} and so on, with \boxed{ \{ 2 \}",
+        r"\boxed{\boxed{}}",
+        "\\boxed{" + "1" * (LONGEST_ANSWER + 1) + "}",
+    ],
+)
+def test_a_broken_last_box_gives_no_answer_and_no_earlier_one(text: str) -> None:
+    assert last_box(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\boxed{1} or \boxed{2}",
+        r"$\boxed{1}$, $\boxed{2}$",
+        r"\boxed{1}\boxed{2}",
+        r"\boxed{1} and \boxed{2}",
+        "\\boxed{1}.\n\n\\fbox{2}",
+        r"\boxed{0}, \boxed{1}, or \boxed{2}",
+    ],
+)
+def test_answers_offered_side_by_side_are_none(text: str) -> None:
+    assert last_box(text) is None
+
+
+HOSTILE = {
+    "open boxes": r"\boxed{" * (N // 7),
+    "nested boxes": r"\boxed{" * (N // 8) + "1" + "}" * (N // 8),
+    "nested boxes with spaces": (r"\boxed{" + " " * 38) * (N // 46) + "}" * (N // 46),
+    "nested boxes with siblings": r"\boxed{\boxed{1}" * (N // 17) + "}" * (N // 17),
+    "empty boxes": r"\boxed{}" * (N // 8),
+    "braces": "{" * N,
+    "closing braces": "}" * N,
+    "backslashes": "\\" * N,
+    "box and spaces": r"\boxed" + " " * N,
+    "boxes and spaces": (r"\boxed" + " " * 994) * (N // 1000),
+    "digits": r"\boxed{" + "1" * N + "}",
+    "markers": "#" * N,
+    "joined markers": "# or " * (N // 5),
+    "ends": "# <eos>" * (N // 7),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_million_hostile_characters_take_linear_time(name: str) -> None:
+    begin = time.process_time()
+    last_box(HOSTILE[name])
+    final_marker(HOSTILE[name])
+    final_marker(HOSTILE[name], marker="####")
+    assert time.process_time() - begin < 3
+
+
+@given(st.text(alphabet="\\boxedf{} #1or$", max_size=60))
+def test_no_text_raises_and_an_answer_is_always_a_part_of_it(text: str) -> None:
+    for answer in (last_box(text), final_marker(text)):
+        assert answer is None or (answer in text and answer == answer.strip() != "")
+
+
+@given(st.text(max_size=40), st.from_regex(r"[0-9a-z+ ]{0,9}[0-9a-z]", fullmatch=True))
+def test_a_box_at_the_end_after_prose_is_found(prose: str, answer: str) -> None:
+    assert last_box(f"{prose} hence the answer \\boxed{{{answer}}}") == answer.strip()
