@@ -18,7 +18,9 @@ def canonical_json(value: Any) -> str:
 
     Raises TypeError for anything that is not plain data, and ValueError for NaN or infinity.
     """
-    return json.dumps(plain(value, named=True), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return json.dumps(
+        plain(value, named=True), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+    )
 
 
 def plain(value: Any, *, named: bool = False) -> Any:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
@@ -86,6 +86,7 @@ class Learner(ABC):
         """Take up weights, optimiser state and version from what `save` wrote."""
 
 
+@runtime_checkable
 class Answers(Protocol):
     """The one way to an answer. Reading is recorded in the ledger; outside the stage's pool it raises."""
 

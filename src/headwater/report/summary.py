@@ -139,7 +139,8 @@ def _contrasts(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[ContrastRow
     measured = {str(i): seeded.overall.p_value for i, (_, seeded) in enumerate(paired) if seeded}
     adjusted = holm(measured)
     return tuple(
-        _contrast(contrast, arms, *paired[i], adjusted.get(str(i))) for i, contrast in enumerate(graph["contrasts"])
+        _contrast({"matched": _matched(graph, arms, contrast), **contrast}, arms, *paired[i], adjusted.get(str(i)))
+        for i, contrast in enumerate(graph["contrasts"])
     )
 
 
@@ -168,6 +169,13 @@ def _pairs(
     return pairs
 
 
+def _matched(graph: Mapping[str, Any], arms: Mapping[str, Sequence[Mapping[str, Any]]], contrast: Any) -> str:
+    """What both sides spent on updates, for a reader who asks whether the contrast is a fair one."""
+    sides = [arms[name][0] for name in (contrast["treatment"], contrast["control"]) if name in arms]
+    spent = [sum(graph["nodes"][node]["updates"] or 0 for node in side["stages"]) for side in sides]
+    return f"{spent[0]:,} against {spent[1]:,} updates in all stages" if len(spent) == 2 else ""
+
+
 def _contrast(
     contrast: Mapping[str, Any],
     arms: Mapping[str, Sequence[Mapping[str, Any]]],
@@ -176,6 +184,7 @@ def _contrast(
     adjusted_p: float | None,
 ) -> ContrastRow:
     treatment, control = contrast["treatment"], contrast["control"]
+    declares = contrast.get("declares") or ()
     state, reason = MEASURED, ""
     if seeded is None:
         absent = [name for name in (treatment, control) if name not in arms]
@@ -196,7 +205,7 @@ def _contrast(
         question=contrast.get("question") or "",
         treatment=treatment,
         control=control,
-        declares=contrast.get("declares") or "",
+        declares=declares if isinstance(declares, str) else ", ".join(declares),
         matched=contrast.get("matched") or "",
         state=state,
         reason=reason,
@@ -232,7 +241,7 @@ def _label_use(folder: RunFolder, graph: Mapping[str, Any], entry: Mapping[str, 
     for node in entry["stages"]:
         used = folder.labels(node)
         read = set().union(*(used.get(use, set()) for use in LABELS))
-        (inherited if graph["nodes"][node]["learner"] == "teacher" else direct).update(read)
+        (inherited if _inherited(graph, entry, node) else direct).update(read)
         prompts |= used.get("prompt", set())
         reads += len(read)
     distinct = direct | inherited
@@ -245,13 +254,19 @@ def _label_use(folder: RunFolder, graph: Mapping[str, Any], entry: Mapping[str, 
     )
 
 
+def _inherited(graph: Mapping[str, Any], entry: Mapping[str, Any], node: str) -> bool:
+    """Whether the arm owes a stage's labels to its teacher; an arm that is a teacher read them itself."""
+    return bool(entry["group"] != "model" and graph["nodes"][node]["learner"] == "teacher")
+
+
 def _flows(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[Flow, ...]:
     """(pool part, stage, arm) -> labelled problems, over finished stages.
 
     A stage that read the whole pool is shown as reading both halves, which are the pool by construction.
+    Teachers as arms of their own are left out: their labels already flow to the students that inherit them.
     """
     sums: dict[tuple[str, str, str, bool], list[int]] = {}
-    for entry in graph["arms"]:
+    for entry in (arm for arm in graph["arms"] if arm["group"] != "model"):
         parts = graph.get("pools", {}).get(str(entry["seed"]), {})
         for node in filter(folder.done, entry["stages"]):
             stage = graph["nodes"][node]
@@ -260,7 +275,7 @@ def _flows(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[Flow, ...]:
             halves = {part: parts[part]["problems"] for part in ("1H", "2H") if part in parts}
             split = stage["pool"] == "pool" and read == sum(halves.values())
             for part, count in (halves if split else {stage["pool"] or "pool": read}).items():
-                key = (part, stage["stage"] or "", entry["name"], stage["learner"] == "teacher")
+                key = (part, stage["stage"] or "", entry["name"], _inherited(graph, entry, node))
                 sums.setdefault(key, []).append(count)
     return tuple(
         Flow(part=part, stage=stage, arm=arm, inherited=inherited, problems=float(np.mean(counts)))
@@ -278,16 +293,16 @@ def _conditions(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[ConditionR
         taught = [entry for entry in entries if entry.get("teacher")]
         if not taught:
             continue
-        signals = {
-            graph["nodes"][n]["signal"] for n in taught[0]["stages"] if graph["nodes"][n]["learner"] == "teacher"
-        }
+        nodes = [graph["nodes"][node] for node in taught[0]["stages"]]
+        made = [node for node in nodes if node["learner"] == "teacher"]
+        signals = {node["signal"] for node in made}
         shaped = next((signal for signal in ("reward", "imitation") if signal in signals), "nothing")
         before = _level(folder, [entry["teacher"].get("before") for entry in taught])
         after = _level(folder, [entry["teacher"].get("after") for entry in taught])
         rows.append(
             ConditionRow(
                 arm=name,
-                teacher=taught[0]["teacher"]["name"],
+                teacher=", ".join([taught[0]["teacher"]["name"], *(node["title"] for node in made)]),
                 shaped_by=shaped,
                 teacher_before=before,
                 teacher_after=before if shaped == "nothing" else after,

@@ -132,13 +132,12 @@ class Recipe(Value):
                 f"{key}.problems: {settings.problems} problems an update, but {step.pool} of {route} has {size}; "
                 f"use at most {size}"
             )
-        updates, rest = divmod(settings.epochs * size * step.budget, settings.problems)
-        if rest:
+        if size % settings.problems:
             raise ValueError(
-                f"{key}: {settings.epochs} epochs of {size} problems ({step.pool}) do not divide into updates of "
-                f"{settings.problems}; use a divisor of {settings.epochs * size}"
+                f"{key}.problems: {settings.problems} problems an update do not divide the {size} of {step.pool} "
+                f"({route}); use a divisor of {size}"
             )
-        return updates
+        return settings.epochs * step.budget * size // settings.problems
 
     def settings(self, step: Step) -> StageSettings:
         """The numbers that belong to a step."""

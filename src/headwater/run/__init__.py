@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from headwater.routes.recipe import Recipe
-from headwater.run.data import RunData
 from headwater.run.describe import plan_rows, print_plan
 from headwater.run.execute import evaluate_model
 from headwater.run.graph import Graph, build_graph
-from headwater.run.workflow import RunOptions, run_recipe
+from headwater.run.workflow import RunOptions, check_labels, run_recipe
 from headwater.store import Store, run_folder
 
 __all__ = [
@@ -24,15 +22,6 @@ __all__ = [
     "print_plan",
     "run_recipe",
 ]
-
-
-def check_labels(recipe: Recipe) -> None:
-    """Every gold is graded against itself, every pool is held against the benchmark. Raises InputError, LabelError."""
-    from headwater.run.execute import make_verifier  # noqa: PLC0415
-
-    data = RunData(recipe.problems)
-    data.check()
-    make_verifier().check_golds({**data.answers, **data.held_out_answers})
 
 
 def done_nodes(graph: Graph, runs: Path) -> dict[str, bool]:

@@ -57,9 +57,10 @@ class RunData:
         by_id = {problem.problem_id: problem for problem in self.labelled}
         return [by_id[problem_id] for problem_id in self.pools(seed).ids[pool]]
 
-    def check(self) -> None:
-        """Refuse a pool that shares a problem with the benchmark. Raises LabelError."""
-        check_overlap(self.labelled, self.held_out, "pool", "held-out")
+    def check(self) -> list[str]:
+        """Refuse a pool that shares a problem with the benchmark (LabelError); notes for the report otherwise."""
+        near = check_overlap(self.labelled, self.held_out, "pool", "held-out")
+        return [f"{len(near)} problems of the pool are near-duplicates of held-out problems"] if near else []
 
     @property
     def benchmark_digest(self) -> str:

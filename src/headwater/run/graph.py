@@ -100,7 +100,7 @@ class Graph:
             "seeds": list(self.recipe.seeds),
             "recipe": self.recipe.model_dump(mode="json"),
             "identity": dict(identity),
-            "notes": [],
+            "notes": data.check(),
             "nodes": {name: _plain_node(node) for name, node in self.nodes.items()},
             "pools": pools,
             "benchmark": {

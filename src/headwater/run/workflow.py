@@ -18,7 +18,8 @@ from headwater.errors import InputError
 from headwater.folder import GRAPH, LEDGER, TIMINGS, RunFolder, read_timings, write_json
 from headwater.ledger import Ledger
 from headwater.routes.recipe import Recipe
-from headwater.run.execute import MODEL
+from headwater.run.data import RunData
+from headwater.run.execute import MODEL, make_verifier
 from headwater.run.graph import Graph, build_graph
 from headwater.run.processes import Orders, Pool
 from headwater.run.progress import ProgressDisplay
@@ -46,6 +47,7 @@ def run_recipe(recipe: Recipe, options: RunOptions, console: Console) -> RunFold
     commit when stopped; any other error leaves the last commits good.
     """
     graph = build_graph(recipe)
+    check_labels(recipe)
     root = run_folder(options.runs, recipe.name)
     store = Store(root)
     with store.lock():
@@ -74,6 +76,13 @@ def _make(graph: Graph, root: Path, done: set[str], options: RunOptions, console
             pool.run(done)
     finally:
         write_json(root / TIMINGS, {**read_timings(root), **pool.seconds})
+
+
+def check_labels(recipe: Recipe) -> None:
+    """Every gold is graded against itself, every pool held against the benchmark. Raises InputError, LabelError."""
+    data = RunData(recipe.problems)
+    data.check()
+    make_verifier().check_golds({**data.answers, **data.held_out_answers})
 
 
 @contextmanager
