@@ -102,7 +102,10 @@ class CachedTeacher(Teacher):
 
     def __init__(self, directory: Path, temperature: float):
         """Open a cache. Another temperature than it was recorded at raises InputError."""
-        self.rollouts = {rollout.rollout_id: rollout for rollout in read_rollouts(directory / ROLLOUTS)}
+        rollouts = read_rollouts(directory / ROLLOUTS)
+        self.rollouts = {rollout.rollout_id: rollout for rollout in rollouts}
+        if len(self.rollouts) != len(rollouts):
+            raise IntegrityError(f"teacher cache {directory}: a rollout id occurs twice; record it again")
         recorded, tensors = _read_distributions(directory / DISTRIBUTIONS)
         if recorded != temperature:
             raise InputError(

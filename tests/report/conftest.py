@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-PROBLEMS, SAMPLES = 48, 16
+PROBLEMS, SAMPLES = 32, 16
 STAGES = {  # stage -> learner, signal, reads labels, updates
     "pretrain": (None, "imitation", False, 1000),
     "teacher-rl": ("teacher", "reward", True, 320),
@@ -36,6 +36,7 @@ TEACHER, WARM, OPD, SFT, STUDENT = (
 ARMS = {  # name -> title, group, (stage, pool) ..., level of the arm
     "raw-student": ("raw student", "model", (), 0.169),
     "raw-teacher": ("raw teacher", "model", (), 0.255),
+    "teacher-rl-1H": ("teacher-rl on 1H", "model", ((TEACHER, "1H"),), 0.93),
     "R1": ("direct GRPO on the whole pool", "route", ((STUDENT, "pool"),), 0.844),
     "R2": (
         "teacher-sample SFT in place of the bridge",
@@ -147,7 +148,13 @@ class LabMaker:
         self.random = random.Random(5)
         self.difficulty = [self.random.gauss(0, 1.2) for _ in range(PROBLEMS)]
         pools = {
-            str(s): {"seed": s, **{p: {"problems": len(pool(p)), "digest": "ab" * 32} for p in ("pool", "1H", "2H")}}
+            str(s): {
+                "seed": s,
+                **{
+                    p: {"problems": len(pool(p)), "digest": hashlib.sha256(f"{s}{p}".encode()).hexdigest()}
+                    for p in ("pool", "1H", "2H")
+                },
+            }
             for s in seeds
         }
         self.folder = FakeFolder(
@@ -172,7 +179,7 @@ class LabMaker:
                         "name": n,
                         "treatment": t,
                         "control": c,
-                        "declares": d,
+                        "declares": d.split(", "),
                         "question": q,
                         "matched": "updates 320 vs 320, labels 256 vs 256",
                     }
@@ -210,7 +217,14 @@ class LabMaker:
         parents = {role: parent for role, parent in parents.items() if role != "who"}
         chain = (f"{stage} on {part}" if part else f"pretrained {who}", *sorted(parents.values()))
         kind = "pretrain" if stage == "pretrain" else "train"
-        settings = {"learning_rate": 1e-3, "batch": 64, "clip": 0.2, "schedule": {"name": "cosine", "floor": 0.3}}
+        digest = self.folder.graph["pools"][str(seed)][part]["digest"] if part else None
+        settings = {
+            "pool": digest,
+            "learning_rate": 1e-3,
+            "batch": 64,
+            "clip": 0.2,
+            "schedule": {"name": "cosine", "floor": 0.3},
+        }
         name = self.node(
             seed,
             chain,
@@ -303,7 +317,7 @@ class LabMaker:
             student = self.train(seed, stage, part, parents)
             path.append(student)
             after_warm_up = student if stage == "warm-up" else after_warm_up
-        model = raw_teacher if arm == "raw-teacher" else student
+        model = teacher if arm.startswith(("raw-teacher", "teacher")) else student
         entry: dict[str, Any] = {
             "name": arm,
             "title": title,

@@ -173,7 +173,7 @@ def test_the_page_has_a_policy_without_scripts_or_network(page):
 
 
 def test_the_page_is_well_below_two_megabytes(make_lab):
-    page = render_page(summarise(make_lab(seeds=(0, 1, 2, 3, 4, 5))))
+    page = render_page(summarise(make_lab(seeds=(0, 1, 2, 3))))
     assert len(page.encode()) < 2_000_000
 
 
@@ -234,7 +234,7 @@ def test_no_text_of_a_run_becomes_markup(make_lab, start):
     # Node titles are grouped; equally many distinct harmless texts give the page the same shape.
     harmless = [f"text {HOSTILE.index(text)}" if text else "" for text in texts]
     hostile_page, harmless_page = (
-        render_page(summarise(rename(make_lab(seeds=(0, 1)), kind))) for kind in (texts, harmless)
+        render_page(summarise(rename(make_lab(seeds=(0,)), kind))) for kind in (texts, harmless)
     )
     reader = Reader(hostile_page)
     assert reader.shape == Reader(harmless_page).shape
@@ -279,7 +279,7 @@ def test_what_has_not_run_is_shown_as_not_run(lab):
     assert "R7 replay of the teacher's half not run yet" in text
     assert "2 of 3 seeds" in text
     assert "no arm named R42 in this run" in text
-    assert "No verdict yet: 29 of 33 evaluations are done." in text
+    assert "No verdict yet: 32 of 36 evaluations are done." in text
 
 
 @pytest.mark.parametrize("kept", [0, 40])

@@ -64,8 +64,17 @@ def stages(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[StageRow, ...]:
     alike: dict[str, list[str]] = {}
     for node, entry in graph["nodes"].items():
         same = {key: item for key, item in entry.items() if key not in ("seed", "parents")}
+        same["settings"] = _settings(graph, entry)
         alike.setdefault(json.dumps([same, users.get(node, ())], sort_keys=True), []).append(node)
     return tuple(_stage(folder, graph, nodes, users.get(nodes[0], ())) for nodes in alike.values())
+
+
+def _settings(graph: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with each pool digest as the part it names, so that seeds differ in their identity alone."""
+    parts = graph.get("pools", {}).get(str(entry["seed"]), {})
+    names = {parts[part]["digest"]: f"digest of {part}" for part in ("pool", "1H", "2H") if part in parts}
+    settings = entry["settings"] or {}
+    return {key: names.get(item, item) if isinstance(item, str) else item for key, item in settings.items()}
 
 
 def _stage(folder: RunFolder, graph: Mapping[str, Any], nodes: Sequence[str], arms: tuple[str, ...]) -> StageRow:
@@ -90,6 +99,6 @@ def _stage(folder: RunFolder, graph: Mapping[str, Any], nodes: Sequence[str], ar
         reads_labels=bool(first["reads_labels"]),
         updates=first["updates"] or 0,
         arms=arms,
-        settings=first["settings"] or {},
+        settings=_settings(graph, first),
         nodes=tuple(identities),
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,11 +53,11 @@ def run_recipe(recipe: Recipe, options: RunOptions, console: Console) -> RunFold
     root = run_folder(options.runs, recipe.name)
     store = Store(root)
     with store.lock():
-        store.sweep()
         if not options.change:
             _refuse_change(root, recipe)
         if options.redo is not None:
             store.forget(options.redo)
+        store.sweep()
         with Ledger(root / LEDGER):
             pass  # made once, before the workers race for it
         write_json(root / GRAPH, graph.plain(identity()))
@@ -124,17 +126,25 @@ def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, 
 
 
 def hand_out_models(graph: Graph, store: Store) -> None:
-    """Lay out each arm's final model under models/, for from_pretrained: links into the store, read-only."""
+    """Copy each arm's final model to models/, for from_pretrained. Copies, so that nobody edits the store by hand."""
     for arm in graph.arms:
-        name = f"{arm.name.replace(' ', '-')}-seed{arm.seed}"
-        target = store.root / "models" / name
+        target = store.root / "models" / f"{arm.name.replace(' ', '-')}-seed{arm.seed}"
         head = store.head(arm.endpoint)
-        if head is None or not head.done:
+        if head is None or not head.done or _is_model(target, arm.endpoint):
             continue
-        card = head.files[f"{MODEL}README.md"].sha256 if f"{MODEL}README.md" in head.files else ""
-        marker = target / "README.md"
-        if not (marker.exists() and card and marker.stat().st_size == head.files[f"{MODEL}README.md"].size):
-            store.checkout(arm.endpoint, target, MODEL)
+        with tempfile.TemporaryDirectory(dir=store.root / "tmp") as scratch:
+            checked = store.checkout(arm.endpoint, Path(scratch) / "linked", MODEL)
+            fresh = Path(scratch) / "copied"
+            shutil.copytree(checked, fresh, copy_function=shutil.copyfile)
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(fresh, target)
+
+
+def _is_model(directory: Path, node: str) -> bool:
+    """Whether the directory holds this node's model already: its card says which node made it."""
+    card = directory / "README.md"
+    return card.is_file() and f"`{node}`" in card.read_text(encoding="utf-8")
 
 
 def identity() -> dict[str, str]:

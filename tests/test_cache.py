@@ -1,0 +1,238 @@
+"""The teacher's cache: what comes back is what was recorded, to the bit, or an error that says why not."""
+
+import dataclasses
+import json
+
+import pytest
+import tiny
+import torch
+
+from headwater import cache
+from headwater.batch import FullDistribution, TopKDistribution
+from headwater.engines.local import Budget, LocalTeacher
+from headwater.engines.scripted import ScriptedTeacher, scripted_group
+from headwater.errors import InputError, IntegrityError
+from headwater.records import Group, rollouts_of
+from headwater.signals import Divergence, Imitation
+
+TEMPERATURE = 0.8
+KEEP = pytest.mark.parametrize("keep", [None, 1, 3, len(tiny.WORDS)])
+
+
+def live():
+    return LocalTeacher(tiny.qwen(seed=8), TEMPERATURE, Budget())
+
+
+def recorded(directory, keep=None):
+    """The teacher's own rollouts, written with its distributions."""
+    groups = tiny.sample(tiny.qwen(seed=8), temperature=TEMPERATURE)
+    cache.write(directory, groups, live(), temperature=TEMPERATURE, keep=keep)
+    return groups
+
+
+# round trips
+
+
+def test_rollouts_come_back_as_they_were(tmp_path):
+    groups = recorded(tmp_path)
+    problems = [group.problem for group in groups]
+    opened = cache.CachedTeacher(tmp_path, TEMPERATURE)
+    assert list(opened.groups(problems).values()) == groups
+    assert list(opened.groups(problems[2:3])) == ["p2"]
+
+
+def test_any_ids_text_and_logprobs_survive(tmp_path):
+    strange = tiny.rollout(
+        "p/0",
+        (0, 1, 151_935, 2**31 - 1),
+        (2**31 - 1, 0, 128_000, 1),
+        logprobs=(-0.1, -1e-45, -88.722839, -0.0),
+        response_text='line\nline\r\x00\x1f "quoted" \\ \u2028 \ud7ff 𝒳 ½',
+        finish_reason="length",
+        policy_version=3,
+    )
+    cache.write_rollouts(tmp_path / "r.jsonl", [strange, dataclasses.replace(strange, rollout_id="p/1", logprobs=())])
+    first, second = cache.read_rollouts(tmp_path / "r.jsonl")
+    assert first == strange
+    assert [str(logprob) for logprob in first.logprobs] == [str(logprob) for logprob in strange.logprobs]
+    assert (second.rollout_id, second.logprobs) == ("p/1", ())
+
+
+@KEEP
+def test_distributions_come_back_to_the_bit(keep, tmp_path):
+    rollouts = rollouts_of(recorded(tmp_path, keep))
+    found = cache.CachedTeacher(tmp_path, TEMPERATURE).distributions(rollouts)
+    by_group = [live().distributions(rollouts[start : start + 3]) for start in range(0, len(rollouts), 3)]
+    expected = [distribution.logprobs() for group in by_group for distribution in group]
+    for distribution, logprobs in zip(found, expected, strict=True):
+        if keep is None:
+            assert isinstance(distribution, FullDistribution)
+            assert torch.equal(distribution.full, logprobs)
+        else:
+            kept = TopKDistribution.from_logprobs(logprobs, keep)
+            assert torch.equal(distribution.token_ids, kept.token_ids)
+            assert torch.equal(distribution.top_logprobs, kept.top_logprobs)
+            assert torch.equal(distribution.tail_logprob, kept.tail_logprob)
+            assert distribution.token_ids.dtype == torch.int64
+
+
+@pytest.mark.parametrize("keep", [1, 3, 9])
+def test_the_kept_tokens_and_the_tail_hold_all_of_the_mass(keep, tmp_path):
+    rollouts = rollouts_of(recorded(tmp_path, keep))
+    for distribution in cache.CachedTeacher(tmp_path, TEMPERATURE).distributions(rollouts):
+        mass = distribution.top_logprobs.exp().sum(-1) + distribution.tail_logprob.exp()
+        torch.testing.assert_close(mass, torch.ones_like(mass), rtol=0, atol=1e-5)
+
+
+def test_distributions_are_found_by_rollout_and_in_any_order(tmp_path):
+    rollouts = rollouts_of(recorded(tmp_path))
+    opened = cache.CachedTeacher(tmp_path, TEMPERATURE)
+    whole = dict(zip([r.rollout_id for r in rollouts], opened.distributions(rollouts), strict=True))
+    for one in reversed(rollouts):
+        [distribution] = opened.distributions([one])
+        assert torch.equal(distribution.full, whole[one.rollout_id].full)
+        assert len(distribution.full) == len(one.response_ids)
+
+
+def test_the_recorded_logprobs_are_those_the_tokens_were_drawn_with(tmp_path):
+    rollouts = rollouts_of(recorded(tmp_path))
+    opened = cache.CachedTeacher(tmp_path, TEMPERATURE)
+    for one, logprobs, full in zip(rollouts, opened.logprobs(rollouts), opened.distributions(rollouts), strict=True):
+        assert logprobs.tolist() == pytest.approx(one.logprobs)
+        drawn = full.full.gather(-1, torch.tensor(one.response_ids)[:, None])[:, 0]
+        torch.testing.assert_close(logprobs, drawn, rtol=0, atol=1e-5)
+
+
+def test_token_ids_on_disk_are_wide_enough_for_any_vocabulary(tmp_path):
+    vocab, likely = 152_064, (151_935, 65_536, 32_768, 70_000)
+    logprobs = torch.full((2, vocab), -20.0)
+    logprobs[0, list(likely[:2])], logprobs[1, list(likely[2:])] = -0.7, -0.7
+    logprobs = torch.log_softmax(logprobs, -1)
+    group = scripted_group("p", [likely[:2]])
+    teacher = ScriptedTeacher(by_rollout={"p/0": FullDistribution(full=logprobs)})
+    cache.write(tmp_path, [group], teacher, temperature=1.0, keep=2)
+    [found] = cache.CachedTeacher(tmp_path, 1.0).distributions(group.rollouts)
+    assert {frozenset(row) for row in found.token_ids.tolist()} == {frozenset(likely[:2]), frozenset(likely[2:])}
+
+
+# what is refused
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.80001])
+def test_another_temperature_is_refused(temperature, tmp_path):
+    recorded(tmp_path)
+    with pytest.raises(InputError, match=f"recorded at temperature 0.8, the stage scores at {temperature}"):
+        cache.CachedTeacher(tmp_path, temperature)
+
+
+def test_unknown_rollouts_and_known_ones_with_other_tokens_are_refused(tmp_path):
+    first = rollouts_of(recorded(tmp_path))[0]
+    opened = cache.CachedTeacher(tmp_path, TEMPERATURE)
+    others = [
+        dataclasses.replace(first, rollout_id="tiny/1/p0/0"),
+        dataclasses.replace(first, response_ids=(*first.response_ids[:-1], first.response_ids[-1] ^ 1)),
+        dataclasses.replace(first, response_ids=first.response_ids[:-1]),
+        dataclasses.replace(first, prompt_ids=(*first.prompt_ids, 2)),
+    ]
+    for other in others:
+        for ask in (opened.distributions, opened.logprobs):
+            with pytest.raises(InputError, match=other.rollout_id):
+                ask([other])
+
+
+def test_a_teacher_that_is_not_exact_cannot_be_recorded(tmp_path):
+    group = scripted_group("p", [(2, 3)])
+    coarse = TopKDistribution.from_logprobs(torch.log_softmax(torch.randn(2, 10), -1), 3)
+    with pytest.raises(InputError, match="exact"):
+        cache.write(tmp_path, [group], ScriptedTeacher(by_rollout={"p/0": coarse}), temperature=1.0, keep=3)
+
+
+# a cached teacher teaches what the live one does
+
+
+def gradient(teacher, groups, direction):
+    model, signal = tiny.qwen(), Divergence(direction=direction)
+    scored = signal.score(groups, tiny.workers(teacher=teacher))
+    tiny.learner(model, temperature=TEMPERATURE).update(scored, signal)
+    return tiny.gradients(model)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "jsd"])
+def test_a_cached_divergence_has_the_gradient_of_the_live_teacher(direction, tmp_path):
+    groups = recorded(tmp_path)
+    cached = gradient(cache.CachedTeacher(tmp_path, TEMPERATURE), groups, direction)
+    tiny.assert_near(cached, gradient(live(), groups, direction), 1e-5)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_a_cached_top_k_divergence_has_the_gradient_of_the_live_teachers_top_k(direction, tmp_path):
+    class Coarse(LocalTeacher):
+        def distributions(self, rollouts):
+            exact = super().distributions(rollouts)
+            return [TopKDistribution.from_logprobs(d.logprobs(), 3) for d in exact]
+
+    groups = recorded(tmp_path, keep=3)
+    cached = gradient(cache.CachedTeacher(tmp_path, TEMPERATURE), groups, direction)
+    coarse = Coarse(tiny.qwen(seed=8), TEMPERATURE, Budget())
+    tiny.assert_near(cached, gradient(coarse, groups, direction), 1e-5)
+    assert (cached - gradient(live(), groups, direction)).norm() > 1e-3 * cached.norm()
+
+
+def test_imitating_cached_rollouts_is_imitating_the_live_ones(tmp_path):
+    groups = recorded(tmp_path)
+    again = list(cache.CachedTeacher(tmp_path, TEMPERATURE).groups([g.problem for g in groups]).values())
+    found = []
+    for read in (groups, again):
+        model = tiny.qwen()
+        tiny.learner(model).update(Imitation().score(read, tiny.workers()), Imitation())
+        found.append(tiny.gradients(model))
+    assert torch.equal(*found)
+
+
+# damage
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("name", [cache.ROLLOUTS, cache.DISTRIBUTIONS])
+def test_a_file_cut_anywhere_is_an_integrity_error_that_names_it(name, share, tmp_path):
+    recorded(tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(IntegrityError, match="record it again") as found:
+        cache.CachedTeacher(tmp_path, TEMPERATURE)
+    assert str(tmp_path) in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_rollouts_lost_at_a_line_end_or_written_twice_are_detected(tmp_path):
+    recorded(tmp_path)
+    lines = (tmp_path / cache.ROLLOUTS).read_text().splitlines(keepends=True)
+    for changed in (lines[:-1], lines[1:], lines + lines[:1]):
+        (tmp_path / cache.ROLLOUTS).write_text("".join(changed))
+        with pytest.raises(IntegrityError):
+            cache.CachedTeacher(tmp_path, TEMPERATURE)
+
+
+@pytest.mark.parametrize("line", ["[]", "{}", "null", '{"rollout_id": "x"}', "17"])
+def test_a_line_that_is_no_rollout_is_named_by_its_number(line, tmp_path):
+    recorded(tmp_path)
+    lines = (tmp_path / cache.ROLLOUTS).read_text().splitlines()
+    (tmp_path / cache.ROLLOUTS).write_text("\n".join([*lines[:2], line, *lines[2:]]) + "\n")
+    with pytest.raises(IntegrityError, match="line 3"):
+        cache.CachedTeacher(tmp_path, TEMPERATURE)
+
+
+def test_tokens_changed_on_disk_no_longer_match_the_rollouts_in_hand(tmp_path):
+    groups = recorded(tmp_path)
+    lines = (tmp_path / cache.ROLLOUTS).read_text().splitlines()
+    row = json.loads(lines[0])
+    row["response_ids"][0] ^= 1
+    (tmp_path / cache.ROLLOUTS).write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
+    with pytest.raises(InputError, match="was not recorded with these token ids"):
+        cache.CachedTeacher(tmp_path, TEMPERATURE).distributions(groups[0].rollouts)
+
+
+def test_a_problem_without_recorded_rollouts_has_no_group(tmp_path):
+    recorded(tmp_path)
+    strangers = [Group(problem=p, rollouts=()).problem for p in tiny.problems(6)[4:]]
+    assert cache.CachedTeacher(tmp_path, TEMPERATURE).groups(strangers) == {}
