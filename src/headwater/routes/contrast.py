@@ -82,10 +82,10 @@ CONTRASTS = (
         "Do labels spent on the teacher beat the same labels spent on the student?",
     ),
     _contrast(
-        "raw bridge against direct",
-        ("raw-bridge", "R1"),
-        f"{_BRIDGE} -student-rl",
-        "Is a bridge from a teacher without reward worse than direct GRPO?",
+        "direct against raw bridge",
+        ("R1", "raw-bridge"),
+        "+student-rl -warm-up -on-policy-distillation",
+        "Is direct GRPO better than a bridge from a teacher without reward?",
     ),
     _contrast(
         "reward-shaped against raw teacher",
