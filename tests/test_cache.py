@@ -4,9 +4,9 @@ import dataclasses
 import json
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from headwater import cache
 from headwater.batch import FullDistribution, TopKDistribution
 from headwater.engines.local import Budget, LocalTeacher

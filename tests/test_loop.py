@@ -1,14 +1,12 @@
 """The loop: six stages are six settings of five lines, each step is accounted for, and a stop changes nothing."""
 
-import dataclasses
-import re
 import sqlite3
 from collections import Counter
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from headwater import cache, loop
 from headwater.engines.local import Budget, LocalGenerator, LocalLearner, LocalTeacher
 from headwater.engines.optimiser import Optimiser
@@ -16,7 +14,7 @@ from headwater.engines.scripted import ScriptedGenerator, ScriptedLearner, Scrip
 from headwater.errors import InputError, LabelError
 from headwater.fingerprint import fingerprint
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
-from headwater.loop import Accountant, Schedule, Stage, run_stage
+from headwater.loop import Accountant, Schedule, run_stage
 from headwater.records import Problem, Verdict
 from headwater.routes.recipe import read_recipe
 from headwater.routes.stages import Step
@@ -253,7 +251,6 @@ class Bench:
         self.folder = folder
         self.folder.mkdir(exist_ok=True)
         self.ledger = Ledger(folder / "ledger.sqlite")
-        self.shown = []
         if not (folder / "cache").exists():
             groups = tiny.sample(tiny.qwen(seed=8), POOL, samples=6)
             cache.write(folder / "cache", groups, self.frozen(8), temperature=1.0, keep=None)
@@ -359,18 +356,24 @@ class Killed(Exception):
     """The process ends here."""
 
 
-def crash_after(bench, step, saved):
-    """Run with a commit before `step`, and die in the middle of things once `step` has been made."""
-    learner = bench.learner()
+def crash_in(bench, step, saved):
+    """Run with a commit at each step before `step`, and die between the ledger's commit of `step` and the model's.
+
+    Returns the ledger's head at the last commit of both, None when there was none.
+    """
+    learner, head = bench.learner(), None
 
     def on_step(record):
+        nonlocal head
+        written = bench.ledger.commit(bench.key)
         if record.step == step:
             raise Killed
         learner.save(saved)
-        bench.ledger.commit(bench.key)
+        head = written
 
     with pytest.raises(Killed):
         bench.run(learner, on_step)
+    return head
 
 
 @STAGES
@@ -380,9 +383,8 @@ def test_a_stop_at_any_step_sees_the_same_problems_once_each_and_ends_bit_identi
     unbroken = whole.learner()
     whole.run(unbroken)
 
-    crash_after(Bench(name, tmp_path / "stopped"), step, tmp_path / "saved")
+    head = crash_in(Bench(name, tmp_path / "stopped"), step, tmp_path / "saved")
     again = Bench(name, tmp_path / "stopped")
-    head = again.ledger.head(again.key)
     again.ledger.rollback_to(again.key, head)
     resumed = again.learner()
     if step:
@@ -395,14 +397,3 @@ def test_a_stop_at_any_step_sees_the_same_problems_once_each_and_ends_bit_identi
     tiny.assert_same_bits(tiny.weights(resumed.model), tiny.weights(unbroken.model))
     assert again.rows() == whole.rows()
     assert again.ledger.digest() == whole.ledger.digest()
-
-
-def test_a_stage_is_a_value_with_a_name_of_its_own():
-    stage = resolved("warm-up")
-    assert fingerprint(stage) == fingerprint(resolved("warm-up"))
-    assert len({fingerprint(resolved(name)) for name in table()}) == 6
-    with pytest.raises(ValueError, match="frozen"):
-        stage.pool = "1H"
-    assert Stage(**dict(stage)) == stage
-    assert not dataclasses.is_dataclass(stage)
-    assert re.fullmatch(r"[0-9a-f]{64}", fingerprint(stage))

@@ -208,13 +208,23 @@ def eval(
 
 @app.command
 def report(
-    run: str = "lab", *, runs: Runs = Path("runs"), as_json: Annotated[bool, Parameter(name="--json")] = False
+    run: str = "lab",
+    *,
+    runs: Runs = Path("runs"),
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+    markdown: Annotated[bool, Parameter(help="print the tables as Markdown, every seed shown")] = False,
 ) -> None:
     """Write report.html of a run, finished or not, and print its tables.
 
     Example: headwater report lab --json
     """
-    _show(_folder(run, runs), as_json)
+    folder = _folder(run, runs)
+    if not markdown:
+        _show(folder, as_json)
+        return
+    from headwater.report import summarise, to_markdown  # noqa: PLC0415
+
+    print(to_markdown(summarise(folder)))
 
 
 def _recipe(source: str, flags: dict[str, str | int | None], overrides: list[str] | None) -> Any:

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-import tiny
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import tiny
 from headwater.batch import Scored
 from headwater.engines.checkpoint import MOMENTS, STATE
 from headwater.engines.optimiser import Optimiser

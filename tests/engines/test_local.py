@@ -4,9 +4,9 @@ import dataclasses
 import math
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from headwater.batch import FullDistribution, NoTarget, Scored, ScoredRollout
 from headwater.engines.local import Budget, LocalTeacher
 from headwater.engines.optimiser import Optimiser, build, set_rate

@@ -3,11 +3,11 @@
 from collections import Counter
 
 import pytest
-import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tiny
 from headwater.batch import Scored
 from headwater.engines.local import Budget, LocalTeacher
 from headwater.engines.packing import pack

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import tiny
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -21,6 +20,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+import tiny
 from headwater.errors import InputError
 from headwater.models.family import build, word_tokenizer
 from headwater.models.language_model import LanguageModel

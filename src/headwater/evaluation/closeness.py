@@ -16,6 +16,8 @@ from headwater.batch import ExactDistribution
 from headwater.errors import InputError
 from headwater.interfaces import Teacher
 from headwater.records import Rollout
+from headwater.signals.divergence import forward_kl, reverse_kl
+from headwater.signals.responses import entropy
 
 
 @torch.no_grad()
@@ -43,10 +45,10 @@ def compare(
     """The six measures at each token, from logprobs."""
     p, q = teacher.exp(), student.exp()
     return {
-        "kl_teacher_student": (p * (teacher - student)).sum(-1),
-        "kl_student_teacher": (q * (student - teacher)).sum(-1),
+        "kl_teacher_student": forward_kl(student, teacher),
+        "kl_student_teacher": reverse_kl(student, teacher),
         "overlap": torch.minimum(p, q).sum(-1),
         "top1": q.gather(-1, teacher.argmax(-1, keepdim=True))[:, 0],
-        "student_entropy": -(q * student).sum(-1),
-        "teacher_entropy": -(p * teacher).sum(-1),
+        "student_entropy": entropy(student),
+        "teacher_entropy": entropy(teacher),
     }

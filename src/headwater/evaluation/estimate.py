@@ -239,7 +239,11 @@ def sentence(treatment: str, control: str, seeded: SeededDifference, adjusted_p:
         agreeing = sum(seed.mean * overall.mean > 0 for seed in seeded.per_seed)
         counted = f"{agreeing} of {seeds} seeds" if seeds > 1 else "1 seed"
         text = f"{treatment} {verb} {control} by {size} points ({counted}, {p} after Holm)."
-    return text if seeds > 1 else f"{text} One training seed: this says nothing about other seeds."
+    if seeds == 1:
+        return f"{text} One training seed: this says nothing about other seeds."
+    if every_seed_beyond(seeded):
+        text += f" Each of the {seeds} seeds alone has this sign, beyond two of its own paired errors."
+    return text
 
 
 def every_seed_beyond(seeded: SeededDifference, errors: float = 2.0) -> bool:

@@ -7,26 +7,30 @@ wrong. A recipe holds names and numbers, never live things: it can be hashed, co
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from yaml import YAMLError
 
 from headwater.engines.optimiser import Optimiser
 from headwater.errors import InputError
+from headwater.guard import Guard
 from headwater.interfaces import Signal, Value
 from headwater.loop import Schedule, Stage
 from headwater.models.shape import QwenShape
 from headwater.routes import contrast as contrasts
-from headwater.routes import table
+from headwater.routes import document, table
 from headwater.routes.contrast import Contrast
 from headwater.routes.stages import Step
 from headwater.routes.table import Route
 from headwater.samplers import OnPolicy, Recorded
 from headwater.signals import Divergence, Imitation, Reward
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+"""How many of something; the bound stops a slip of the keyboard before it fills a machine."""
 
 
 class Pretraining(Value):
@@ -109,6 +113,7 @@ class Recipe(Value):
     cache_top_k: int | None = Field(None, ge=1, description="teacher tokens cached a position; null keeps all")
     stages: Stages = Field(Stages(), description="numbers of the six stages")
     evaluation: Evaluation = Field(Evaluation(), description="how arms are measured")
+    guard: Guard = Field(Guard(), description="when a collapsing stage is stopped; changes no result")
     routes: tuple[str, ...] | Literal["default", "all"] = Field("default", description="arms by name")
     arms: tuple[Route, ...] = Field((), description="arms of your own")
     contrasts: tuple[Contrast, ...] = Field((), description="contrasts of your own, beside the paper's")
@@ -227,47 +232,56 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises InputError: one line with file, line, key, what was found and what is allowed.
     """
-    path = Path(source)
-    if path.suffix in (".yaml", ".yml") or path.exists():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"recipe {source}: cannot be read as UTF-8 text ({error}); give a YAML file") from error
-    else:
-        text = recipe_text(source)
+    text = recipe_text(source) if source in shipped() else _file_text(source)
     data = _parse(source, text)
     for override in overrides:
         _override(data, override)
-    return validate_recipe(data, source, text)
+    return validate_recipe(data, source, text, overrides)
 
 
-def validate_recipe(data: dict[str, Any], source: str, text: str = "") -> Recipe:
-    """Plain data as a Recipe. Raises InputError naming the first wrong key."""
+def validate_recipe(data: dict[str, Any], source: str, text: str = "", overrides: Sequence[str] = ()) -> Recipe:
+    """Plain data as a Recipe. Raises InputError naming the first wrong key, and the override that set it."""
     try:
         recipe = Recipe.model_validate_json(json.dumps(data))
+        recipe.all_contrasts()
     except ValidationError as error:
-        raise InputError(_one_line(source, text, error)) from error
+        raise InputError(_one_line(source, text, overrides, error)) from error
     except (TypeError, ValueError) as error:
         raise InputError(f"recipe {source}: {error}") from error
-    recipe.all_contrasts()
+    except InputError as error:
+        raise type(error)(f"recipe {source}: {error}") from error
     return recipe
+
+
+def _file_text(source: str) -> str:
+    try:
+        return Path(source).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"recipe {source!r:.200}: cannot be read as UTF-8 text ({reason}); give a YAML file or one of "
+            f"{', '.join(shipped())}"
+        ) from error
 
 
 def _parse(source: str, text: str) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        data = document.plain_data(text)
+    except (YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or type(error).__name__
         raise InputError(
-            f"recipe {source}{line}: not YAML ({problem}); `headwater init lab` writes a valid file"
+            f"recipe {source}{line}: not YAML ({_problem(error)}); `headwater init lab` writes a valid file"
         ) from error
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+    if not isinstance(data, dict):
         raise InputError(
             f"recipe {source}: found {type(data).__name__}, expected a mapping of keys such as name, seeds"
         )
     return data
+
+
+def _problem(error: Exception) -> str:
+    return " ".join(str(getattr(error, "problem", None) or type(error).__name__).split())
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -281,21 +295,25 @@ def _override(data: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise InputError(f"override {override!r}: {part} is not a group of keys")
     try:
-        place[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"override {override!r}: the value is not YAML; quote it") from error
+        place[last] = document.plain_data(value)
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"override {override!r:.200}: the value is not YAML ({_problem(error)}); quote it") from error
 
 
-def _one_line(source: str, text: str, error: ValidationError) -> str:
+def _one_line(source: str, text: str, overrides: Sequence[str], error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     place = [str(part) for part in first["loc"] if not str(part).startswith(("literal[", "tuple["))]
-    key = ".".join(place)
-    line = _line_of(text, place)
-    where = f"{source}{f', line {line}' if line else ''}"
-    if first["type"] == "extra_forbidden":
-        return f"recipe {where}: unknown key {key}; `headwater init lab` shows every key"
     message = first["msg"].removeprefix("Value error, ")
-    if not key:
+    # A check of the whole recipe names its key at the start of its message.
+    key = ".".join(place) or message.partition(":")[0]
+    line = document.line_of(text, key.split("."))
+    where = f"{source}{f', line {line}' if line else ''}"
+    override = next((o for o in overrides if f"{key}.".startswith(f"{o.partition('=')[0]}.")), None)
+    if override is not None:
+        where = f"{source}, override {_brief(override)}"
+    if first["type"] == "extra_forbidden":
+        return f"recipe {where}: unknown key {key}; allowed here: {', '.join(_keys_beside(place))}"
+    if not place:
         return f"recipe {where}: {message}"
     return f"recipe {where}: {key} = {_brief(first['input'])}; {message[:1].lower()}{message[1:]}"
 
@@ -305,17 +323,18 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _line_of(text: str, place: Sequence[str]) -> int | None:
-    """The 1-based line of a key in YAML text; None when it does not stand there."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader) if text else None
-    line = None
-    for part in place:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if k.value == part), None)
-            if found is None:
-                return line
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
-            node = node.value[int(part)]
-            line = node.start_mark.line + 1
-    return line
+def _keys_beside(place: Sequence[str]) -> list[str]:
+    """The keys that are allowed where this one stands."""
+    kind: type[BaseModel] = Recipe
+    for part in place[:-1]:
+        if part in kind.model_fields:
+            kind = next(_models(kind.model_fields[part].annotation))
+    return list(kind.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a field's annotation speaks of: of `tuple[Route, ...]` it is Route."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)

@@ -51,6 +51,8 @@ class Executor:
     commit_seconds: float = 60.0
     on_step: Callable[[Node, StepRecord], None] = lambda node, record: None
     stopping: Callable[[], bool] = lambda: False
+    commit_cost: float = field(init=False, default=0.0)
+    """seconds that the present node's commits took"""
 
     def __post_init__(self) -> None:
         self._data = RunData(self.graph.recipe.problems)
@@ -65,6 +67,7 @@ class Executor:
         if head is not None and head.done:
             return
         node = self.graph.nodes[name]
+        self.commit_cost = 0.0
         work = {
             "model": self._make_model,
             "train": self._train,
@@ -89,9 +92,11 @@ class Executor:
         return LanguageModel.load(self.store.checkout(name, scratch / name[:16], MODEL))
 
     def _commit(self, node: Node, files: Mapping[str, Path | bytes], *, step: int, done: bool) -> None:
+        begun = time.monotonic()
         ledger_head = self.ledger.commit(node.fingerprint)
         about = {"title": node.title, "kind": node.kind, "seed": node.seed, "ledger": ledger_head}
         self.store.commit(node.fingerprint, files, step=step, done=done, about=about)
+        self.commit_cost += time.monotonic() - begun
 
     # models and stages
 
@@ -234,6 +239,7 @@ class _Committer:
         """After each step of the loop."""
         self._records.append(record)
         self._executor.on_step(self._node, record)
+        self._executor.graph.recipe.guard.check(self._node.title, self._records)
         updates = self._node.updates
         if self._executor.stopping() and self._learner.version < updates:
             self.commit(done=False)

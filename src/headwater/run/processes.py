@@ -32,7 +32,7 @@ class Observer(Protocol):
 
     def started(self, node: Node) -> None: ...
     def stepped(self, node: Node, step: int, metrics: Mapping[str, float]) -> None: ...
-    def finished(self, node: Node, seconds: float) -> None: ...
+    def finished(self, node: Node, seconds: float, commit_seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +137,8 @@ class Pool:
             worker.node = None
             if kind == "done":
                 done.add(name)
-                self.seconds[name] = payload
-                self._observer.finished(node, payload)
+                self.seconds[name] = payload[0]
+                self._observer.finished(node, *payload)
             elif kind == "error" and not (self._stopping and payload[0] == "Interrupted"):
                 failure = _rebuild(*payload)
         return failure
@@ -210,7 +210,7 @@ def _work(connection: Connection, orders: Orders) -> None:
         begun = time.monotonic()
         try:
             executor.execute(name)
-            connection.send(("done", time.monotonic() - begun))
+            connection.send(("done", (time.monotonic() - begun, executor.commit_cost)))
         except Exception as error:  # noqa: BLE001  everything is told to the parent, which decides
             connection.send(("error", (type(error).__name__, str(error), traceback.format_exc())))
 

@@ -68,17 +68,21 @@ class ProgressDisplay:
         now = time.monotonic()
         if not self._live and now - self._told.get(node.fingerprint, self._starts[node.fingerprint]) > PLAIN_SECONDS:
             self._told[node.fingerprint] = now
-            self._console.print(f"  {_name(node)}: step {step + 1} of {node.updates}, {note}", highlight=False)
+            self._console.print(
+                f"  {_name(node)}: step {step + 1} of {node.updates}, {note}", highlight=False, soft_wrap=True
+            )
 
-    def finished(self, node: Node, seconds: float) -> None:
-        """A node was committed."""
+    def finished(self, node: Node, seconds: float, commit_seconds: float) -> None:
+        """A node was committed; `commit_seconds` of its time went into commits."""
         self._finished_cost += node.cost
         self._count += 1
         self._bars.remove_task(self._tasks.pop(node.fingerprint))
         self._bars.update(self._all, completed=self._count, note=f"about {self._left()} left")
         self._console.print(
-            f"[{self._count}/{self._nodes}] {_name(node)}: {seconds:.1f} s, about {self._left()} left",
+            f"[{self._count}/{self._nodes}] {_name(node)}: {seconds:.1f} s (commits {commit_seconds:.2f} s), "
+            f"about {self._left()} left",
             highlight=False,
+            soft_wrap=True,
             markup=False,
         )
 

@@ -27,7 +27,7 @@ from headwater.run.processes import Orders, Pool
 from headwater.run.progress import ProgressDisplay
 from headwater.store import Store, run_folder
 
-EXTENSIONS = ("routes", "seeds", "arms", "contrasts", "name")
+EXTENSIONS = ("routes", "seeds", "arms", "contrasts", "name", "guard")
 """Recipe fields that add to a run without touching what was made."""
 
 
