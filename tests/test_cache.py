@@ -19,13 +19,18 @@ TEMPERATURE = 0.8
 KEEP = pytest.mark.parametrize("keep", [None, 1, 3, len(tiny.WORDS)])
 
 
+def teacher_model():
+    return tiny.llama(stop_ids=(4, 6))
+
+
 def live():
-    return LocalTeacher(tiny.qwen(seed=8), TEMPERATURE, Budget())
+    return LocalTeacher(teacher_model(), TEMPERATURE, Budget())
 
 
 def recorded(directory, keep=None):
-    """The teacher's own rollouts, written with its distributions."""
-    groups = tiny.sample(tiny.qwen(seed=8), temperature=TEMPERATURE)
+    """The teacher's own rollouts, of several lengths, written with its distributions."""
+    groups = tiny.sample(teacher_model(), temperature=TEMPERATURE)
+    assert len({len(one.response_ids) for one in rollouts_of(groups)}) > 2
     cache.write(directory, groups, live(), temperature=TEMPERATURE, keep=keep)
     return groups
 
@@ -173,7 +178,7 @@ def test_a_cached_top_k_divergence_has_the_gradient_of_the_live_teachers_top_k(d
 
     groups = recorded(tmp_path, keep=3)
     cached = gradient(cache.CachedTeacher(tmp_path, TEMPERATURE), groups, direction)
-    coarse = Coarse(tiny.qwen(seed=8), TEMPERATURE, Budget())
+    coarse = Coarse(teacher_model(), TEMPERATURE, Budget())
     tiny.assert_near(cached, gradient(coarse, groups, direction), 1e-5)
     assert (cached - gradient(live(), groups, direction)).norm() > 1e-3 * cached.norm()
 

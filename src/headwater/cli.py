@@ -6,10 +6,13 @@ Every error is one line and an exit code (see `headwater.errors`); a traceback a
 from __future__ import annotations
 
 import json
+import shlex
+import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -32,11 +35,15 @@ Overrides = Annotated[
 ]
 Runs = Annotated[Path, Parameter(help="folder that holds the runs")]
 
+MOST_SEEDS = 1000
+
 
 def main() -> None:
     """Run the command line and exit with the code that belongs to what happened."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stopped)  # `run` has handlers of its own while it works
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except HeadwaterError as error:
@@ -50,6 +57,10 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001  a person gets a line, a developer asks for the traceback
         usage = type(error).__module__.startswith("cyclopts")
         _fail(error, 2 if usage else 1, debug)
+
+
+def _stopped(number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}; the same command goes on where it stopped")
 
 
 def _fail(error: BaseException, code: int, debug: bool) -> None:
@@ -147,6 +158,7 @@ def run(
     workers: Annotated[int | None, Parameter(help="worker processes; the cores if not given")] = None,
     change: Annotated[bool, Parameter(help="remake what a changed recipe touches, in the same folder")] = False,
     redo: Annotated[str | None, Parameter(help="forget one node (64 hex digits) and make it again")] = None,
+    commit_seconds: Annotated[float, Parameter(help="seconds between commits of a stage in progress")] = 60.0,
     as_json: Annotated[bool, Parameter(name="--json", help="print the summary as JSON")] = False,
 ) -> None:
     """Run a recipe to its report. The same command resumes where it stopped; what is done is not done again.
@@ -156,9 +168,10 @@ def run(
     from headwater.run import RunOptions, run_recipe  # noqa: PLC0415
 
     read = _recipe(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides)
-    options = RunOptions(runs=runs, workers=workers, change=change, redo=redo)
+    options = RunOptions(runs=runs, workers=workers, change=change, redo=redo, commit_seconds=commit_seconds)
     folder = run_recipe(read, options, Console(stderr=as_json))
-    _show(folder, as_json)
+    settings = [word for override in overrides or [] for word in ("--set", override)]
+    _show(folder, as_json, _command(recipe, runs, [*(["--name", name] if name else []), *settings]))
 
 
 @app.command
@@ -167,6 +180,8 @@ def status(run: str = "lab", *, runs: Runs = Path("runs")) -> None:
 
     Example: headwater status lab
     """
+    from headwater.folder import RECIPE  # noqa: PLC0415
+
     folder = _folder(run, runs)
     nodes: dict[str, Any] = folder.graph["nodes"]
     finished = {name for name in nodes if folder.done(name)}
@@ -175,7 +190,8 @@ def status(run: str = "lab", *, runs: Runs = Path("runs")) -> None:
         if name not in finished and step:
             print(f"seed {node['seed']}: {node['title']}: step {step} of {node['updates']} committed")
     print(f"{run}: {len(finished)} of {len(nodes)} pieces of work done.", end=" ")
-    print(f"Report: headwater report {run}" if len(finished) == len(nodes) else f"Go on: headwater run {run}")
+    again = _command(str(runs / run / RECIPE), runs)
+    print(f"Report: headwater report {run}" if len(finished) == len(nodes) else f"Go on: {again}")
 
 
 @app.command
@@ -218,9 +234,11 @@ def report(
 
     Example: headwater report lab --json
     """
+    from headwater.folder import RECIPE  # noqa: PLC0415
+
     folder = _folder(run, runs)
     if not markdown:
-        _show(folder, as_json)
+        _show(folder, as_json, _command(str(runs / run / RECIPE), runs))
         return
     from headwater.report import summarise, to_markdown  # noqa: PLC0415
 
@@ -236,8 +254,8 @@ def _recipe(source: str, flags: dict[str, str | int | None], overrides: list[str
     if routes is not None:
         chosen.append(f"routes={routes}" if routes in ("default", "all") else f"routes=[{routes}]")
     if seeds is not None:
-        if int(seeds) < 1:
-            raise InputError(f"--seeds {seeds}: at least 1")
+        if not 1 <= int(seeds) <= MOST_SEEDS:
+            raise InputError(f"--seeds {seeds}: from 1 to {MOST_SEEDS}")
         chosen.append(f"seeds={list(range(int(seeds)))}")
     if name is not None:
         chosen.append(f"name={json.dumps(name)}")
@@ -251,7 +269,13 @@ def _folder(run: str, runs: Path) -> Any:
     return RunFolder(run_folder(runs, run))
 
 
-def _show(folder: Any, as_json: bool) -> None:
+def _command(recipe: str, runs: Path, more: Sequence[str] = ()) -> str:
+    """The command that runs this recipe again."""
+    where = [] if runs == Path("runs") else ["--runs", str(runs)]
+    return shlex.join(["headwater", "run", recipe, *more, *where])
+
+
+def _show(folder: Any, as_json: bool, again: str) -> None:
     """The summary on the terminal or as JSON, the page on disk, and what to do next."""
     from headwater.report import print_summary, summarise, write_page  # noqa: PLC0415
 
@@ -264,10 +288,10 @@ def _show(folder: Any, as_json: bool) -> None:
     print_summary(summary, Console())
     print(f"\nreport: {page}")
     print(f"models: {folder.root / 'models'} (each opens with transformers' from_pretrained)")
-    name = folder.name
-    print(f"next:   headwater run {name} --routes all      every route and control")
-    print(f"        headwater run {name} --seeds 3         three seeds, aggregated")
-    print("        headwater init lab --to my.yaml    a recipe of your own")
+    width = len(again) + 14
+    print(f"next:   {again + ' --routes all':{width}}  every route and control")
+    print(f"        {again + ' --seeds 3':{width}}  three seeds, aggregated")
+    print(f"        {'headwater init lab --to my.yaml':{width}}  a recipe of your own")
 
 
 if __name__ == "__main__":

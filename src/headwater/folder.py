@@ -14,6 +14,8 @@ from headwater.ledger import Ledger
 from headwater.store import Store
 
 GRAPH = "graph.json"
+RECIPE = "recipe.json"
+"""The recipe with every default written out: a file that `headwater run` takes."""
 TIMINGS = "timings.json"
 LEDGER = "ledger.sqlite"
 
@@ -34,9 +36,9 @@ class RunFolder:
         try:
             graph = json.loads((self.root / GRAPH).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise IntegrityError(f"{self.root / GRAPH}: {error}; run the same command again to rewrite it") from error
-        if not isinstance(graph, dict) or "nodes" not in graph:
-            raise IntegrityError(f"{self.root / GRAPH}: not a graph; run the same command again to rewrite it")
+            raise IntegrityError(f"{self.root / GRAPH}: {error}; `headwater run` with --change rewrites it") from error
+        if not isinstance(graph, dict) or not {"name", "recipe", "nodes", "arms"} <= graph.keys():
+            raise IntegrityError(f"{self.root / GRAPH}: not a graph; `headwater run` with --change rewrites it")
         return graph
 
     @property

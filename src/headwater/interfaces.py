@@ -23,9 +23,9 @@ from headwater.records import Group, Problem, Rollout, Sampling, Verdict
 
 
 class Value(BaseModel):
-    """Base of every recipe value: frozen, no unknown keys, no coercion of one type into another."""
+    """Base of every recipe value: frozen, no unknown keys, no coercion of one type into another, no infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,20 +29,31 @@ from headwater.routes.table import Route
 from headwater.samplers import OnPolicy, Recorded
 from headwater.signals import Divergence, Imitation, Reward
 
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-"""How many of something; the bound stops a slip of the keyboard before it fills a machine."""
+RUN_NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?$"
+
+MOST = 1_000_000
+"""Largest count of anything: stops a slip of the keyboard before it fills a machine."""
+
+Count = Annotated[int, Field(ge=1, le=MOST)]
 
 
 class Pretraining(Value):
     """How a model of the lab family learns the task's forms before any label is spent."""
 
     learning_rate: float = Field(8e-3, gt=0, description="peak learning rate")
-    single_step_updates: int = Field(300, ge=0, description="first updates, on single-step exercises only")
-    mixture_updates: int = Field(1000, ge=0, description="further updates, on the mixture of styles")
-    batch: int = Field(64, ge=1, description="exercises an update")
+    single_step_updates: int = Field(300, ge=0, le=MOST, description="first updates, on single-step exercises only")
+    mixture_updates: int = Field(1000, ge=0, le=MOST, description="further updates, on the mixture of styles")
+    batch: Count = Field(64, description="exercises an update")
     careful: float = Field(0.3, ge=0, le=1, description="share of responses that work every operation")
     hasty: float = Field(0.4, ge=0, le=1, description="share that merge operations and err")
     direct: float = Field(0.3, ge=0, le=1, description="share that only guess the answer")
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Self:
+        shares = (self.careful, self.hasty, self.direct)
+        if abs(sum(shares) - 1) > 1e-9:
+            raise ValueError(f"careful, hasty and direct are {shares} and sum to {sum(shares):g}; let them sum to 1")
+        return self
 
     @property
     def updates(self) -> int:
@@ -63,17 +74,17 @@ class ProblemSource(Value):
     """Where labelled and held-out problems come from."""
 
     kind: Literal["arithmetic"] = Field("arithmetic", description="modular chains made here")
-    labelled: int = Field(256, ge=2, description="problems whose answers may be read in training")
-    held_out: int = Field(400, ge=2, description="test problems; their answers train nothing")
+    labelled: int = Field(256, ge=2, le=MOST, description="problems whose answers may be read in training")
+    held_out: int = Field(400, ge=2, le=MOST, description="test problems; their answers train nothing")
     seed: int = Field(0, description="which problems are drawn")
 
 
 class StageSettings(Value):
     """The numbers of one stage."""
 
-    epochs: int = Field(1, ge=1, description="passes over the stage's pool")
-    problems: int = Field(8, ge=1, description="problems an update")
-    samples: int = Field(8, ge=1, description="responses to each problem of an update")
+    epochs: Count = Field(1, description="passes over the stage's pool")
+    problems: Count = Field(8, description="problems an update")
+    samples: Count = Field(8, description="responses to each problem of an update")
     optimiser: Optimiser = Field(Optimiser(), description="AdamW and its schedule")
 
 
@@ -91,26 +102,26 @@ class Stages(Value):
 class Evaluation(Value):
     """How arms are measured."""
 
-    samples: int = Field(16, ge=1, description="k of avg@k")
+    samples: Count = Field(16, description="k of avg@k")
     temperature: float = Field(1.0, gt=0, description="of sampling in evaluation")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus of sampling in evaluation")
-    closeness_problems: int = Field(64, ge=1, description="pool prompts on which C2 is measured")
+    closeness_problems: Count = Field(64, description="pool prompts on which C2 is measured")
 
 
 class Recipe(Value):
     """Everything a run does."""
 
-    name: str = Field("lab", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="the run's folder")
+    name: str = Field("lab", pattern=RUN_NAME, description="the run's folder")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one full repetition each")
     student: ModelChoice = Field(ModelChoice(), description="the small model that will be deployed")
     teacher: ModelChoice = Field(ModelChoice(), description="the strong model that can use a sparse reward")
     problems: ProblemSource = Field(ProblemSource(), description="labels and benchmark")
-    cached_samples: int = Field(8, ge=1, description="teacher rollouts a problem, recorded for the offline stages")
+    cached_samples: Count = Field(8, description="teacher rollouts a problem, recorded for the offline stages")
     temperature: float = Field(1.0, gt=0, description="of all training rollouts and their scoring")
-    max_response_tokens: int = Field(14, ge=1, description="a response is cut there")
+    max_response_tokens: Count = Field(14, description="a response is cut there")
     reward: Reward = Field(Reward(), description="GRPO in both RL stages")
     distillation: Divergence = Field(Divergence(direction="reverse"), description="signal of OPD")
-    cache_top_k: int | None = Field(None, ge=1, description="teacher tokens cached a position; null keeps all")
+    cache_top_k: Count | None = Field(None, description="teacher tokens cached a position; null keeps all")
     stages: Stages = Field(Stages(), description="numbers of the six stages")
     evaluation: Evaluation = Field(Evaluation(), description="how arms are measured")
     guard: Guard = Field(Guard(), description="when a collapsing stage is stopped; changes no result")
@@ -123,6 +134,8 @@ class Recipe(Value):
         """Arithmetic that cannot work is refused here, before anything is spent."""
         if self.problems.labelled % 2:
             raise ValueError(f"problems.labelled: {self.problems.labelled} cannot be halved; use an even number")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: {list(self.seeds)} names a seed twice; each repetition needs a seed of its own")
         for name, route in self.routes_by_name().items():
             for step in route.steps:
                 self._updates(name, step)
@@ -164,7 +177,8 @@ class Recipe(Value):
         names = [route.name for route in (*chosen, *self.arms)]
         repeated = next((name for name in names if names.count(name) > 1), None)
         if repeated:
-            raise ValueError(f"arms: two arms are called {repeated!r}; give each a name of its own")
+            key = "arms" if repeated in [route.name for route in self.arms] else "routes"
+            raise ValueError(f"{key}: two arms are called {repeated!r}; give each a name of its own")
         return {route.name: route for route in (*chosen, *self.arms)}
 
     def all_contrasts(self) -> tuple[Contrast, ...]:

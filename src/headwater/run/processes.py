@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,8 @@ from typing import Any, Protocol
 from headwater import errors
 from headwater.errors import HeadwaterError, Interrupted
 from headwater.run.graph import Graph, Node
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 STEP_SECONDS = 0.2
 """A worker tells of its steps at most this often."""
@@ -93,16 +96,26 @@ class Pool:
             raise failure
         if self._stopping:
             raise Interrupted("run: stopped after a commit; the same command goes on where it stopped")
+        if remaining:
+            raise HeadwaterError(
+                f"run: every worker process has ended and {len(remaining)} pieces of work are left (out of "
+                "memory?); run the same command again, or with fewer --workers"
+            )
 
     def _start(self, count: int) -> None:
         context = multiprocessing.get_context("spawn")
         os.environ["OMP_NUM_THREADS"] = "1"  # inherited: two spinning threads on a busy machine crawl
-        for _ in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, self._orders), daemon=True)
-            process.start()
-            theirs.close()
-            self._workers.append(_Worker(process=process, connection=ours))
+        resource_tracker.ensure_running()  # its start would lift the block on signals below
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # inherited: a worker that still imports must not die
+        try:
+            for _ in range(count):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_work, args=(theirs, self._orders), daemon=True)
+                process.start()
+                theirs.close()
+                self._workers.append(_Worker(process=process, connection=ours))
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _dispatch(self, remaining: list[str], done: set[str]) -> None:
         for worker in self._workers:
@@ -220,6 +233,7 @@ def _obey_signals() -> dict[str, bool]:
     stop = {"asked": False}
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.update(asked=True))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # held back since the parent started this process
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

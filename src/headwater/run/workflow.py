@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from headwater.errors import InputError
-from headwater.folder import GRAPH, LEDGER, TIMINGS, RunFolder, read_timings, write_json
+from headwater.folder import GRAPH, LEDGER, RECIPE, TIMINGS, RunFolder, read_timings, write_json
 from headwater.ledger import Ledger
 from headwater.routes.recipe import Recipe
 from headwater.run.data import RunData
@@ -48,10 +48,16 @@ def run_recipe(recipe: Recipe, options: RunOptions, console: Console) -> RunFold
     Raises InputError for a changed recipe, LockedError when another process runs here, Interrupted after a
     commit when stopped; any other error leaves the last commits good.
     """
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"run: --workers {options.workers}; at least 1")
+    if not options.commit_seconds >= 0:
+        raise InputError(f"run: --commit-seconds {options.commit_seconds}; at least 0")
     graph = build_graph(recipe)
     check_labels(recipe)
     root = run_folder(options.runs, recipe.name)
     store = Store(root)
+    if options.redo is not None and options.redo not in {*graph.nodes, *store.nodes()}:
+        raise InputError(f"run: --redo {options.redo:.80}; {recipe.name} has no such node")
     with store.lock():
         if not options.change:
             _refuse_change(root, recipe)
@@ -61,6 +67,7 @@ def run_recipe(recipe: Recipe, options: RunOptions, console: Console) -> RunFold
         with Ledger(root / LEDGER):
             pass  # made once, before the workers race for it
         write_json(root / GRAPH, graph.plain(identity()))
+        write_json(root / RECIPE, recipe.model_dump(mode="json"))
         done = {name for name in graph.nodes if (head := store.head(name)) is not None and head.done}
         if len(done) < len(graph.nodes):
             _make(graph, root, done, options, console)
@@ -144,7 +151,7 @@ def hand_out_models(graph: Graph, store: Store) -> None:
 def _is_model(directory: Path, node: str) -> bool:
     """Whether the directory holds this node's model already: its card says which node made it."""
     card = directory / "README.md"
-    return card.is_file() and f"`{node}`" in card.read_text(encoding="utf-8")
+    return card.is_file() and f"- node: `{node}`" in card.read_text(encoding="utf-8")
 
 
 def identity() -> dict[str, str]:

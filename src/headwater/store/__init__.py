@@ -16,6 +16,8 @@ from headwater.store.disk import REAL_DISK, Disk
 from headwater.store.lock import Holder, RunLock
 from headwater.store.manifest import FileEntry, Manifest
 from headwater.store.names import contained_name, run_folder
+from headwater.store.objects import measure
+from headwater.store.space import full_disk_named
 
 __all__ = [
     "REAL_DISK",
@@ -26,5 +28,7 @@ __all__ = [
     "RunLock",
     "Store",
     "contained_name",
+    "full_disk_named",
+    "measure",
     "run_folder",
 ]

@@ -22,7 +22,7 @@ from headwater.store.lock import RunLock, gate
 from headwater.store.manifest import FileEntry, Manifest, damage
 from headwater.store.names import SHA256, check_file_names, check_node
 from headwater.store.objects import Batch, Digest, Objects
-from headwater.store.space import space_for
+from headwater.store.space import require_space, space_for
 
 PRUNE_BYTES = 64 * 2**20  # a process leaves at most about this much behind before it prunes
 COMMIT_PATIENCE = 600.0  # seconds that a commit waits for a prune, which takes far less
@@ -70,6 +70,10 @@ class Store:
         if sum(self._left_behind.values()) > self._prune_bytes:
             self._prune()
         return manifest
+
+    def require(self, node: str, sizes: Mapping[str, int]) -> None:
+        """Raise ResourceError, before the work begins, when files of these sizes in bytes cannot be stored."""
+        require_space(sizes, node=node, root=self.root, disk=self._disk)
 
     def head(self, node: str) -> Manifest | None:
         """The node's last commit, None when it never committed.

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from headwater.errors import ResourceError
-from headwater.store.disk import Disk
+from headwater.store.disk import REAL_DISK, Disk
 
 BLOCK = 4096  # bytes; a file takes whole blocks
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+RUST_ERRNO = re.compile(r"os error (\d+)")  # safetensors tells the system's error in words
+
+
+def require_space(sizes: Mapping[str, int], *, node: str, root: Path, disk: Disk) -> int:
+    """Raise ResourceError when files of these sizes in bytes cannot be written now; returns the bytes they take."""
+    needed = sum(-(-size // BLOCK) * BLOCK for size in sizes.values()) + BLOCK
+    largest = max(sizes, key=lambda name: sizes[name])
+    limit = disk.file_size_limit()
+    if limit is not None and sizes[largest] > limit:
+        raise ResourceError(
+            f"store: {largest} of node {node} needs a file of {sizes[largest]} bytes, {limit} are allowed "
+            "(ulimit -f); raise that limit and run the same command again; the last commit is intact"
+        )
+    free = free_bytes(root, disk)
+    if needed > free:
+        raise _full(node, root, f"needs {needed} bytes, {free} are free")
+    return needed
 
 
 @contextmanager
@@ -21,24 +40,32 @@ def space_for(sizes: Mapping[str, int], *, node: str, root: Path, disk: Disk) ->
     Raises ResourceError before a commit that cannot fit, and in place of the system's error in one that did
     not. Files that are stored already are counted too: until they are hashed, nobody knows that they are.
     """
-    needed = sum(-(-size // BLOCK) * BLOCK for size in sizes.values()) + BLOCK
-    largest = max(sizes, key=lambda name: sizes[name])
-    limit = disk.file_size_limit()
-    if limit is not None and sizes[largest] > limit:
-        raise ResourceError(
-            f"store: {largest} of node {node} needs a file of {sizes[largest]} bytes, {limit} are allowed "
-            "(ulimit -f); raise that limit and run the same command again; the last commit is intact"
-        )
-    free = _free_bytes(root, disk)
-    if needed > free:
-        raise _full(node, root, f"needs {needed} bytes, {free} are free")
+    needed = require_space(sizes, node=node, root=root, disk=disk)
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
-            found = f"needs {needed} bytes, {_free_bytes(root, disk)} are free ({error.strerror})"
+            found = f"needs {needed} bytes, {free_bytes(root, disk)} are free ({error.strerror})"
             raise _full(node, root, found) from error
         raise
+
+
+@contextmanager
+def full_disk_named(work: str, root: Path, disk: Disk = REAL_DISK) -> Iterator[None]:
+    """ResourceError in place of the system's or safetensors' word for a full disk, met anywhere in this work."""
+    try:
+        yield
+    except Exception as error:
+        told = RUST_ERRNO.search(str(error))
+        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+        if number not in FULL:
+            raise
+        limit = disk.file_size_limit()
+        allowed = "" if limit is None else f"; a file may have {limit} bytes (ulimit -f)"
+        raise ResourceError(
+            f"{work}: a file could not be written whole in {root} ({os.strerror(number)}), {free_bytes(root, disk)} "
+            f"bytes are free{allowed}; make room and run the same command again; the last commit is intact"
+        ) from error
 
 
 def _full(node: str, root: Path, found: str) -> ResourceError:
@@ -48,7 +75,7 @@ def _full(node: str, root: Path, found: str) -> ResourceError:
     )
 
 
-def _free_bytes(root: Path, disk: Disk) -> int:
+def free_bytes(root: Path, disk: Disk) -> int:
     """Free bytes where the root is or will be."""
     path = root.absolute()
     return disk.free_bytes(next(folder for folder in (path, *path.parents) if folder.exists()))
