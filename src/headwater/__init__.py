@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from headwater.folder import RunFolder
     from headwater.loop import Schedule, Stage
     from headwater.models.language_model import LanguageModel
-    from headwater.records import Message, Problem
+    from headwater.records import Message, Problem, Sampling
     from headwater.routes.recipe import Recipe, read_recipe
     from headwater.routes.table import Route
-    from headwater.run.assemble import Labels, train
+    from headwater.run.assemble import Labels, record, train
+    from headwater.run.workflow import RunOptions, run_recipe
     from headwater.samplers import OnPolicy, Recorded
     from headwater.signals import Divergence, Imitation, Reward
     from headwater.verifiers.typed import TypedVerifier
@@ -40,17 +41,21 @@ _HOMES = {
     "Reward": "headwater.signals",
     "Route": "headwater.routes.table",
     "RunFolder": "headwater.folder",
+    "RunOptions": "headwater.run.workflow",
+    "Sampling": "headwater.records",
     "Schedule": "headwater.loop",
     "Stage": "headwater.loop",
     "TypedVerifier": "headwater.verifiers.typed",
     "read_recipe": "headwater.routes.recipe",
+    "record": "headwater.run.assemble",
+    "run_recipe": "headwater.run.workflow",
     "train": "headwater.run.assemble",
 }
 
 __all__ = [
     "CachedTeacher", "Divergence", "HeadwaterError", "Imitation", "Labels", "LanguageModel", "Message", "OnPolicy",
-    "Optimiser", "Problem", "Recipe", "Recorded", "Reward", "Route", "RunFolder", "Schedule", "Stage",
-    "TypedVerifier", "read_recipe", "train",
+    "Optimiser", "Problem", "Recipe", "Recorded", "Reward", "Route", "RunFolder", "RunOptions", "Sampling", "Schedule",
+    "Stage", "TypedVerifier", "read_recipe", "record", "run_recipe", "train",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ Every error is one line and an exit code (see `headwater.errors`); a traceback a
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -50,8 +51,9 @@ def main() -> None:
         _fail(error, error.exit_code, debug)
     except KeyboardInterrupt as error:
         _fail(error, 75, debug)
-    except BrokenPipeError:
-        sys.exit(0)
+    except BrokenPipeError:  # whoever read our output went away: what was asked may not be done
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(75)
     except SystemExit:
         raise
     except Exception as error:  # noqa: BLE001  a person gets a line, a developer asks for the traceback

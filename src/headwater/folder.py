@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from headwater.errors import InputError, IntegrityError
+from headwater.fingerprint import fingerprint
 from headwater.ledger import Ledger
-from headwater.store import Store
+from headwater.store import REAL_DISK, Manifest, Store, measure
 
 GRAPH = "graph.json"
 RECIPE = "recipe.json"
 """The recipe with every default written out: a file that `headwater run` takes."""
 TIMINGS = "timings.json"
+"""Seconds by node, as measured; part of no identity."""
 LEDGER = "ledger.sqlite"
+SEAL = "sha256"
+REWRITE = "delete the file; `headwater run` with the same recipe writes it anew"
 
 
 class RunFolder:
@@ -33,12 +36,9 @@ class RunFolder:
     @cached_property
     def graph(self) -> dict[str, Any]:
         """The graph of the run as plain data."""
-        try:
-            graph = json.loads((self.root / GRAPH).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise IntegrityError(f"{self.root / GRAPH}: {error}; `headwater run` with --change rewrites it") from error
-        if not isinstance(graph, dict) or not {"name", "recipe", "nodes", "arms"} <= graph.keys():
-            raise IntegrityError(f"{self.root / GRAPH}: not a graph; `headwater run` with --change rewrites it")
+        graph = read_sealed(self.root / GRAPH)
+        if not {"name", "recipe", "nodes", "arms"} <= graph.keys():
+            raise IntegrityError(f"{self.root / GRAPH}: not a graph; {REWRITE}")
         return graph
 
     @property
@@ -68,32 +68,80 @@ class RunFolder:
 
     @cached_property
     def _timings(self) -> Mapping[str, float]:
-        return read_timings(self.root)
+        return read_sealed(self.root / TIMINGS) if (self.root / TIMINGS).exists() else {}
 
     def labels(self, node: str) -> dict[str, set[str]]:
         """Use ("prompt", "answer", "demonstration") -> problems of which this stage made that use."""
         return self._ledger.labels(node)
 
     def ledger_digest(self) -> str:
-        """One hash of every label use of the run; raises IntegrityError when a chain is broken."""
-        self._ledger.verify()
+        """One hash of every label use of the run.
+
+        Raises IntegrityError when a chain is broken, or does not end where the commit of a finished node says.
+        """
+        heads = {node: self._store.head(node) for node in self._store.nodes()}  # before the ledger, which goes ahead
+        self._ledger.verify({node: head.about["ledger"] for node, head in heads.items() if head and head.done})
         return self._ledger.digest()
+
+    def verify(self) -> list[IntegrityError]:
+        """Read every byte that the run relies on or has handed out; one error for each damaged file."""
+        found = self._store.verify()
+        for check in (lambda: self.graph, lambda: self._timings, self.ledger_digest, self._check_models):
+            try:
+                check()
+            except IntegrityError as error:
+                found.append(error)
+        return found
+
+    def _check_models(self) -> None:
+        for arm in self.graph["arms"]:
+            directory = model_folder(self.root, arm["name"], arm["seed"])
+            head = self._store.head(arm["endpoint"])
+            if head is not None and head.done and directory.exists() and not same_files(directory, head, "model/"):
+                raise IntegrityError(f"{directory}: differs from its commit; `headwater run` copies it anew")
 
     @cached_property
     def _ledger(self) -> Ledger:
-        return Ledger(self.root / LEDGER)
+        path = self.root / LEDGER
+        if not path.is_file():  # opening would make an empty one, and a reader makes nothing
+            raise IntegrityError(f"ledger: {path} is missing; restore the file")
+        return Ledger(path)
 
 
-def read_timings(root: Path) -> dict[str, float]:
-    """Seconds by node, as measured; empty when nothing was measured. Not part of any identity."""
+def model_folder(root: Path, arm: str, seed: int) -> Path:
+    """Where an arm's final model is handed out."""
+    return root / "models" / f"{arm.replace(' ', '-')}-seed{seed}"
+
+
+def same_files(directory: Path, manifest: Manifest, prefix: str) -> bool:
+    """Whether the directory holds the manifest's files under the prefix, byte for byte."""
+    wanted = {name.removeprefix(prefix): e for name, e in manifest.files.items() if name.startswith(prefix)}
+    return all((directory / name).is_file() and measure(directory / name) == e for name, e in wanted.items())
+
+
+def seal(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The same JSON object with a hash of itself, so that a reader finds a changed byte."""
+    return {**value, SEAL: fingerprint(value)}
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What `seal` was given, read from a file; IntegrityError names the file when it is not what was written."""
     try:
-        return {str(k): float(v) for k, v in json.loads((root / TIMINGS).read_text(encoding="utf-8")).items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
+        value = json.loads(path.read_text(encoding="utf-8"))
+        sealed = value.pop(SEAL, None)  # absent in folders made before there were seals
+        if sealed is not None and sealed != fingerprint(value):
+            raise ValueError("its content does not match its seal")
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise IntegrityError(f"{path}: {error}; {REWRITE}") from error
+    return value
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file as a whole."""
+    """Replace a JSON file as a whole; the new one outlasts a power cut."""
     temporary = path.with_name(f"{path.name}.new")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    REAL_DISK.unlink(temporary)
+    REAL_DISK.create(temporary, [text.encode()])
+    REAL_DISK.sync(temporary)
+    REAL_DISK.rename(temporary, path)
+    REAL_DISK.sync(path.parent)

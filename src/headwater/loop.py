@@ -54,12 +54,12 @@ class Stage(Value):
     """One row of the table with its numbers: a value, with no live thing in it."""
 
     name: str = Field(description="the row of the table")
-    learner: Literal["teacher", "student"] = Field(description="who changes")
+    learner: Literal["teacher", "student"] = Field("student", description="who changes")
     sampler: SerializeAsAny[Sampler] = Field(description="whose states")
     signal: SerializeAsAny[Signal] = Field(description="what scores them")
-    pool: str = Field(description="whose problems: pool, 1H or 2H")
+    pool: str = Field("pool", description="whose problems: pool, 1H or 2H")
     schedule: Schedule = Field(description="how long")
-    optimiser: Optimiser = Field(description="how far each step goes")
+    optimiser: Optimiser = Field(Optimiser(), description="how far each step goes")
 
     @property
     def reads_labels(self) -> bool:
@@ -104,7 +104,7 @@ def run_stage(
     if len(problems) < stage.schedule.problems:
         raise InputError(
             f"{stage.name}: pool {stage.pool} has {len(problems)} problems, a step needs {stage.schedule.problems}. "
-            "Lower problems_per_update or enlarge the pool."
+            "Use fewer problems an update, or a larger pool."
         )
     order_seed = derive_seed(seed, stage.name, "order")
     for step in range(workers.learner.version, stage.schedule.updates):

@@ -24,7 +24,7 @@ class Problem:
 
     problem_id: str
     prompt: str | tuple[Message, ...]
-    source: str
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

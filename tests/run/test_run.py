@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from micro import FILE, Finished, finished, headwater, identity, make, micro, pool_ids
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from headwater.folder import LEDGER
 from headwater.ledger import Ledger
+from micro import FILE, Finished, finished, headwater, identity, make, micro, pool_ids
 
 DENSE = ("warm-up", "on-policy-distillation")
 
@@ -121,7 +121,9 @@ def test_only_the_two_rl_stages_of_a_route_read_answers(run: Finished) -> None:
 
 
 def test_the_two_rl_stages_of_r5_used_disjoint_labels(run: Finished) -> None:
-    teacher, student = (run.folder.labels(name)["answer"] for name, node in run.stages("R5-half") if node["reads_labels"])
+    teacher, student = (
+        run.folder.labels(name)["answer"] for name, node in run.stages("R5-half") if node["reads_labels"]
+    )
     assert teacher == pool_ids(micro(), "1H")
     assert student == pool_ids(micro(), "2H")
     assert not teacher & student

@@ -227,6 +227,8 @@ def verdict(difference: Difference, adjusted_p: float, alpha: float = 0.05) -> s
 def sentence(treatment: str, control: str, seeded: SeededDifference, adjusted_p: float) -> str:
     """The comparison in words that its numbers allow, in percentage points; `adjusted_p` is after Holm."""
     overall, seeds = seeded.overall, len(seeded.per_seed)
+    if overall.standard_error == 0.0 and overall.mean == 0.0:
+        return f"{treatment} and {control} score alike on every problem: not resolved, and nothing says how near."
     word, p = verdict(overall, adjusted_p), _p_text(adjusted_p)
     if word == "not resolved":
         text = (

@@ -45,11 +45,13 @@ class LanguageModel:
     """keyword arguments of the chat template, such as enable_thinking"""
 
     @classmethod
-    def load(cls, source: Path | str, *, dtype: str = "float32", **template: Any) -> LanguageModel:
+    def load(
+        cls, source: Path | str, *, revision: str | None = None, dtype: str = "float32", **template: Any
+    ) -> LanguageModel:
         """Open a model directory or hub id. Raises InputError when there is none; never runs remote code."""
         try:
-            network = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
-            tokenizer = AutoTokenizer.from_pretrained(source)
+            network = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=getattr(torch, dtype))
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         except (OSError, ValueError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(

@@ -220,7 +220,9 @@ def _contrast(
 
 def _headline(contrasts: Sequence[ContrastRow], measured: int, planned: int) -> str:
     """What the first planned contrast says, whatever it is: choosing the nicest would be a claim."""
-    if not contrasts or contrasts[0].state != MEASURED:
+    if not contrasts:
+        return f"No comparison is planned among these arms; {measured} of {planned} evaluations are done."
+    if contrasts[0].state != MEASURED:
         return f"No verdict yet: {measured} of {planned} evaluations are done."
     first = contrasts[0]
     part = f"So far, on {len(first.seeds)} of {first.planned} seeds: " if len(first.seeds) < first.planned else ""

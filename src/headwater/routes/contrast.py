@@ -22,6 +22,7 @@ class Contrast(Value):
     treatment: str = Field(description="arm expected to be better")
     control: str = Field(description="arm it is held against")
     declares: tuple[str, ...] = Field(min_length=1, description="+stage, -stage, stage.field or teacher")
+    equal_updates: bool = Field(False, description="the student makes as many updates in both arms; checked")
     question: str = Field("", description="what the difference answers")
 
 
@@ -68,8 +69,15 @@ def check(contrasts: Iterable[Contrast], arms: Mapping[str, Route]) -> None:
             )
 
 
-def _contrast(name: str, arms: tuple[str, str], declares: str, question: str) -> Contrast:
-    return Contrast(name=name, treatment=arms[0], control=arms[1], declares=tuple(declares.split()), question=question)
+def _contrast(name: str, arms: tuple[str, str], declares: str, question: str, *, equal: bool = False) -> Contrast:
+    return Contrast(
+        name=name,
+        treatment=arms[0],
+        control=arms[1],
+        declares=tuple(declares.split()),
+        question=question,
+        equal_updates=equal,
+    )
 
 
 _BRIDGE = "+warm-up +on-policy-distillation"
@@ -123,6 +131,7 @@ CONTRASTS = (
         ("R5-half", "R2"),
         f"{_BRIDGE} -teacher-sample-sft",
         "Dense bridge, or off-policy hard tokens?",
+        equal=True,
     ),
     _contrast(
         "teacher RL against teacher SFT",
@@ -141,12 +150,26 @@ CONTRASTS = (
         ("R3-full", "rl-opd-equal"),
         "+warm-up on-policy-distillation.budget",
         "Warm-up, or the same updates as more OPD?",
+        equal=True,
     ),
     _contrast(
         "bridge against sample SFT, equal updates",
         ("R3-full", "rl-sample-sft"),
         f"{_BRIDGE} -teacher-sample-sft",
         "Dense bridge, or the teacher's tokens alone?",
+        equal=True,
+    ),
+    _contrast(
+        "bridge against warm-up only, stage removed",
+        ("R3-full", "rl-warm-up"),
+        "+on-policy-distillation",
+        "Does OPD add to the warm-up?",
+    ),
+    _contrast(
+        "SFT'd against raw teacher",
+        ("sft-bridge", "raw-bridge"),
+        "+teacher-sft",
+        "Does imitating its own right answers shape a teacher enough?",
     ),
     _contrast(
         "larger against same-size teacher",

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from yaml import YAMLError
 
 from headwater.engines.optimiser import Optimiser
-from headwater.errors import InputError
+from headwater.errors import ContrastError, InputError
 from headwater.guard import Guard
 from headwater.interfaces import Signal, Value
 from headwater.loop import Schedule, Stage
@@ -186,7 +186,18 @@ class Recipe(Value):
         arms = self.routes_by_name()
         chosen = (*contrasts.declared_for(arms), *self.contrasts)
         contrasts.check(chosen, arms)
+        for contrast in chosen:
+            ours, theirs = (self._student_updates(arms[arm]) for arm in (contrast.treatment, contrast.control))
+            if contrast.equal_updates and ours != theirs:
+                raise ContrastError(
+                    f"contrast {contrast.name!r}: declares equal updates, but the student makes {ours} in "
+                    f"{contrast.treatment} and {theirs} in {contrast.control}. Change epochs or drop equal_updates."
+                )
         return chosen
+
+    def _student_updates(self, route: Route) -> int:
+        stages = [self.stage(route, step) for step in route.steps]
+        return sum(stage.schedule.updates for stage in stages if stage.learner == "student")
 
     def stage(self, route: Route, step: Step) -> Stage:
         """A step with this recipe's numbers: what the loop runs.

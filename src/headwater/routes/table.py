@@ -123,6 +123,8 @@ def _endpoints() -> tuple[Route, ...]:
 DEFAULT = (R1, RAW_BRIDGE, R3, R5, R7)
 """What the demo runs: the usual practice, the method, and the three controls that could explain it away."""
 
-ALL = (R1, R1_DOUBLE, R2, R3, R5_BRIDGE, R5, R6, R7, R8, RAW_BRIDGE, *_endpoints())
+WARM_UP_ONLY = R3.without("on-policy-distillation").rename("rl-warm-up", "RL'd teacher, warm-up only (no OPD)")
+
+ALL = (R1, R1_DOUBLE, R2, R3, R5_BRIDGE, R5, R6, R7, R8, RAW_BRIDGE, WARM_UP_ONLY, *_endpoints())
 
 BY_NAME = {route.name: route for route in ALL}

@@ -5,16 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
+from headwater import cache
 from headwater.cache import CachedTeacher
 from headwater.engines.local import Budget, LocalGenerator, LocalLearner, LocalTeacher
 from headwater.errors import HeadwaterError, InputError
-from headwater.interfaces import Answers, Teacher, Verifier, Workers
+from headwater.fingerprint import fingerprint
+from headwater.interfaces import Answers, Seeds, Teacher, Verifier, Workers
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
 from headwater.models.language_model import LanguageModel
-from headwater.records import Group, Problem, StepRecord
+from headwater.models.preflight import check_pair
+from headwater.records import Group, Problem, Sampling, StepRecord
 from headwater.signals import Divergence, Reward
 from headwater.verifiers.typed import TypedVerifier
 
@@ -61,6 +65,28 @@ def _absent(stage: Stage, what: str) -> Any:
     return _Absent(stage.name, what)
 
 
+def record(
+    model: LanguageModel,
+    problems: Sequence[Problem],
+    directory: Path,
+    *,
+    samples: int,
+    sampling: Sampling,
+    seeds: Seeds = Seeds(run=0, stream="rollouts", step=0),  # noqa: B008  a frozen value
+    keep: int | None = None,
+) -> CachedTeacher:
+    """Record a teacher: its rollouts on these problems with its next-token distributions, for the offline stages.
+
+    Args: samples: rollouts a problem. keep: tokens kept of each distribution, the mass of the rest in one bucket;
+    None keeps every logprob. Returns the cache that lies in `directory` now.
+    """
+    budget = Budget()
+    groups = LocalGenerator(model, None, budget).generate(problems, samples, sampling, seeds)
+    teacher = LocalTeacher(model, sampling.temperature, budget)
+    cache.write(directory, groups, teacher, temperature=sampling.temperature, keep=keep)
+    return CachedTeacher(directory, sampling.temperature)
+
+
 def needs_reference(stage: Stage) -> bool:
     """Whether the stage holds its learner near a frozen copy of where it started."""
     return isinstance(stage.signal, Reward) and stage.signal.kl_coefficient > 0
@@ -94,13 +120,16 @@ def train(
         raise InputError(f"{stage.name}: this stage reads labels; pass labels=Labels(answers={{problem_id: answer}})")
     if isinstance(stage.signal, Divergence) and teacher is None:
         raise InputError(f"{stage.name}: this stage follows a teacher; pass teacher=LanguageModel.load(...)")
+    if isinstance(teacher, LanguageModel):
+        check_pair(model, teacher)
     budget, temperature = Budget(), stage.sampler.temperature
+    key = fingerprint({"stage": stage, "seed": seed, "problems": [problem.problem_id for problem in problems]})
     records: list[StepRecord] = []
     with Ledger(labels.ledger if labels else ":memory:") as ledger:
         answers: AnswerKey | NoAnswers = NoAnswers(stage.name)
         if labels is not None and stage.reads_labels:
             pool = frozenset(problem.problem_id for problem in problems)
-            answers = AnswerKey(ledger=ledger, stage=stage.name, pool=pool, answers=labels.answers)
+            answers = AnswerKey(ledger=ledger, stage=key, stage_name=stage.name, pool=pool, answers=labels.answers)
         frozen = LanguageModel(network=copy.deepcopy(model.network), tokenizer=model.tokenizer)
         given = Given(
             problems=problems,
@@ -116,6 +145,6 @@ def train(
             records.append(record)
             on_step(record)
 
-        run_stage(stage, workers, Accountant(ledger, stage.name, answers), problems, seed=seed, on_step=note)
-        ledger.commit(stage.name)
+        run_stage(stage, workers, Accountant(ledger, key, answers), problems, seed=seed, on_step=note)
+        ledger.commit(key)
     return records

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from headwater import cache
 from headwater.cache import CachedTeacher
 from headwater.engines.local import Budget, LocalGenerator, LocalLearner, LocalTeacher
 from headwater.errors import InputError, Interrupted
@@ -24,10 +23,11 @@ from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
 from headwater.models.family import build
 from headwater.models.language_model import LanguageModel, silence_progress
+from headwater.models.preflight import check_pair
 from headwater.problems.arithmetic import VOCABULARY
 from headwater.records import Sampling, StepRecord, rollouts_of
 from headwater.routes.recipe import ModelChoice, Recipe
-from headwater.run.assemble import Given, assemble, needs_reference
+from headwater.run.assemble import Given, assemble, needs_reference, record
 from headwater.run.card import model_card
 from headwater.run.data import RunData
 from headwater.run.graph import Graph, Node
@@ -36,6 +36,7 @@ from headwater.store import Store
 from headwater.verifiers.typed import TypedVerifier
 
 METRICS = "metrics.jsonl"
+CLOSENESS_SAMPLES = 4
 MODEL = "model/"
 """Prefix of a node's files that together are a Hugging Face directory."""
 
@@ -103,7 +104,8 @@ class Executor:
     def _make_model(self, node: Node, scratch: Path) -> None:
         """A raw model: opened where it lies, or made from a shape and pretrained in the loop."""
         if node.stage is None:
-            LanguageModel.load(str(node.settings["path"])).save(scratch / "import")
+            source, revision = str(node.settings["path"]), node.settings["revision"]
+            LanguageModel.load(source, revision=revision).save(scratch / "import")
             self._commit(node, _files(scratch / "import", MODEL), step=0, done=True)
             return
         role = "teacher" if node.settings["role"] == "teacher" else "student"
@@ -131,6 +133,7 @@ class Executor:
                 answers=self._data.answers,
             )
         given = Given(problems=problems, answers=answers, verifier=self._verifier)
+        teacher = None
         if "teacher" in node.parents:
             teacher = self.open_model(node.parents["teacher"], scratch / "teacher")
             given = replace(given, teacher=LocalTeacher(teacher, temperature, self.budget))
@@ -140,7 +143,10 @@ class Executor:
         if needs_reference(stage):
             start = self.open_model(node.parents["start"], scratch / "reference")
             given = replace(given, reference=LocalTeacher(start, temperature, self.budget))
-        self._run(node, self.open_model(node.parents["start"], scratch / "start"), given, scratch)
+        model = self.open_model(node.parents["start"], scratch / "start")
+        if teacher is not None:
+            check_pair(model, teacher)
+        self._run(node, model, given, scratch)
 
     def _run(self, node: Node, model: LanguageModel, given: Given, scratch: Path) -> None:
         """The loop with commits: from the last committed step, by time, and at the end."""
@@ -164,13 +170,15 @@ class Executor:
         """The teacher's rollouts on a pool with its distributions: what warm-up and sample SFT read."""
         model = self.open_model(node.parents["teacher"], scratch)
         settings = node.settings
-        assert node.pool is not None  # noqa: S101
-        generator = LocalGenerator(model, None, self.budget)
-        sampling = Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"])
-        seeds = Seeds(run=node.seed, stream=f"rollouts/{node.pool}", step=0)
-        groups = generator.generate(self._data.problems(node.pool, node.seed), settings["samples"], sampling, seeds)
-        teacher = LocalTeacher(model, settings["temperature"], self.budget)
-        cache.write(scratch / "cache", groups, teacher, temperature=settings["temperature"], keep=settings["keep"])
+        record(
+            model,
+            self._data.problems(str(node.pool), node.seed),
+            scratch / "cache",
+            samples=settings["samples"],
+            sampling=Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"]),
+            seeds=Seeds(run=node.seed, stream=f"rollouts/{node.pool}", step=0),
+            keep=settings["keep"],
+        )
         self._commit(node, _files(scratch / "cache", ""), step=0, done=True)
 
     def _evaluate(self, node: Node, scratch: Path) -> None:
@@ -184,7 +192,7 @@ class Executor:
         )
 
     def _closeness(self, node: Node, scratch: Path) -> None:
-        """C2 on the student's and on the teacher's own states, one rollout a prompt."""
+        """C2 on the student's and on the teacher's own states, CLOSENESS_SAMPLES rollouts a prompt."""
         settings = node.settings
         problems = self._data.problems("pool", node.seed)[: settings["problems"]]
         sampling = Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"])
@@ -193,7 +201,7 @@ class Executor:
         result: dict[str, Any] = {"temperature": settings["temperature"]}
         for role, model in models.items():
             seeds = Seeds(run=node.seed, stream=f"closeness/{role}", step=0)
-            groups = LocalGenerator(model, None, self.budget).generate(problems, 4, sampling, seeds)
+            groups = LocalGenerator(model, None, self.budget).generate(problems, CLOSENESS_SAMPLES, sampling, seeds)
             result[f"{role}_states"] = closeness(scorers["student"], scorers["teacher"], rollouts_of(groups))
         self._commit(node, {"closeness.json": _json(result)}, step=0, done=True)
 

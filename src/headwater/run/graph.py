@@ -202,7 +202,9 @@ class GraphBuilder:
             models[stage.learner] = name
             stages[stage.learner].append(name)
             if stage.learner == "student" and _needs_teacher(stage):
-                points["after warm-up" if stage.name == "warm-up" else "end"] = self._closeness(models, seed)
+                points["end"] = self._closeness(models, seed)
+                if stage.name == "warm-up":
+                    points["after warm-up"] = points["end"]
         taught = bool(points)
         arm = Arm(
             name=route.name,

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -225,7 +226,8 @@ def _work(connection: Connection, orders: Orders) -> None:
             executor.execute(name)
             connection.send(("done", (time.monotonic() - begun, executor.commit_cost)))
         except Exception as error:  # noqa: BLE001  everything is told to the parent, which decides
-            connection.send(("error", (type(error).__name__, str(error), traceback.format_exc())))
+            with suppress(OSError):  # a parent that is gone decides nothing
+                connection.send(("error", (type(error).__name__, str(error), traceback.format_exc())))
 
 
 def _obey_signals() -> dict[str, bool]:

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from headwater.errors import InputError
-from headwater.folder import GRAPH, LEDGER, RECIPE, TIMINGS, RunFolder, read_timings, write_json
+from headwater.folder import (
+    GRAPH,
+    LEDGER,
+    RECIPE,
+    TIMINGS,
+    RunFolder,
+    model_folder,
+    read_sealed,
+    same_files,
+    seal,
+    write_json,
+)
 from headwater.ledger import Ledger
 from headwater.routes.recipe import Recipe
+from headwater.run.consistency import refuse_mixed, refuse_unfinished, settle_ledger
 from headwater.run.data import RunData
 from headwater.run.execute import MODEL, make_verifier
 from headwater.run.graph import Graph, build_graph
+from headwater.run.identity import identity
 from headwater.run.processes import Orders, Pool
 from headwater.run.progress import ProgressDisplay
-from headwater.store import Store, run_folder
+from headwater.store import Store, full_disk_named, run_folder
 
 EXTENSIONS = ("routes", "seeds", "arms", "contrasts", "name", "guard")
 """Recipe fields that add to a run without touching what was made."""
@@ -42,12 +53,13 @@ class RunOptions:
     commit_seconds: float = 60.0
 
 
-def run_recipe(recipe: Recipe, options: RunOptions, console: Console) -> RunFolder:
+def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Console | None = None) -> RunFolder:
     """Make everything the recipe asks for that is not yet made, and return the finished folder.
 
     Raises InputError for a changed recipe, LockedError when another process runs here, Interrupted after a
     commit when stopped; any other error leaves the last commits good.
     """
+    options, console = options or RunOptions(), console or Console()
     if options.workers is not None and options.workers < 1:
         raise InputError(f"run: --workers {options.workers}; at least 1")
     if not options.commit_seconds >= 0:
@@ -58,19 +70,22 @@ def run_recipe(recipe: Recipe, options: RunOptions, console: Console) -> RunFold
     store = Store(root)
     if options.redo is not None and options.redo not in {*graph.nodes, *store.nodes()}:
         raise InputError(f"run: --redo {options.redo:.80}; {recipe.name} has no such node")
-    with store.lock():
+    with full_disk_named(f"run {recipe.name}", root), store.lock():
         if not options.change:
             _refuse_change(root, recipe)
         if options.redo is not None:
             store.forget(options.redo)
         store.sweep()
-        with Ledger(root / LEDGER):
-            pass  # made once, before the workers race for it
-        write_json(root / GRAPH, graph.plain(identity()))
+        with Ledger(root / LEDGER) as ledger:  # made here once, before the workers race for it
+            settle_ledger(ledger, store)
+        refuse_mixed(graph, store)
+        write_json(root / GRAPH, seal(graph.plain(identity())))
         write_json(root / RECIPE, recipe.model_dump(mode="json"))
         done = {name for name in graph.nodes if (head := store.head(name)) is not None and head.done}
         if len(done) < len(graph.nodes):
             _make(graph, root, done, options, console)
+        refuse_unfinished(graph, store)
+        refuse_mixed(graph, store)
         hand_out_models(graph, store)
     return RunFolder(root)
 
@@ -79,12 +94,13 @@ def _make(graph: Graph, root: Path, done: set[str], options: RunOptions, console
     orders = Orders(recipe_json=graph.recipe.model_dump_json(), root=root, commit_seconds=options.commit_seconds)
     workers = options.workers or os.cpu_count() or 1
     display = ProgressDisplay(graph, done, workers, console)
+    before = read_sealed(root / TIMINGS) if (root / TIMINGS).exists() else {}
     pool = Pool(graph, orders, workers, display)
     try:
         with display, _stop_on_signal(pool):
             pool.run(done)
     finally:
-        write_json(root / TIMINGS, {**read_timings(root), **pool.seconds})
+        write_json(root / TIMINGS, seal({**before, **pool.seconds}))
 
 
 def check_labels(recipe: Recipe) -> None:
@@ -133,11 +149,14 @@ def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, 
 
 
 def hand_out_models(graph: Graph, store: Store) -> None:
-    """Copy each arm's final model to models/, for from_pretrained. Copies, so that nobody edits the store by hand."""
+    """Copy each arm's final model to models/, for from_pretrained; a copy that differs from its commit is made again.
+
+    Copies, so that nobody edits the store by hand.
+    """
     for arm in graph.arms:
-        target = store.root / "models" / f"{arm.name.replace(' ', '-')}-seed{arm.seed}"
+        target = model_folder(store.root, arm.name, arm.seed)
         head = store.head(arm.endpoint)
-        if head is None or not head.done or _is_model(target, arm.endpoint):
+        if head is None or not head.done or same_files(target, head, MODEL):
             continue
         with tempfile.TemporaryDirectory(dir=store.root / "tmp") as scratch:
             checked = store.checkout(arm.endpoint, Path(scratch) / "linked", MODEL)
@@ -146,20 +165,3 @@ def hand_out_models(graph: Graph, store: Store) -> None:
             shutil.rmtree(target, ignore_errors=True)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(fresh, target)
-
-
-def _is_model(directory: Path, node: str) -> bool:
-    """Whether the directory holds this node's model already: its card says which node made it."""
-    card = directory / "README.md"
-    return card.is_file() and f"- node: `{node}`" in card.read_text(encoding="utf-8")
-
-
-def identity() -> dict[str, str]:
-    """Versions of what computes; recorded with the run."""
-    found = {"python": platform.python_version()}
-    for package in ("headwater", "torch", "transformers", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found

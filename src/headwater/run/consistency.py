@@ -1,0 +1,88 @@
+"""Whether what a run folder holds belongs together: results and inputs, commits and ledger, steps asked and done.
+
+Every file is checked against its own hash by the store; these checks are about what no single hash can say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from headwater.errors import HeadwaterError, IntegrityError
+from headwater.fingerprint import fingerprint
+from headwater.ledger import Ledger
+from headwater.run.graph import Graph, Node
+from headwater.store import FileEntry, Manifest, Store, measure
+
+REMARKS = ("model/README.md", "metrics.jsonl")
+"""Files of a node that say something about its result and are read by no other node."""
+
+
+def inputs(node: Node, store: Store) -> dict[str, str]:
+    """Role -> digest of what that parent made; of a model of one's own, the digest of its directory.
+
+    A node is named by its parents' names, not by their bytes: so each commit notes the bytes as well. That
+    is the key of the teacher's cache: weights, tokenizer and template are files of its parent.
+    """
+    found = {}
+    for role, parent in node.parents.items():
+        head = store.head(parent)
+        if head is not None and head.done:
+            found[role] = _digest(head.files)
+    directory = Path(str(node.settings["path"])) if "path" in node.settings else None
+    if directory is not None and directory.is_dir():
+        files = sorted(path for path in directory.rglob("*") if path.is_file())
+        found["path"] = _digest({path.relative_to(directory).as_posix(): measure(path) for path in files})
+    return found
+
+
+def _digest(files: Mapping[str, FileEntry]) -> str:
+    return fingerprint({name: entry.sha256 for name, entry in files.items() if name not in REMARKS})
+
+
+def settle_ledger(ledger: Ledger, store: Store) -> None:
+    """Bring the ledger in step with the commits, at the start of a run.
+
+    A crash leaves the uses of steps that were never committed: they go, also those of nodes that this run does
+    not make again. Raises IntegrityError for a broken chain, and when the uses of a committed step are gone.
+    """
+    ledger.verify()
+    committed: dict[str, str | None] = dict.fromkeys(ledger.heads())
+    for node in store.nodes():
+        committed[node] = _head(store, node).about["ledger"]
+    for stage, head in committed.items():
+        ledger.rollback_to(stage, head)
+
+
+def _head(store: Store, node: str) -> Manifest:
+    head = store.head(node)
+    if head is None:
+        raise HeadwaterError(f"run: node {node} lost its head while the run held the lock")
+    return head
+
+
+def refuse_mixed(graph: Graph, store: Store) -> None:
+    """Raise IntegrityError for a result that was made from other inputs than those that are there now."""
+    for name, node in graph.nodes.items():
+        head = store.head(name)
+        if head is None:
+            continue
+        made_from = head.about.get("inputs", {})
+        changed = [role for role, digest in inputs(node, store).items() if made_from.get(role) != digest]
+        if changed:
+            raise IntegrityError(
+                f"run {graph.recipe.name}: {node.title} (seed {node.seed}) was made from another {changed[0]} than "
+                f"the one that is there now; to make it again from this one: headwater run RECIPE --redo {name}"
+            )
+
+
+def refuse_unfinished(graph: Graph, store: Store) -> None:
+    """Raise unless every node is done and has made exactly the steps that were asked: only then a run exits 0."""
+    for name, node in graph.nodes.items():
+        head = store.head(name)
+        if head is None or not head.done or head.step != node.updates:
+            made = "nothing" if head is None else f"{head.step} steps"
+            raise HeadwaterError(
+                f"run {graph.recipe.name}: {node.title} (seed {node.seed}) has committed {made} of {node.updates}; "
+                "run the same command again"
+            )

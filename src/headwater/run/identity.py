@@ -1,0 +1,30 @@
+"""What computes: versions of the packages, and a digest of headwater's own source. Stored with every commit."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from headwater.fingerprint import fingerprint
+from headwater.store import measure
+
+
+@cache
+def identity() -> dict[str, str]:
+    """Versions and the source's digest. Recorded, and part of no node's name: see `graph.METHOD` for that."""
+    found = {"python": platform.python_version()}
+    for package in ("headwater", "torch", "transformers", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return {**found, "source": _source_digest()}
+
+
+def _source_digest() -> str:
+    """One hash of every Python file of the package: a version number stands still while code is edited."""
+    package = Path(__file__).parents[1]
+    files = sorted(package.rglob("*.py"))
+    return fingerprint({path.relative_to(package).as_posix(): measure(path).sha256 for path in files})
