@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test check install clean
+.PHONY: demo test check torture install clean
 
 install: $(STAMP)
 
@@ -33,6 +33,10 @@ check: $(STAMP)
 
 test: check
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+# The full counts of docs/reliability.md, with the figures that stand there; two cores, nothing else running.
+torture: $(STAMP)
+	$(BIN)/python -m pytest -m torture -rP tests/torture
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build

@@ -6,20 +6,24 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from headwater.folder import LEDGER, RunFolder
 from headwater.ledger import Ledger
+from headwater.models.language_model import silence_progress
 from headwater.routes.recipe import Recipe, read_recipe
 from headwater.run import build_graph
+from headwater.run.consistency import settle_ledger
 from headwater.run.data import RunData
 from headwater.run.execute import Executor
 from headwater.store import REAL_DISK, Disk, Store
@@ -38,16 +42,59 @@ def headwater(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[
     return subprocess.run([*HEADWATER, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def make(recipe: Recipe, root: Path, *, commit_seconds: float = 60.0, disk: Disk = REAL_DISK) -> None:
-    """Make every node of the recipe in this process, in order: what the workers of `headwater run` do."""
+def make(recipe: Recipe, root: Path, disk: Disk = REAL_DISK, **limits: Any) -> None:
+    """Make every node of the recipe in this process, in order: what `headwater run` has its workers do.
+
+    `limits` are the executor's: commit_seconds, stopping.
+    """
+    silence_progress()
     graph = build_graph(recipe)
     store = Store(root, disk)
     with store.lock():
         store.sweep()
         with Ledger(root / LEDGER) as ledger:
-            executor = Executor(graph=graph, store=store, ledger=ledger, commit_seconds=commit_seconds)
+            settle_ledger(ledger, store)
+            executor = Executor(graph=graph, store=store, ledger=ledger, **limits)
             for node in graph.nodes:
                 executor.execute(node)
+
+
+class MortalDisk(Disk):
+    """A disk whose process is killed, as by kill -9, when it asks for its n-th operation."""
+
+    def __init__(self, operations: int) -> None:
+        self.left = operations
+
+    def _ask(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def create(self, path: Path, pieces: Iterable[bytes]) -> None:
+        self._ask()
+        super().create(path, pieces)
+
+    def sync(self, path: Path) -> None:
+        self._ask()
+        super().sync(path)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._ask()
+        super().rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        self._ask()
+        super().unlink(path)
+
+    def link(self, source: Path, target: Path) -> None:
+        self._ask()
+        super().link(source, target)
+
+
+def make_until_killed(root: Path, operations: int) -> None:
+    """One life of a process that commits after every step and dies at its n-th disk operation."""
+    torch.set_num_threads(1)
+    make(micro(), root, MortalDisk(operations), commit_seconds=0)
 
 
 def identity(root: Path) -> dict[str, Any]:

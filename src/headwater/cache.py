@@ -24,6 +24,8 @@ from headwater.errors import InputError, IntegrityError
 from headwater.interfaces import Teacher
 from headwater.records import Group, Problem, Rollout, rollouts_of
 
+STORED_ID = torch.int32
+ROLLOUT_BYTES = 128  # a response token's id, logprob and text in a line of rollouts, at most about
 ROLLOUTS = "rollouts.jsonl"
 DISTRIBUTIONS = "distributions.safetensors"
 
@@ -58,11 +60,27 @@ def read_rollouts(path: Path) -> list[Rollout]:
     return rollouts
 
 
-def write(directory: Path, groups: Sequence[Group], teacher: Teacher, *, temperature: float, keep: int | None) -> None:
+def sizes(tokens: int, width: int, keep: int | None) -> dict[str, int]:
+    """Bytes by file that recording so many response tokens writes, at most; `width` is the vocabulary's."""
+    row = 4 * width if keep is None else 8 * keep + 4
+    files = {DISTRIBUTIONS: tokens * row, ROLLOUTS: tokens * ROLLOUT_BYTES}
+    return {f"{name}{copy}": size for copy in ("", ", stored") for name, size in files.items()}
+
+
+def write(
+    directory: Path,
+    groups: Sequence[Group],
+    teacher: Teacher,
+    *,
+    temperature: float,
+    keep: int | None,
+    vocabulary: str = "",
+) -> None:
     """Record rollouts with the teacher's distributions.
 
     Args: keep: tokens kept of each distribution, the mass of the rest in one bucket; None keeps every logprob.
-    Raises InputError when the teacher is not exact.
+    vocabulary: the teacher's `LanguageModel.vocabulary`. Raises InputError when the teacher is not exact, or its
+    vocabulary too wide for the integers that are stored.
     """
     rollouts = rollouts_of(groups)
     parts: list[TeacherDistribution] = []
@@ -71,6 +89,8 @@ def write(directory: Path, groups: Sequence[Group], teacher: Teacher, *, tempera
             if not isinstance(distribution, ExactDistribution):
                 raise InputError("teacher cache: the recording teacher must give exact distributions")
             logprobs = distribution.logprobs()
+            if logprobs.shape[-1] > torch.iinfo(STORED_ID).max:
+                raise InputError(f"teacher cache: {logprobs.shape[-1]} token ids do not fit {STORED_ID}")
             parts.append(
                 FullDistribution(full=logprobs) if keep is None else TopKDistribution.from_logprobs(logprobs, keep)
             )
@@ -81,19 +101,22 @@ def write(directory: Path, groups: Sequence[Group], teacher: Teacher, *, tempera
         if isinstance(value := getattr(joined, f.name), Tensor)
     }
     if "token_ids" in tensors:
-        tensors["token_ids"] = tensors["token_ids"].to(torch.int32)
+        tensors["token_ids"] = tensors["token_ids"].to(STORED_ID)
     directory.mkdir(parents=True, exist_ok=True)
     write_rollouts(directory / ROLLOUTS, rollouts)
-    save_file(tensors, directory / DISTRIBUTIONS, metadata={"temperature": repr(temperature)})
+    about = json.dumps({"temperature": temperature, "vocabulary": vocabulary})
+    # One key: safetensors writes several in an order that differs from process to process.
+    save_file(tensors, directory / DISTRIBUTIONS, metadata={"recording": about})
 
 
-def _read_distributions(path: Path) -> tuple[float, dict[str, Tensor]]:
-    """The temperature of a recording and its tensors."""
+def _read_distributions(path: Path) -> tuple[float, str, dict[str, Tensor]]:
+    """The temperature and the vocabulary of a recording, and its tensors."""
     try:
         with safe_open(path, framework="pt") as file:
-            temperature = float((file.metadata() or {})["temperature"])
-            return temperature, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError) as error:
+            about = json.loads((file.metadata() or {})["recording"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return float(about["temperature"]), str(about["vocabulary"]), tensors
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"teacher cache {path}: not a recording ({error}); record it again") from error
 
 
@@ -106,7 +129,7 @@ class CachedTeacher(Teacher):
         self.rollouts = {rollout.rollout_id: rollout for rollout in rollouts}
         if len(self.rollouts) != len(rollouts):
             raise IntegrityError(f"teacher cache {directory}: a rollout id occurs twice; record it again")
-        recorded, tensors = _read_distributions(directory / DISTRIBUTIONS)
+        recorded, self._vocabulary, tensors = _read_distributions(directory / DISTRIBUTIONS)
         if recorded != temperature:
             raise InputError(
                 f"teacher cache: recorded at temperature {recorded}, the stage scores at {temperature}. "
@@ -130,6 +153,21 @@ class CachedTeacher(Teacher):
         if stored != place:
             raise IntegrityError(
                 f"teacher cache {directory}: {stored} distributions for {place} response tokens; record it again"
+            )
+
+    def check_student(self, vocabulary: str, width: int) -> None:
+        """Raise InputError when this recording's token ids are not the ids of a student of that vocabulary."""
+        if self._vocabulary != vocabulary:
+            raise InputError(
+                "teacher cache: recorded with another tokenizer or chat template than the student's; use a pair "
+                "that shares both, and record again"
+            )
+        kept = [int(self._all.token_ids.max())] if isinstance(self._all, TopKDistribution) else []
+        said = (i for rollout in self.rollouts.values() for i in (*rollout.prompt_ids, *rollout.response_ids))
+        if (largest := max((*kept, *said), default=0)) >= width:
+            raise InputError(
+                f"teacher cache: it holds token id {largest}, and the student's end at {width - 1}; "
+                "resize the student's embeddings to the teacher's"
             )
 
     def groups(self, problems: Sequence[Problem]) -> Mapping[str, Group]:

@@ -1,4 +1,4 @@
-"""The command line: demo, init, validate, plan, run, status, eval, report.
+"""The command line: demo, init, validate, plan, run, status, verify, eval, report.
 
 Every error is one line and an exit code (see `headwater.errors`); a traceback appears only with --debug.
 """
@@ -28,6 +28,7 @@ app = App(
     "to the student, every label accounted for.",
     help_format="plaintext",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,  # `main` gives it its exit code and line
 )
 
 RecipeName = Annotated[str, Parameter(help="a shipped recipe (lab, support-gap) or a YAML file")]
@@ -173,7 +174,7 @@ def run(
     options = RunOptions(runs=runs, workers=workers, change=change, redo=redo, commit_seconds=commit_seconds)
     folder = run_recipe(read, options, Console(stderr=as_json))
     settings = [word for override in overrides or [] for word in ("--set", override)]
-    _show(folder, as_json, _command(recipe, runs, [*(["--name", name] if name else []), *settings]))
+    _show(folder, as_json, _command("run", recipe, runs, [*(["--name", name] if name else []), *settings]))
 
 
 @app.command
@@ -192,8 +193,24 @@ def status(run: str = "lab", *, runs: Runs = Path("runs")) -> None:
         if name not in finished and step:
             print(f"seed {node['seed']}: {node['title']}: step {step} of {node['updates']} committed")
     print(f"{run}: {len(finished)} of {len(nodes)} pieces of work done.", end=" ")
-    again = _command(str(runs / run / RECIPE), runs)
-    print(f"Report: headwater report {run}" if len(finished) == len(nodes) else f"Go on: {again}")
+    report = _command("report", run, runs)
+    again = _command("run", str(runs / run / RECIPE), runs)
+    print(f"Report: {report}" if len(finished) == len(nodes) else f"Go on: {again}")
+
+
+@app.command
+def verify(run: str = "lab", *, runs: Runs = Path("runs")) -> None:
+    """Read every byte of a run again: stored files, graph, ledger, models handed out. Names each that is damaged.
+
+    Example: headwater verify lab
+    """
+    folder = _folder(run, runs)
+    damaged = folder.verify()
+    for error in damaged[:-1]:
+        print(f"headwater: {error}", file=sys.stderr)
+    if damaged:
+        raise damaged[-1]
+    print(f"{run}: every byte is as it was written, and the ledger agrees with the commits.")
 
 
 @app.command
@@ -240,7 +257,7 @@ def report(
 
     folder = _folder(run, runs)
     if not markdown:
-        _show(folder, as_json, _command(str(runs / run / RECIPE), runs))
+        _show(folder, as_json, _command("run", str(runs / run / RECIPE), runs))
         return
     from headwater.report import summarise, to_markdown  # noqa: PLC0415
 
@@ -271,19 +288,21 @@ def _folder(run: str, runs: Path) -> Any:
     return RunFolder(run_folder(runs, run))
 
 
-def _command(recipe: str, runs: Path, more: Sequence[str] = ()) -> str:
-    """The command that runs this recipe again."""
+def _command(verb: str, what: str, runs: Path, more: Sequence[str] = ()) -> str:
+    """A command to go on with, as it is typed in a shell."""
     where = [] if runs == Path("runs") else ["--runs", str(runs)]
-    return shlex.join(["headwater", "run", recipe, *more, *where])
+    return shlex.join(["headwater", verb, what, *more, *where])
 
 
 def _show(folder: Any, as_json: bool, again: str) -> None:
     """The summary on the terminal or as JSON, the page on disk, and what to do next."""
     from headwater.report import print_summary, summarise, write_page  # noqa: PLC0415
+    from headwater.store import full_disk_named  # noqa: PLC0415
 
     summary = summarise(folder)
     page = folder.root / "report.html"
-    write_page(folder, page)
+    with full_disk_named("report", folder.root):
+        write_page(folder, page)
     if as_json:
         print(json.dumps(summary.to_json(), indent=1))
         return

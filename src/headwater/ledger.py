@@ -166,21 +166,36 @@ class Ledger:
 
         Rows cut off a chain's end leave a valid chain: `heads` (stage -> expected head) finds those.
         """
-        for stage in self.heads():
-            chain = genesis(stage)
-            for expected, (seq, step, use, problem_id, stored) in enumerate(self._rows(stage)):
-                chain = link(chain, stage, expected, (step, use, problem_id))
-                if seq != expected or chain != stored:
-                    raise IntegrityError(
-                        f"ledger: stage {stage} seq {expected} does not follow from the rows before it in "
-                        f"{self.path}; a row was edited, deleted or moved: restore the file"
-                    )
+        found = self._scan()
         for stage, head in (heads or {}).items():
-            if (found := self.head(stage)) != head:
+            seq, chain = found.get(stage, (-1, genesis(stage)))
+            if chain != head:
                 raise IntegrityError(
-                    f"ledger: stage {stage} ends at {found[:12]} (row {self._last(stage)[0]}) and the run's "
-                    f"commit says {head[:12]} in {self.path}; rows are missing or added: restore the file"
+                    f"ledger: stage {stage} ends at {chain[:12]} (row {seq}) and the run's commit says {head[:12]} in "
+                    f"{self.path}; rows are missing or added: restore the file"
                 )
+
+    def _scan(self) -> dict[str, tuple[int, str]]:
+        """stage -> last seq and chain value, recomputed over the whole table.
+
+        A scan and no look-up by stage: in a damaged file a look-up can miss rows that a scan meets. The scan must
+        be in order, too, since only then a look-up finds what the scan has found.
+        """
+        last: dict[str, tuple[int, str]] = {}
+        stage = ""
+        query = "SELECT stage, seq, step, use, problem_id, chain FROM uses"
+        with self._named_errors():
+            rows = self._connection.execute(query).fetchall()
+        for name, seq, *use, stored in rows:
+            before, chain = last.get(name, (-1, genesis(str(name))))
+            chain = link(chain, str(name), before + 1, tuple(use))
+            if str(name) < stage or seq != before + 1 or chain != stored:
+                raise IntegrityError(
+                    f"ledger: stage {name} seq {before + 1} does not follow from the rows before it in "
+                    f"{self.path}; a row was edited, deleted or moved: restore the file"
+                )
+            stage, last[name] = str(name), (seq, chain)
+        return last
 
     def digest(self) -> str:
         """One hash of the whole content: SHA-256 over the sorted (stage, head) pairs, 64 hex digits."""

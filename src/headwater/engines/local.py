@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from headwater.batch import HiddenDistribution, Scored, TeacherDistribution
 from headwater.engines import checkpoint
-from headwater.engines.generation import draw_responses
+from headwater.engines.generation import Drawn, draw_responses
 from headwater.engines.head import Head, HeadBatch, tile_size, tiled_backward
 from headwater.engines.optimiser import Optimiser, build, set_rate
 from headwater.engines.packing import Layout, pack
@@ -60,9 +61,10 @@ class LocalLearner(Learner):
             metrics = self._gradient(scored, signal)
             norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm))
             if not torch.isfinite(torch.tensor(norm)):
+                among = sorted({member.rollout.problem_id for member in scored.rollouts})
                 raise NumericError(
-                    f"update {self.version}: the gradient norm is {norm}; the step was not taken. "
-                    "Lower the learning rate or look at the batch named in the log."
+                    f"update {self.version}: the gradient norm is {norm} on problems {', '.join(among[:8])}"
+                    f"{' ...' if among[8:] else ''}; the step was not taken. Lower the learning rate."
                 )
             if scored.rollouts:
                 set_rate(self._optimiser, rate)
@@ -139,6 +141,7 @@ class LocalGenerator(Generator):
             wave = order[start : start + per_wave]
             row_seeds = [[seeds.of(problems[i].problem_id, s) for s in range(samples)] for i in wave]
             drawn = draw_responses(self._model, [prompts[i] for i in wave], row_seeds, sampling)
+            _refuse_not_finite([problems[i] for i in wave], drawn, seeds.step)
             for i, responses in zip(wave, drawn, strict=True):
                 rollouts = tuple(
                     Rollout(
@@ -155,6 +158,16 @@ class LocalGenerator(Generator):
                 )
                 groups[i] = Group(problem=problems[i], rollouts=rollouts)
         return [groups[i] for i in range(len(problems))]
+
+
+def _refuse_not_finite(problems: Sequence[Problem], drawn: Sequence[Sequence[Drawn]], step: int) -> None:
+    """Stop before such a response is scored, recorded or graded."""
+    for problem, responses in zip(problems, drawn, strict=True):
+        if not all(math.isfinite(sum(response.logprobs)) for response in responses):
+            raise NumericError(
+                f"step {step}: a sampled logprob of problem {problem.problem_id} is not finite: the weights are "
+                "broken. No step was taken; lower the learning rate of the stage that made them."
+            )
 
 
 class LocalTeacher(Teacher):

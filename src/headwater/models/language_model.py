@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from headwater.errors import InputError
+from headwater.fingerprint import fingerprint
 from headwater.records import Problem
 
 SCALES = "headwater_learning_rate_scales"
@@ -93,6 +94,17 @@ class LanguageModel:
         declared = self.network.generation_config.eos_token_id if self.network.generation_config else None
         ids = declared if isinstance(declared, list) else [declared]
         return frozenset(int(i) for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
+
+    @property
+    def vocabulary(self) -> str:
+        """Hash of what turns text into ids: the id map, special ids, chat template and its keyword arguments."""
+        words, special = self.tokenizer.get_vocab(), sorted(self.tokenizer.all_special_ids)
+        return fingerprint([words, special, self.tokenizer.chat_template, dict(self.template)])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weights."""
+        return sum(parameter.numel() * parameter.element_size() for parameter in self.network.parameters())
 
     @property
     def pad_id(self) -> int:

@@ -21,9 +21,11 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from headwater.errors import InputError, LabelError
 from headwater.fingerprint import derive_seed, fingerprint
+from headwater.problems.frame import unframed
 from headwater.records import Problem
 
 GRAM = 8
@@ -148,17 +150,41 @@ class Overlap:
     near: tuple[NearDuplicate, ...]
 
 
+class _Asked(NamedTuple):
+    """What a problem asks: the identity of its text, and its text without the frame of its data set."""
+
+    whole: str
+    inner: str
+    framed: bool
+
+
+def _asked(problems: Sequence[Problem]) -> list[_Asked]:
+    texts = [prompt_text(problem) for problem in problems]
+    inner = unframed(texts, [problem.source for problem in problems])
+    return [_Asked(identity(text), inside, inside != text) for text, inside in zip(texts, inner, strict=True)]
+
+
 def find_overlap(pool: Sequence[Problem], benchmark: Sequence[Problem]) -> Overlap:
-    """What of a pool also occurs in a benchmark, in time linear in their length."""
-    held = defaultdict(list)
-    for problem in benchmark:
-        held[identity(prompt_text(problem))].append(problem.problem_id)
-    same = tuple(
-        (problem.problem_id, benchmark_id)
-        for problem in pool
-        for benchmark_id in held.get(identity(prompt_text(problem)), ())
-    )
-    return Overlap(same=same, near=_near_duplicates(pool, benchmark, frozenset(same)))
+    """What of a pool also occurs in a benchmark, in time linear in their length.
+
+    A problem is found also inside the instruction that its data set writes around every problem (see `frame`).
+    """
+    asked, held = _asked(pool), _asked(benchmark)
+    whole, inner = defaultdict(list), defaultdict(list)
+    for problem, text in zip(benchmark, held, strict=True):
+        whole[text.whole].append(problem.problem_id)
+        if text.framed:
+            inner[identity(text.inner)].append(problem.problem_id)
+    same = []
+    for problem, text in zip(pool, asked, strict=True):
+        found = [*whole.get(text.whole, ()), *inner.get(text.whole, ())]
+        if text.framed:
+            key = identity(text.inner)
+            found += whole.get(key, ())
+            # Of two frames ("What is half of N", "What is the double of N") a short inside says nothing.
+            found += inner.get(key, ()) if len(text.inner.split()) >= GRAM else ()
+        same += [(problem.problem_id, benchmark_id) for benchmark_id in dict.fromkeys(found)]
+    return Overlap(same=tuple(same), near=_near_duplicates((pool, asked), (benchmark, held), frozenset(same)))
 
 
 def check_overlap(
@@ -176,19 +202,20 @@ def check_overlap(
     return overlap.near
 
 
-def _grams(problem: Problem) -> set[tuple[str, ...]]:
-    words = words_of(prompt_text(problem))
+def _grams(text: str) -> set[tuple[str, ...]]:
+    words = words_of(text)
     if len(words) < FEWEST_WORDS:
         return set()
     return set(zip(*(words[offset:] for offset in range(GRAM)), strict=False))
 
 
-def _near_duplicates(
-    pool: Sequence[Problem], benchmark: Sequence[Problem], same: frozenset[tuple[str, str]]
-) -> tuple[NearDuplicate, ...]:
+_Side = tuple[Sequence[Problem], Sequence[_Asked]]
+
+
+def _near_duplicates(pool: _Side, benchmark: _Side, same: frozenset[tuple[str, str]]) -> tuple[NearDuplicate, ...]:
     holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for index, problem in enumerate(benchmark):
-        for gram in _grams(problem):
+    for index, text in enumerate(benchmark[1]):
+        for gram in _grams(text.inner):
             holders[gram].append(index)
     phrases = {gram for gram, indices in holders.items() if len(indices) > MOST_HOLDERS}
     sizes: Counter[int] = Counter()
@@ -196,13 +223,13 @@ def _near_duplicates(
         if gram not in phrases:
             sizes.update(indices)
     found = []
-    for problem in pool:
-        grams = _grams(problem) - phrases
+    for problem, text in zip(*pool, strict=True):
+        grams = _grams(text.inner) - phrases
         shared = Counter(index for gram in grams for index in holders.get(gram, ()))
         for index, count in sorted(shared.items()):
             fewer = min(len(grams), sizes[index])
             share = count / fewer
-            benchmark_id = benchmark[index].problem_id
+            benchmark_id = benchmark[0][index].problem_id
             new = (problem.problem_id, benchmark_id) not in same
             if new and share >= NEAR_SHARE and fewer >= FEWEST_GRAMS:
                 found.append(NearDuplicate(pool_id=problem.problem_id, benchmark_id=benchmark_id, share=share))
@@ -220,22 +247,33 @@ def merge_duplicates(
     clusters = cluster_ids(problems)
     if missing := [problem_id for problem_id in clusters if problem_id not in answers]:
         raise InputError(f"problems: {len(missing)} problems have no answer: {_listed(missing)}. Add or drop them")
+    if pairs := contradictions(clusters, answers):
+        raise InputError(
+            f"problems: {len(pairs)} duplicates contradict each other's answer: "
+            f"{_listed([f'{one} and {other}' for one, other in pairs], most=100)}. Correct the answers or drop these "
+            "problems"
+        )
     first: dict[str, Problem] = {}
     dropped: dict[str, str] = {}
-    contradictions = []
     for problem in problems:
         kept = first.setdefault(clusters[problem.problem_id], problem)
-        if kept is problem:
-            continue
-        dropped[problem.problem_id] = kept.problem_id
-        if normalise(answers[problem.problem_id]) != normalise(answers[kept.problem_id]):
-            contradictions.append(f"{kept.problem_id} and {problem.problem_id}")
-    if contradictions:
-        raise InputError(
-            f"problems: {len(contradictions)} duplicates contradict each other's answer: "
-            f"{_listed(contradictions, most=100)}. Correct the answers or drop these problems"
-        )
+        if kept is not problem:
+            dropped[problem.problem_id] = kept.problem_id
     return list(first.values()), {p.problem_id: answers[p.problem_id] for p in first.values()}, dropped
+
+
+def contradictions(clusters: Mapping[str, str], answers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Pairs (first id of a cluster, another of its ids) whose (normalised) answers differ, in the ids' order.
+
+    `clusters` maps the id of a row to its cluster, `answers` the same ids to the gold answer.
+    """
+    first: dict[str, str] = {}
+    pairs = []
+    for name, cluster in clusters.items():
+        kept = first.setdefault(cluster, name)
+        if kept != name and normalise(answers[name]) != normalise(answers[kept]):
+            pairs.append((kept, name))
+    return pairs
 
 
 def _listed(names: Sequence[str], most: int = LISTED) -> str:

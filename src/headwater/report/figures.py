@@ -21,13 +21,19 @@ from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from headwater.evaluation.estimate import percent
-from headwater.report.rows import ArmRow, ConditionRow, ContrastRow, Curve, Flow, Summary
+from headwater.report.rows import BETTER_EACH, WORSE_EACH, ArmRow, ConditionRow, ContrastRow, Curve, Flow, Summary
 
 STRETCH = 1.4  # height of a column of bars over that of the bars alone
 WIDTH = 4.4  # inches, 317 points
 INK, MUTED, GRID = "#1d2731", "#66727e", "#e3e7eb"
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#7b8794"
-VERDICTS = {"better": (BLUE, "o", BLUE), "worse": (ORANGE, "s", ORANGE), "not resolved": (GREY, "o", "white")}
+VERDICTS = {
+    "better": (BLUE, "o", BLUE),
+    BETTER_EACH: (BLUE, "o", "white"),
+    "worse": (ORANGE, "s", ORANGE),
+    WORSE_EACH: (ORANGE, "s", "white"),
+    "not resolved": (GREY, "o", "white"),
+}
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#4b5563", "#a3a000")
 PARTS = {"1H": "#3b82b6", "2H": "#e0993a"}
 STYLE: Any = {
@@ -149,9 +155,9 @@ def _contrasts(rows: Sequence[ContrastRow]) -> Figure:
             _above(ax, i, label, (_short(row.state, 30), MUTED))
             continue
         overall = row.difference.overall
-        colour, marker, face = VERDICTS[row.verdict]
+        colour, marker, face = VERDICTS[row.word]
         sign = "+" if overall.mean > 0 else ""
-        _above(ax, i, label, (f"{row.verdict}  {sign}{percent(overall.mean)}".replace("-", "−"), colour))
+        _above(ax, i, label, (f"{row.word}  {sign}{percent(overall.mean)}".replace("-", "−"), colour))
         low, high, mean = (max(-limit, min(limit, 100 * value)) for value in (overall.low, overall.high, overall.mean))
         ax.plot([low, high], [-i, -i], color=colour, linewidth=2.2, solid_capstyle="round", zorder=2)
         seeds = [100 * seed.mean for seed in row.difference.per_seed if abs(100 * seed.mean) <= limit]

@@ -47,7 +47,7 @@ def _difference(row: ContrastRow) -> tuple[str, ...]:
         return "-", "-", "-", "-", row.state
     each = ", ".join(str(seed) for seed in row.difference.per_seed)
     p = "< 0.001" if row.adjusted_p < 0.001 else f"{row.adjusted_p:.3f}"
-    return str(row.difference.overall), each, "yes" if row.every_seed else "no", p, row.verdict
+    return str(row.difference.overall), each, "yes" if row.every_seed else "no", p, row.word
 
 
 def _row(*cells: str) -> str:

@@ -18,7 +18,7 @@ import jinja2
 from headwater.evaluation.estimate import percent
 from headwater.report import figures
 from headwater.report.results import mean
-from headwater.report.rows import ConditionRow, Summary, label_range
+from headwater.report.rows import BETTER_EACH, ConditionRow, Summary, label_range
 from headwater.report.summary import summarise
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def render_page(summary: Summary) -> str:
         summary=summary,
         groups=[(title, [arm for arm in summary.arms if arm.group == group]) for group, title in GROUPS]
         + [("Other arms", [arm for arm in summary.arms if arm.group not in dict(GROUPS)])],
-        not_held=[row for row in summary.contrasts if row.verdict != "better"],
+        not_held=[row for row in summary.contrasts if row.word not in ("better", BETTER_EACH)],
         closeness_at=_closeness_at,
         moments=MOMENTS,
         label_range=label_range,

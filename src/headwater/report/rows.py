@@ -16,6 +16,11 @@ MEASURED = "measured"
 NOT_RUN = "not run yet"
 REFUSED = "refused"
 
+OPEN = "not resolved"
+BETTER_EACH = "better on each seed"
+WORSE_EACH = "worse on each seed"
+"""Each trained pair is resolved by its own paired errors, but so few seeds leave other seeds open."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeedScore:
@@ -90,6 +95,13 @@ class ContrastRow:
     every_seed: bool | None  # every seed has this sign, beyond two of its own errors
     verdict: str
     sentence: str
+
+    @property
+    def word(self) -> str:
+        """The verdict; where it is open over seeds but every trained pair agrees beyond its errors, that."""
+        if self.verdict != OPEN or not self.every_seed or self.difference is None or len(self.seeds) < 2:
+            return self.verdict
+        return BETTER_EACH if self.difference.overall.mean > 0 else WORSE_EACH
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

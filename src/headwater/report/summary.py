@@ -25,9 +25,12 @@ from headwater.evaluation.estimate import (
 )
 from headwater.report.results import arms_by_name, mean, printable, read_json, read_scores
 from headwater.report.rows import (
+    BETTER_EACH,
     MEASURED,
     NOT_RUN,
+    OPEN,
     REFUSED,
+    WORSE_EACH,
     ArmRow,
     Closeness,
     ConditionRow,
@@ -50,7 +53,8 @@ def summarise(folder: RunFolder) -> Summary:
     graph = printable(folder.graph)
     arms = [_arm(folder, graph, entries) for entries in arms_by_name(graph["arms"]).values()]
     contrasts = _contrasts(folder, graph)
-    tally = {word: sum(row.verdict == word for row in contrasts) for word in ("better", "worse", "not resolved")}
+    words = ("better", BETTER_EACH, "worse", WORSE_EACH, OPEN)
+    tally = {word: sum(row.word == word for row in contrasts) for word in words}
     tally["not measured"] = sum(row.state != MEASURED for row in contrasts)
     scores = [score for arm in arms for score in arm.scores]
     measured = sum(score.state == MEASURED for score in scores)

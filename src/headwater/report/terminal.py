@@ -8,9 +8,17 @@ from rich.table import Table
 from rich.text import Text
 
 from headwater.evaluation.estimate import percent
-from headwater.report.rows import MEASURED, ArmRow, ContrastRow, Summary, label_range
+from headwater.report.rows import (
+    BETTER_EACH,
+    MEASURED,
+    WORSE_EACH,
+    ArmRow,
+    ContrastRow,
+    Summary,
+    label_range,
+)
 
-COLOURS = {"better": "bold cyan", "worse": "bold yellow"}
+COLOURS = {"better": "bold cyan", BETTER_EACH: "cyan", "worse": "bold yellow", WORSE_EACH: "yellow"}
 NARROW = 96  # columns below which the less needed columns go
 
 
@@ -75,8 +83,8 @@ def _contrasts(summary: Summary, wide: bool) -> Table:
     table.add_column("verdict")
     for row in summary.contrasts:
         cells = [Text(cell) for cell in _contrast_cells(row, wide)]
-        said = row.verdict if row.state == MEASURED else f"{row.state}: {row.reason}"
-        table.add_row(*cells, Text(said, style=COLOURS.get(row.verdict, "")))
+        said = row.word if row.state == MEASURED else f"{row.state}: {row.reason}"
+        table.add_row(*cells, Text(said, style=COLOURS.get(row.word, "")))
     return table
 
 

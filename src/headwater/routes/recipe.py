@@ -191,7 +191,7 @@ class Recipe(Value):
             if contrast.equal_updates and ours != theirs:
                 raise ContrastError(
                     f"contrast {contrast.name!r}: declares equal updates, but the student makes {ours} in "
-                    f"{contrast.treatment} and {theirs} in {contrast.control}. Change epochs or drop equal_updates."
+                    f"{contrast.treatment} and {theirs} in {contrast.control}. Choose epochs under stages so that the two agree."
                 )
         return chosen
 

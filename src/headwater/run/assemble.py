@@ -83,7 +83,7 @@ def record(
     budget = Budget()
     groups = LocalGenerator(model, None, budget).generate(problems, samples, sampling, seeds)
     teacher = LocalTeacher(model, sampling.temperature, budget)
-    cache.write(directory, groups, teacher, temperature=sampling.temperature, keep=keep)
+    cache.write(directory, groups, teacher, temperature=sampling.temperature, keep=keep, vocabulary=model.vocabulary)
     return CachedTeacher(directory, sampling.temperature)
 
 
@@ -122,6 +122,8 @@ def train(
         raise InputError(f"{stage.name}: this stage follows a teacher; pass teacher=LanguageModel.load(...)")
     if isinstance(teacher, LanguageModel):
         check_pair(model, teacher)
+    if isinstance(teacher, CachedTeacher):
+        teacher.check_student(model.vocabulary, len(model.head[0]))
     budget, temperature = Budget(), stage.sampler.temperature
     key = fingerprint({"stage": stage, "seed": seed, "problems": [problem.problem_id for problem in problems]})
     records: list[StepRecord] = []

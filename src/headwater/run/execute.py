@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from headwater import cache
 from headwater.cache import CachedTeacher
 from headwater.engines.local import Budget, LocalGenerator, LocalLearner, LocalTeacher
 from headwater.errors import InputError, Interrupted
 from headwater.evaluation.benchmark import Benchmark, evaluate
 from headwater.evaluation.closeness import closeness
-from headwater.fingerprint import derive_seed
+from headwater.fingerprint import derive_seed, fingerprint
 from headwater.interfaces import Seeds, Verifier
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
@@ -29,13 +30,17 @@ from headwater.records import Sampling, StepRecord, rollouts_of
 from headwater.routes.recipe import ModelChoice, Recipe
 from headwater.run.assemble import Given, assemble, needs_reference, record
 from headwater.run.card import model_card
+from headwater.run.consistency import inputs
 from headwater.run.data import RunData
 from headwater.run.graph import Graph, Node
+from headwater.run.identity import identity
 from headwater.run.pretraining import Exercises
-from headwater.store import Store
+from headwater.store import Manifest, Store, full_disk_named
 from headwater.verifiers.typed import TypedVerifier
 
 METRICS = "metrics.jsonl"
+METRICS_LINE = 1024
+"""Bytes that a step's metrics take, at most."""
 CLOSENESS_SAMPLES = 4
 MODEL = "model/"
 """Prefix of a node's files that together are a Hugging Face directory."""
@@ -54,9 +59,11 @@ class Executor:
     stopping: Callable[[], bool] = lambda: False
     commit_cost: float = field(init=False, default=0.0)
     """seconds that the present node's commits took"""
+    _inputs: dict[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._data = RunData(self.graph.recipe.problems)
+        self._origin = {"recipe": fingerprint(self.graph.recipe), "code": identity()}
         self._verifier: Verifier = make_verifier()
 
     def execute(self, name: str) -> None:
@@ -76,7 +83,8 @@ class Executor:
             "evaluate": self._evaluate,
             "closeness": self._closeness,
         }[node.kind]
-        with self._scratch() as scratch:
+        self._inputs = inputs(node, self.store)
+        with full_disk_named(node.title, self.store.root), self._scratch() as scratch:
             work(node, scratch)
 
     @contextmanager
@@ -96,6 +104,7 @@ class Executor:
         begun = time.monotonic()
         ledger_head = self.ledger.commit(node.fingerprint)
         about = {"title": node.title, "kind": node.kind, "seed": node.seed, "ledger": ledger_head}
+        about |= {"inputs": self._inputs, **self._origin}
         self.store.commit(node.fingerprint, files, step=step, done=done, about=about)
         self.commit_cost += time.monotonic() - begun
 
@@ -105,7 +114,9 @@ class Executor:
         """A raw model: opened where it lies, or made from a shape and pretrained in the loop."""
         if node.stage is None:
             source, revision = str(node.settings["path"]), node.settings["revision"]
-            LanguageModel.load(source, revision=revision).save(scratch / "import")
+            model = LanguageModel.load(source, revision=revision)
+            self.store.require(node.fingerprint, {"a copy": model.size, "the stored weights": model.size})
+            model.save(scratch / "import")
             self._commit(node, _files(scratch / "import", MODEL), step=0, done=True)
             return
         role = "teacher" if node.settings["role"] == "teacher" else "student"
@@ -133,19 +144,18 @@ class Executor:
                 answers=self._data.answers,
             )
         given = Given(problems=problems, answers=answers, verifier=self._verifier)
-        teacher = None
+        model = self.open_model(node.parents["start"], scratch / "start")
         if "teacher" in node.parents:
             teacher = self.open_model(node.parents["teacher"], scratch / "teacher")
+            check_pair(model, teacher)
             given = replace(given, teacher=LocalTeacher(teacher, temperature, self.budget))
         if "recorded" in node.parents:
             cached = CachedTeacher(self.store.checkout(node.parents["recorded"], scratch / "recorded"), temperature)
+            cached.check_student(model.vocabulary, len(model.head[0]))
             given = replace(given, recorded=cached.groups(problems), teacher=cached)
         if needs_reference(stage):
             start = self.open_model(node.parents["start"], scratch / "reference")
             given = replace(given, reference=LocalTeacher(start, temperature, self.budget))
-        model = self.open_model(node.parents["start"], scratch / "start")
-        if teacher is not None:
-            check_pair(model, teacher)
         self._run(node, model, given, scratch)
 
     def _run(self, node: Node, model: LanguageModel, given: Given, scratch: Path) -> None:
@@ -154,6 +164,7 @@ class Executor:
         learner, workers = assemble(stage, model, given, self.budget)
         records: list[StepRecord] = []
         head = self.store.head(node.fingerprint)
+        self.store.require(node.fingerprint, _stage_sizes(model, node.updates, head))
         self.ledger.rollback_to(node.fingerprint, head.about["ledger"] if head else None)
         if head is not None:
             learner.load(self.store.checkout(node.fingerprint, scratch / "resume", MODEL))
@@ -169,10 +180,12 @@ class Executor:
     def _record_rollouts(self, node: Node, scratch: Path) -> None:
         """The teacher's rollouts on a pool with its distributions: what warm-up and sample SFT read."""
         model = self.open_model(node.parents["teacher"], scratch)
-        settings = node.settings
+        settings, problems = node.settings, self._data.problems(str(node.pool), node.seed)
+        tokens = len(problems) * settings["samples"] * settings["max_response_tokens"]
+        self.store.require(node.fingerprint, cache.sizes(tokens, len(model.head[0]), settings["keep"]))
         record(
             model,
-            self._data.problems(str(node.pool), node.seed),
+            problems,
             scratch / "cache",
             samples=settings["samples"],
             sampling=Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"]),
@@ -277,6 +290,19 @@ class _Quiet:
 
     def expose(self, step: int, problems: object) -> None:
         """Nothing to note."""
+
+
+def _stage_sizes(model: LanguageModel, updates: int, head: Manifest | None) -> dict[str, int]:
+    """Bytes by file that a stage still writes at its peak: a working copy and three commits, less those that are there.
+
+    Three, because the older of the two that are kept goes only after the new one is safe.
+    """
+    stored = 0 if head is None else 1 if head.parent is None else 2
+    sizes: dict[str, int] = {}
+    for copy in range(stored, 4):
+        sizes |= {f"weights {copy}": model.size, f"moments {copy}": 2 * model.size}
+        sizes[f"metrics {copy}"] = updates * METRICS_LINE
+    return sizes
 
 
 def _stage(node: Node) -> Stage:

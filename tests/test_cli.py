@@ -1,0 +1,298 @@
+"""The command line: help that helps, errors in one line with their exit code, output that a program can read."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import pytest
+
+from headwater.cli import app, main
+from headwater.errors import Interrupted
+from headwater.evaluation.estimate import average_at_k
+from headwater.folder import GRAPH, RECIPE, seal, write_json
+from headwater.routes.recipe import read_recipe, recipe_text
+from headwater.run import build_graph
+from headwater.run.identity import identity
+from micro import FILE, HEADWATER, Finished, finished, headwater, make, micro
+
+COMMANDS = ["demo", "init", "validate", "plan", "run", "status", "verify", "eval", "report"]
+
+
+class Said(NamedTuple):
+    """What a command did: its exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return finished(tmp_path_factory)
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Said]]:
+    """Call headwater in this process, in a folder of its own."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.chdir(tmp_path)
+
+    def called(*arguments: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["headwater", *map(str, arguments)])
+        code: Any = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        return Said(code, *capsys.readouterr())
+
+    yield called
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def root(finished_run: Finished, tmp_path: Path) -> Path:
+    """A copy of the finished micro run, in runs/micro of the folder where commands are called."""
+    return Path(shutil.copytree(finished_run.root, tmp_path / "runs" / "micro"))
+
+
+# Help
+
+
+def test_the_commands_are_these() -> None:
+    assert [name for name in app if not name.startswith("-")] == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_commands_help_has_an_example(command: str, call: Callable[..., Said]) -> None:
+    said = call(command, "--help")
+    assert said.code == 0
+    assert f"Example: headwater {command}" in said.out
+
+
+def test_an_example_of_the_help_is_a_command_that_parses() -> None:
+    for command in COMMANDS:
+        example = next(line for line in app[command].help.splitlines() if line.strip().startswith("Example: "))
+        words = shlex.split(example.strip().removeprefix("Example: headwater "))
+        function, _, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+        assert function.__name__ == command
+
+
+@pytest.mark.parametrize("arguments", [[], ["run", "--help"], ["--version"], ["run", "--what"], ["status", "x"]])
+def test_help_and_a_mistyped_command_do_not_wait_for_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom headwater.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'transformers', 'matplotlib'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+# Errors
+
+ERRORS = [
+    (["nonsense"], 2, 'Unknown command "nonsense"'),
+    (["run", "--nonsense"], 2, "Unknown option"),
+    (["run", "lab", "more", "words"], 2, "more"),
+    (["plan", "--seeds", "three"], 2, "three"),
+    (["plan", "--seeds", "0"], 2, "--seeds 0: from 1 to 1000"),
+    (["plan", "--seeds", "1000000000"], 2, "from 1 to 1000"),
+    (["plan", "--routes", "R9"], 2, "no route 'R9'"),
+    (["plan", "--name", "../x"], 2, "pattern"),
+    (["plan", "nowhere.yaml"], 2, "nowhere.yaml"),
+    (["plan", "--set", "nonsense"], 2, "expected key=value"),
+    (["validate", "--set", "nonsense=1"], 2, "unknown key nonsense"),
+    (["run", "--workers", "0"], 2, "--workers 0; at least 1"),
+    (["run", "--workers", "-2"], 2, "--workers -2; at least 1"),
+    (["run", "--commit-seconds", "-1"], 2, "--commit-seconds -1.0; at least 0"),
+    (["run", "--commit-seconds", "nan"], 2, "--commit-seconds nan; at least 0"),
+    (["run", "--redo", "R7"], 2, "no such node"),
+    (["status", "nowhere"], 2, "no run at"),
+    (["status", "../nowhere"], 2, "not allowed"),
+    (["verify", "nowhere"], 2, "no run at"),
+    (["report", "nowhere"], 2, "no run at"),
+    (["report", "a\nb"], 2, "not allowed"),
+    (["init", "nonsense"], 2, "shipped: lab, support-gap"),
+    (["init", "lab", "--to", "no/such/folder.yaml"], 2, "cannot write"),
+    (["eval", "."], 2, "cannot open ."),
+    (["eval"], 2, "model"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "expected"), ERRORS, ids=lambda value: str(value)[:40])
+def test_an_error_is_one_line_with_its_exit_code(
+    call: Callable[..., Said], tmp_path: Path, arguments: list[str], code: int, expected: str
+) -> None:
+    said = call(*arguments)
+    assert (said.code, said.out) == (code, "")
+    assert len(said.err.splitlines()) == 1
+    assert said.err.startswith("headwater: ")
+    assert expected in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_with_debug_the_traceback_comes_before_the_line(call: Callable[..., Said]) -> None:
+    said = call("status", "nowhere", "--debug")
+    assert said.code == 2
+    assert said.err.startswith("Traceback (most recent call last):")
+    assert said.err.splitlines()[-1].startswith("headwater: run: no run at")
+
+
+def test_a_damaged_run_is_exit_code_4_with_the_file_and_the_way_out(call: Callable[..., Said], root: Path) -> None:
+    node = next(iter((root / "heads").iterdir()))
+    node.chmod(0o644)
+    node.write_text("nonsense")
+    for command in ("status", "report"):
+        said = call(command, "micro")
+        assert said.code == 4
+        assert len(said.err.splitlines()) == 1
+        assert str(node) in said.err
+        assert f"--redo {node.name}" in said.err
+
+
+# init, validate, plan
+
+
+def test_init_writes_the_shipped_file_and_never_over_another(call: Callable[..., Said], tmp_path: Path) -> None:
+    said = call("init", "lab", "--to", "mine.yaml")
+    assert (said.code, said.err) == (0, "")
+    assert (tmp_path / "mine.yaml").read_text() == recipe_text("lab")
+    assert read_recipe(str(tmp_path / "mine.yaml")) == read_recipe("lab")
+    (tmp_path / "mine.yaml").write_text("mine")
+    again = call("init", "lab", "--to", "mine.yaml")
+    assert again.code == 2
+    assert "mine.yaml exists" in again.err
+    assert (tmp_path / "mine.yaml").read_text() == "mine"
+
+
+def test_the_commands_that_init_and_validate_print_work(call: Callable[..., Said]) -> None:
+    printed = call("init", "support-gap").out.partition("Next: headwater ")[2]
+    assert call(*shlex.split(printed)).code == 0
+    validated = call("validate", "support-gap.yaml")
+    assert "valid" in validated.out
+    assert call(*shlex.split(validated.out.partition("Next: headwater ")[2])).code == 0
+
+
+def test_a_plan_as_json_names_every_stage_and_writes_nothing(call: Callable[..., Said], tmp_path: Path) -> None:
+    rows = json.loads(call("plan", FILE, "--json").out)
+    graph = build_graph(micro())
+    assert [row["node"] for row in rows] == [name for name, node in graph.nodes.items() if node.stage]
+    assert not any(row["done"] for row in rows)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_says_what_is_done(call: Callable[..., Said], root: Path) -> None:
+    rows = json.loads(call("plan", FILE, "--json").out)
+    assert all(row["done"] for row in rows)
+    more = json.loads(call("plan", FILE, "--json", "--routes", "R5-half,R8").out)
+    assert {row["stage"]: row["done"] for row in more if row["arms"] == ["R8"]} == {
+        "on-policy-distillation on 1H": False,
+        "student-rl on 2H": False,
+    }
+
+
+def test_seeds_and_routes_are_short_for_overrides(call: Callable[..., Said]) -> None:
+    short = call("plan", FILE, "--json", "--seeds", "2", "--routes", "R1,R8", "--name", "other").out
+    assert short == call("plan", FILE, "--json", "--set", "seeds=[0,1]", "--set", "routes=[R1,R8]").out
+
+
+# status, report, eval, on a run
+
+
+@pytest.fixture
+def half(tmp_path: Path) -> Path:
+    """The micro run, stopped twelve steps after its start: the first stages done, one in progress."""
+    steps = iter(range(100))
+    root = tmp_path / "runs" / "micro"
+    root.parent.mkdir()
+    with pytest.raises(Interrupted):
+        make(micro(), root, stopping=lambda: next(steps) >= 16, commit_seconds=0)
+    write_json(root / GRAPH, seal(build_graph(micro()).plain(identity())))
+    write_json(root / RECIPE, micro().model_dump(mode="json"))
+    return root
+
+
+def test_status_says_where_a_stopped_run_stands_and_how_to_go_on(call: Callable[..., Said], half: Path) -> None:
+    said = call("status", "micro")
+    assert said.code == 0
+    assert "seed 0: pretrain the teacher: step 5 of 12 committed\n" in said.out
+    assert "micro: 1 of 16 pieces of work done." in said.out
+    command = shlex.split(said.out.partition("Go on: ")[2])
+    assert command[:2] == ["headwater", "run"]
+    assert read_recipe(command[2]) == micro()
+
+
+def test_an_unfinished_run_has_a_report(call: Callable[..., Said], half: Path) -> None:
+    said = call("report", "micro")
+    assert (said.code, said.err) == (0, "")
+    assert (half / "report.html").stat().st_size > 0
+    assert f"report: {half / 'report.html'}" in said.out
+
+
+def refuse(word: str) -> NoReturn:
+    raise AssertionError(f"{word} is no JSON")
+
+
+def test_a_report_as_json_is_json(call: Callable[..., Said], root: Path) -> None:
+    said = call("report", "micro", "--json")
+    assert (said.code, said.err) == (0, "")
+    summary = json.loads(said.out, parse_constant=refuse)
+    assert summary["name"] == "micro"
+
+
+def test_a_finished_run_asked_again_as_json_prints_only_json(call: Callable[..., Said], root: Path) -> None:
+    said = call("run", FILE, "--json")
+    assert said.code == 0
+    assert json.loads(said.out, parse_constant=refuse)["name"] == "micro"
+
+
+def test_a_finished_run_reports_the_same_however_often_it_is_asked(call: Callable[..., Said], root: Path) -> None:
+    first = call("report", "micro", "--json").out
+    page = (root / "report.html").read_bytes()
+    assert call("report", "micro", "--json").out == first
+    assert (root / "report.html").read_bytes() == page
+
+
+def test_a_run_whose_bytes_are_all_there_is_verified(call: Callable[..., Said], root: Path) -> None:
+    said = call("verify", "micro")
+    assert (said.code, said.err) == (0, "")
+
+
+@pytest.mark.parametrize("arm", ["R7", "raw student", "teacher-rl-1H"])
+def test_eval_of_a_model_directory_gives_the_runs_own_average(
+    call: Callable[..., Said], finished_run: Finished, arm: str
+) -> None:
+    directory = finished_run.root / "models" / f"{arm.replace(' ', '-')}-seed0"
+    said = call("eval", directory, "--recipe", FILE, "--json")
+    assert said.code == 0, said.err
+    found = json.loads(said.out, parse_constant=refuse)
+    scores = json.loads(finished_run.folder.result(finished_run.arm(arm)["evaluation"], "scores.json") or b"")
+    assert found["correct"] == scores["correct"]
+    assert found["avg"] == average_at_k(scores["correct"], scores["samples"]).mean
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_before_any_work_is_exit_code_75_and_one_line(tmp_path: Path, number: signal.Signals) -> None:
+    os.mkfifo(tmp_path / "recipe.yaml")  # read by the command until somebody closes it
+    started = subprocess.Popen([*HEADWATER, "plan", "recipe.yaml"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    with (tmp_path / "recipe.yaml").open("w"):  # opens when the command reads
+        started.send_signal(number)
+        _, said = started.communicate()
+    assert started.returncode == 75
+    assert said == f"headwater: stopped by {number.name}; the same command goes on where it stopped\n"
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    assert headwater("--version", cwd=tmp_path).returncode == 0

@@ -1,0 +1,61 @@
+"""The guard: a stage that collapses is stopped with its reason, and never for anything but patience used up."""
+
+from __future__ import annotations
+
+import pytest
+
+from headwater.errors import NumericError
+from headwater.guard import Guard
+from headwater.interfaces import Value
+from headwater.records import StepRecord
+
+GUARD = Guard(reference_kl=2.0, entropy=0.1, truncated=0.5, repetition=0.6, mixed_groups=0.2, patience=3)
+HEALTHY = {"reference_kl": 0.1, "entropy": 1.0, "truncated": 0.0, "repetition": 0.1, "mixed_groups": 0.8}
+BROKEN = {"reference_kl": 2.5, "entropy": 0.05, "truncated": 0.75, "repetition": 0.9, "mixed_groups": 0.1}
+
+
+def steps(*metrics: dict[str, float]) -> list[StepRecord]:
+    return [StepRecord(step=number, metrics=of_step) for number, of_step in enumerate(metrics)]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_limit_broken_for_all_its_patience_stops_the_stage_with_the_reason(name: str) -> None:
+    broken = {**HEALTHY, name: BROKEN[name]}
+    with pytest.raises(NumericError) as caught:
+        GUARD.check("student-rl on 2H", steps(HEALTHY, broken, broken, broken))
+    said = str(caught.value)
+    assert caught.value.exit_code == 5
+    assert "\n" not in said
+    limit = Value.model_dump(GUARD)[name]
+    for part in ("student-rl on 2H, step 3", name, f"{BROKEN[name]:g}", f"{limit:g}", "3 steps", f"guard.{name}"):
+        assert part in said
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_one_good_step_within_the_patience_is_enough(name: str) -> None:
+    broken = {**HEALTHY, name: BROKEN[name]}
+    GUARD.check("stage", steps(broken, broken, HEALTHY, broken, broken))
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_limit_that_is_null_is_off(name: str) -> None:
+    off = GUARD.model_copy(update={name: None})
+    off.check("stage", steps(*[{**HEALTHY, name: BROKEN[name]}] * 9))
+
+
+def test_the_limit_itself_is_allowed() -> None:
+    at_limit = {"reference_kl": 2.0, "entropy": 0.1, "truncated": 0.5, "repetition": 0.6, "mixed_groups": 0.2}
+    GUARD.check("stage", steps(*[at_limit] * 9))
+
+
+def test_what_a_stage_does_not_measure_cannot_stop_it() -> None:
+    GUARD.check("stage", steps(*[{"loss": 1e9}] * 9))
+
+
+def test_a_stage_younger_than_the_patience_goes_on() -> None:
+    GUARD.check("stage", steps(BROKEN, BROKEN))
+    GUARD.check("stage", [])
+
+
+def test_the_defaults_let_a_healthy_stage_alone() -> None:
+    Guard().check("stage", steps(*[HEALTHY] * 100))

@@ -1,0 +1,70 @@
+"""`headwater run` that notes where it is, so that the one who kills it knows what was hit.
+
+    NOTES=folder PROTOCOL=safe python lives.py run micro.yaml ...
+
+`PROTOCOL=head-first` switches the commit protocol off, which is the control: the head is replaced before what it names is
+there. Worker processes import this file as well, so they note and write like their parent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from headwater import cli
+from headwater.run.execute import Executor, _Committer
+from headwater.run.graph import Node
+from headwater.store import Manifest, Store, measure
+
+NOTES, PROTOCOL = Path(os.environ["NOTES"]), os.environ["PROTOCOL"]
+WIDTH = 200
+
+
+def note(kind: str, title: str, step: int, doing: str) -> None:
+    """Overwrite this process's one line; a kill leaves what was written."""
+    os.pwrite(FILE, f"{kind}|{title}|{step}|{doing}".ljust(WIDTH).encode()[:WIDTH], 0)
+
+
+FILE = os.open(NOTES / str(os.getpid()), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+_execute, _step, _commit, _write = Executor.execute, _Committer.step, Executor._commit, Store._write
+
+
+def execute(self: Executor, name: str) -> None:
+    node = self.graph.nodes[name]
+    note(node.stage.name if node.stage else node.kind, node.title, 0, "opens")
+    _execute(self, name)
+    note("", "", 0, "waits")
+
+
+def step(self: _Committer, record: Any) -> None:
+    note(_kind(self._node), self._node.title, record.step + 1, "steps")
+    _step(self, record)
+
+
+def commit(self: Executor, node: Node, files: Mapping[str, Path | bytes], *, step: int, done: bool) -> None:
+    note(_kind(node), node.title, step, "commits")
+    _commit(self, node, files, step=step, done=done)
+    note(_kind(node), node.title, step, "steps")
+
+
+def _kind(node: Node) -> str:
+    return node.stage.name if node.stage else node.kind
+
+
+def head_first(
+    self: Store, node: str, files: Mapping[str, Path | bytes], previous: Manifest | None, facts: Mapping[str, Any]
+) -> Manifest:
+    entries = {name: measure(files[name]) for name in sorted(files)}
+    parent = previous.sha256 if previous else None
+    self._replace_head(node, Manifest(node=node, files=entries, parent=parent, **facts))
+    return _write(self, node, files, previous, facts)
+
+
+Executor.execute, _Committer.step, Executor._commit = execute, step, commit  # type: ignore[method-assign]
+if PROTOCOL == "head-first":
+    Store._write = head_first  # type: ignore[method-assign]
+
+if __name__ == "__main__":
+    cli.main()
