@@ -241,3 +241,29 @@ def test_a_problem_without_recorded_rollouts_has_no_group(tmp_path):
     recorded(tmp_path)
     strangers = [Group(problem=p, rollouts=()).problem for p in tiny.problems(6)[4:]]
     assert cache.CachedTeacher(tmp_path, TEMPERATURE).groups(strangers) == {}
+
+
+# whose tokens
+
+
+def test_a_recording_is_read_by_students_of_its_own_vocabulary_alone(tmp_path):
+    model = teacher_model()
+    groups = tiny.sample(model, temperature=TEMPERATURE)
+    cache.write(tmp_path, groups, live(), temperature=TEMPERATURE, keep=2, vocabulary=model.vocabulary)
+    opened, width = cache.CachedTeacher(tmp_path, TEMPERATURE), len(tiny.WORDS)
+    opened.check_student(tiny.qwen().vocabulary, width)
+    permuted = ("<pad>", "<eos>", *"bacdefgh")
+    for other in (tiny.qwen(words=permuted), tiny.qwen(words=(*tiny.WORDS, "x"))):
+        with pytest.raises(InputError, match="another tokenizer"):
+            opened.check_student(other.vocabulary, width)
+    largest = max(i for one in rollouts_of(groups) for i in (*one.prompt_ids, *one.response_ids))
+    with pytest.raises(InputError, match=f"token id {width - 1}|token id {largest}"):
+        opened.check_student(model.vocabulary, largest)
+
+
+def test_the_vocabulary_covers_ids_special_tokens_and_template():
+    plain, other = tiny.qwen(), tiny.qwen()
+    assert plain.vocabulary == other.vocabulary == tiny.llama().vocabulary
+    other.tokenizer.chat_template = "{{ messages }}"
+    thinking = dataclasses.replace(plain, template={"enable_thinking": False})
+    assert len({plain.vocabulary, other.vocabulary, thinking.vocabulary}) == 3

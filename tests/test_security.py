@@ -11,7 +11,19 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "code", "codeop", "pty"}
+MODULES = {
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "shelve",
+    "marshal",
+    "code",
+    "codeop",
+    "pty",
+}
 NAMES = {"eval", "exec", "compile", "__import__", "execfile"}
 CALLS = {
     *("yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "yaml.UnsafeLoader", "yaml.FullLoader"),
@@ -52,7 +64,14 @@ def test_no_source_file_uses_what_is_forbidden(path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("import pickle", "from pickle import loads", "import shelve", "eval('1')", "exec('x')", "compile('', '', 'exec')"),
+        *(
+            "import pickle",
+            "from pickle import loads",
+            "import shelve",
+            "eval('1')",
+            "exec('x')",
+            "compile('', '', 'exec')",
+        ),
         *("__import__('os')", "yaml.load(text)", "yaml.unsafe_load(text)", "yaml.load(text, Loader=yaml.FullLoader)"),
         *("torch.load(path)", "from torch import load", "np.load(path, allow_pickle=True)", "os.system('ls')"),
         *("subprocess.run('ls', shell=True)", "AutoModel.from_pretrained(path, trust_remote_code=True)"),

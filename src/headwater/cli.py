@@ -19,6 +19,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from headwater.errors import HeadwaterError, InputError
+from headwater.verifiers.answers import AnswerType, Extractor
 
 # Heavy imports (torch) happen inside commands, so that --help and input errors come at once.
 
@@ -28,7 +29,6 @@ app = App(
     "to the student, every label accounted for.",
     help_format="plaintext",
     version_flags=["--version"],
-    suppress_keyboard_interrupt=False,  # `main` gives it its exit code and line
 )
 
 RecipeName = Annotated[str, Parameter(help="a shipped recipe (lab, support-gap) or a YAML file")]
@@ -38,6 +38,10 @@ Overrides = Annotated[
 Runs = Annotated[Path, Parameter(help="folder that holds the runs")]
 
 MOST_SEEDS = 1000
+
+
+class Stopped(BaseException):
+    """A signal ends the command; no handler of ordinary errors sees it, cyclopts' of KeyboardInterrupt neither."""
 
 
 def main() -> None:
@@ -50,7 +54,7 @@ def main() -> None:
         app(arguments, exit_on_error=False, print_error=False)
     except HeadwaterError as error:
         _fail(error, error.exit_code, debug)
-    except KeyboardInterrupt as error:
+    except Stopped as error:
         _fail(error, 75, debug)
     except BrokenPipeError:  # whoever read our output went away: what was asked may not be done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -63,14 +67,14 @@ def main() -> None:
 
 
 def _stopped(number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}; the same command goes on where it stopped")
+    raise Stopped(f"stopped by {signal.Signals(number).name}; the same command goes on where it stopped")
 
 
 def _fail(error: BaseException, code: int, debug: bool) -> None:
     if debug:
         traceback.print_exception(error)
     message = " ".join(str(error).split()) or type(error).__name__
-    if code == 1:
+    if not isinstance(error, HeadwaterError) and code == 1:
         message = f"unexpected {type(error).__name__}: {message} (run again with --debug for the traceback)"
     print(f"headwater: {message}", file=sys.stderr)
     sys.exit(code)
@@ -199,18 +203,54 @@ def status(run: str = "lab", *, runs: Runs = Path("runs")) -> None:
 
 
 @app.command
-def verify(run: str = "lab", *, runs: Runs = Path("runs")) -> None:
-    """Read every byte of a run again: stored files, graph, ledger, models handed out. Names each that is damaged.
+def verify(
+    what: Annotated[str, Parameter(help="a run, or a JSONL file of responses")] = "lab",
+    *,
+    runs: Runs = Path("runs"),
+    answer_type: Annotated[AnswerType | None, Parameter(help="what every gold answer of the file is")] = None,
+    extractor: Annotated[Extractor, Parameter(help="where the answer stands in a response")] = "boxed",
+    marker: Annotated[str, Parameter(help="what stands before the answer, for --extractor marker")] = "####",
+    end: Annotated[str, Parameter(help="what stands behind it; the end of the response if not given")] = "",
+    tolerance: Annotated[float, Parameter(help="largest distance of a right decimal")] = 0.0,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Read every byte of a run again and name each damaged file, or grade a file of responses.
+
+    A line of the file is {"gold": ..., "response": ...}, with "id" and "label" (true or false) if there are any.
 
     Example: headwater verify lab
+    Example: headwater verify outputs.jsonl --answer-type expression
     """
-    folder = _folder(run, runs)
-    damaged = folder.verify()
+    if answer_type is not None or Path(what).is_file():
+        grading = {"extractor": extractor, "marker": marker, "end": end, "tolerance": tolerance}
+        _verify_file(Path(what), answer_type, grading, as_json)
+        return
+    damaged = _folder(what, runs).verify()
     for error in damaged[:-1]:
         print(f"headwater: {error}", file=sys.stderr)
     if damaged:
         raise damaged[-1]
-    print(f"{run}: every byte is as it was written, and the ledger agrees with the commits.")
+    print(f"{what}: every byte is as it was written, and the ledger agrees with the commits.")
+
+
+def _verify_file(path: Path, answer_type: AnswerType | None, settings: dict[str, Any], as_json: bool) -> None:
+    """Counts of right, wrong and ungraded, and where they differ from the file's labels."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from headwater.verifiers.files import verify_file  # noqa: PLC0415
+    from headwater.verifiers.grading import Grading  # noqa: PLC0415
+
+    if answer_type is None:
+        raise InputError(
+            f"verify: {path} is a file of responses, and its answers are of no declared type; add --answer-type "
+            "integer, fraction, decimal, tuple, set, choice or expression"
+        )
+    try:
+        grading = Grading(answer_type=answer_type, **settings)
+    except ValidationError as error:
+        raise InputError(f"verify: {error.errors()[0]['msg']}") from error
+    tally = verify_file(path, grading)
+    print(json.dumps(tally.to_json(), indent=1) if as_json else tally.to_text())
 
 
 @app.command

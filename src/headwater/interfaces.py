@@ -19,7 +19,7 @@ from torch import Tensor
 
 from headwater.batch import Scored, Target, TeacherDistribution
 from headwater.fingerprint import derive_seed
-from headwater.records import Group, Problem, Rollout, Sampling, Verdict
+from headwater.records import Grade, Group, Problem, Rollout, Sampling, Verdict
 
 
 class Value(BaseModel):
@@ -96,9 +96,9 @@ class Answers(Protocol):
 
 
 class Verifier(Protocol):
-    """Says whether a response is right."""
+    """Says whether a response is right. A verdict is worth 1 or 0; a `Grade` carries a reward of its own."""
 
-    def grade(self, responses: Mapping[str, tuple[str, str]]) -> dict[str, Verdict]:
+    def grade(self, responses: Mapping[str, tuple[str, str]]) -> Mapping[str, Verdict | Grade]:
         """From rollout id -> (gold answer, response text) to rollout id -> verdict, for every id given."""
 
 

@@ -76,6 +76,23 @@ class Verdict(Enum):
         """1 for correct, 0 for wrong, None when there is no verdict."""
         return {"correct": 1.0, "wrong": 0.0, "ungraded": None}[self.value]
 
+    @property
+    def verdict(self) -> Verdict:
+        """Itself, so that a verdict can stand where a `Grade` can."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grade:
+    """A verdict with a reward of its own, from a grader that gives part marks; no reward exactly when UNGRADED."""
+
+    verdict: Verdict
+    reward: float | None
+
+    def __post_init__(self) -> None:
+        if (self.reward is None) != (self.verdict is Verdict.UNGRADED):
+            raise ValueError(f"grade: verdict {self.verdict.value} with reward {self.reward}")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepRecord:

@@ -293,6 +293,16 @@ def test_a_loss_that_is_not_finite_names_its_problem_and_leaves_the_weights(valu
     assert all(torch.isfinite(value).all() for value in tiny.weights(model).values())
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_sampled_logprob_that_is_not_finite_names_its_step_and_problem(value):
+    model = tiny.llama()
+    with torch.no_grad():
+        model.network.lm_head.weight[3, 0] = value
+    with pytest.raises(NumericError, match=r"step 7: a sampled logprob of problem p\d is not finite") as caught:
+        tiny.sample(model, step=7)
+    assert caught.value.exit_code == 5
+
+
 def test_a_body_whose_gradient_is_not_finite_stops_before_the_step():
     model = tiny.qwen()
     with torch.no_grad():

@@ -182,9 +182,9 @@ def test_an_impossible_path_is_an_input_error(name: str) -> None:
 
 def test_a_line_without_an_end_is_not_read_into_memory(tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl"
-    with path.open("wb") as file:  # a sparse file: 1 GB that takes no disk
+    with path.open("wb") as file:  # a sparse file, which takes no disk
         file.write(b'{"prompt": "')
-        file.truncate(10**9)
+        file.truncate(66 * 2**20)
     assert "line 1: longer than 64 MiB; expected JSON Lines" in refusal_of(path)
 
 

@@ -12,7 +12,7 @@ from headwater.errors import HeadwaterError, IntegrityError
 from headwater.folder import LEDGER, RunFolder
 from headwater.ledger import Ledger, genesis
 from headwater.run.consistency import inputs, refuse_mixed, refuse_unfinished, settle_ledger
-from headwater.run.graph import Graph, build_graph
+from headwater.run.graph import Graph, Node, build_graph
 from headwater.store import Store
 from micro import Finished, finished, headwater, identity, micro
 
@@ -125,6 +125,16 @@ def test_a_result_of_other_weights_is_refused(root: Path, parent: str, child: st
     alone = Graph(recipe=GRAPH.recipe, nodes={named(child): GRAPH.nodes[named(child)]}, arms=())
     with pytest.raises(IntegrityError, match=rf"{child} .*another {role} .*--redo {named(child)}"):
         refuse_mixed(alone, Store(root))
+
+
+def test_a_model_of_ones_own_is_known_by_its_files(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    node = Node(kind="model", title="student", seed=0, settings={"path": str(tmp_path), "revision": None})
+    before = inputs(node, Store(tmp_path / "run"))
+    assert before.keys() == {"path"}
+    (tmp_path / "config.json").write_text("{ }")
+    assert inputs(node, Store(tmp_path / "run")) != before
+    assert inputs(Node(kind="model", title="x", seed=0, settings={"path": "some/hub-id"}), Store(tmp_path)) == {}
 
 
 def test_a_run_with_mixed_results_exits_4_and_names_the_node(run: Finished, root: Path) -> None:

@@ -2,8 +2,8 @@
 
     NOTES=folder PROTOCOL=safe python lives.py run micro.yaml ...
 
-`PROTOCOL=head-first` switches the commit protocol off, which is the control: the head is replaced before what it names is
-there. Worker processes import this file as well, so they note and write like their parent.
+`PROTOCOL=head-first` switches the commit protocol off, which is the control: the head is replaced before what it
+names is there. Worker processes import this file as well, so they note and write like their parent.
 """
 
 from __future__ import annotations

@@ -286,7 +286,7 @@ def test_a_gold_that_is_no_integer_is_refused_before_training(gold: str) -> None
 
 
 def test_unknown_settings_are_refused() -> None:
-    for setting in ({"answer_type": "tuple"}, {"extractor": "regex"}, {"marker": ""}):
+    for setting in ({"answer_type": "matrix"}, {"extractor": "regex"}, {"marker": ""}, {"tolerance": 0.1}):
         with pytest.raises(InputError, match="verifier"):
             TypedVerifier(**setting)
 

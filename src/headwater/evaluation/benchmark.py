@@ -10,7 +10,7 @@ import numpy as np
 
 from headwater.evaluation.estimate import mixed_share
 from headwater.interfaces import Generator, Seeds, Verifier
-from headwater.records import Problem, Rollout, Sampling, Verdict, rollouts_of
+from headwater.records import Grade, Problem, Rollout, Sampling, Verdict, rollouts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,5 +45,5 @@ def evaluate(benchmark: Benchmark, generator: Generator, verifier: Verifier, see
     }
 
 
-def _count(rollouts: Sequence[Rollout], verdicts: Mapping[str, Verdict], which: Verdict) -> int:
-    return sum(verdicts[rollout.rollout_id] is which for rollout in rollouts)
+def _count(rollouts: Sequence[Rollout], verdicts: Mapping[str, Verdict | Grade], which: Verdict) -> int:
+    return sum(verdicts[rollout.rollout_id].verdict is which for rollout in rollouts)

@@ -113,10 +113,10 @@ def _first(mapped: str | None, known: Sequence[str], values: Mapping[str, Any]) 
 
 def missing(columns: Columns, values: Mapping[str, Any], names: Sequence[str]) -> str:
     """What a row without a layout lacks, what it has instead, and what to do."""
-    part, mapped, known = "prompt", columns.prompt, PROMPTS
-    if _first(mapped, known, values) is not None:
-        part, mapped, known = "answer", columns.answer, ANSWERS
-    wanted = repr(mapped) if mapped else f"of {', '.join(known)}"
+    part, mapped, known = ("prompt", columns.prompt, ", ".join(PROMPTS))
+    if _first(mapped, PROMPTS, values) is not None:
+        part, mapped, known = ("answer", columns.answer, ", ".join(ANSWERS))
+    wanted = brief(mapped) if mapped else f"of {known}"
     found = ", ".join(brief(name) for name in list(names)[:LISTED]) + (", ..." if len(names) > LISTED else "")
     return f"no {part} column {wanted}; found: {found or 'no column'}; name it with columns.{part}"
 

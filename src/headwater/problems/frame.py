@@ -3,7 +3,7 @@
 verl's DAPO opens each prompt with "Solve the following math problem step by step. ..." and ends it with
 "Remember to put your answer on its own line ...". The problem inside is the benchmark's, the whole text is not,
 so an overlap is looked for with and without the frame. A frame is what all texts of one source share at their
-start or end, cut at white space, of at least 5 words.
+start or end, cut at a line's end or between words, of at least 5 words.
 
 Left out: frames that differ from row to row.
 """
@@ -36,11 +36,11 @@ def _frame(texts: set[str]) -> tuple[int, int]:
     """Characters of the frame at the start and at the end of these texts."""
     if len(texts) < FEWEST_TEXTS:
         return 0, 0
+    # A line's end parts an instruction from problems that begin or end alike; without one, the last whole word does.
     start = _shared_start(texts)
-    # The word that is cut may be where the problems begin ("A" and "An" share a letter).
-    start = start if start[-1:].isspace() else start[: len(start) - len(start.split()[-1])] if start else ""
+    start = start[: start.rfind("\n") + 1] or start[: len(start) - len(start.rpartition(" ")[2])]
     end = _shared_start({text[len(start) :][::-1] for text in texts})[::-1]
-    end = end if end[:1].isspace() else end[len(end.split()[0]) :] if end else ""
+    end = "\n" + end.partition("\n")[2] if "\n" in end else end[len(end.partition(" ")[0]) :]
     return _long_enough(start), _long_enough(end)
 
 

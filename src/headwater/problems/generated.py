@@ -46,7 +46,7 @@ def from_rows(
     return gather(_numbered(rows, name), reading)
 
 
-def _numbered(rows: Iterable[Mapping[str, Any]], name: str) -> Iterator[Row]:
+def _numbered(rows: Iterable[Any], name: str) -> Iterator[Row]:
     for line, values in enumerate(rows, 1):
         if isinstance(values, Mapping):
             yield Row(name, line, values, tuple(map(str, values)))

@@ -19,7 +19,7 @@ from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 from headwater.errors import InputError
-from headwater.fingerprint import fingerprint
+from headwater.fingerprint import derive_seed, fingerprint
 from headwater.problems.columns import Columns, Layout, Parts, RowFault, brief, find_layout, missing, read_parts
 from headwater.problems.pools import contradictions, identity, prompt_text
 from headwater.problems.rows import Row, named
@@ -75,6 +75,21 @@ class LabelSet:
             answers={name: answer for name, answer in self.answers.items() if name in ids},
             demonstrations={name: text for name, text in self.demonstrations.items() if name in ids},
             merged={name: count for name, count in self.merged.items() if name in ids},
+        )
+
+    def draw(self, count: int, seed: int) -> LabelSet:
+        """`count` of the problems, chosen by seed and text alone, in the set's own order.
+
+        Raises InputError when there are fewer.
+        """
+        ids = [problem.problem_id for problem in self.problems]
+        if count > len(ids):
+            raise InputError(
+                f"problems {named(self.name)}: {count} problems are asked for and {len(ids)} are left of {self.rows} "
+                "rows; ask for fewer or add rows"
+            )
+        return self.keep(
+            sorted(ids, key=lambda problem_id: (derive_seed("draw", seed, problem_id), problem_id))[:count]
         )
 
     @property

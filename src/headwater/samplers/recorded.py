@@ -49,5 +49,5 @@ class Recorded(Sampler):
     def _right(self, group: Group, workers: Workers) -> Group:
         gold = workers.answers.read(group.problem.problem_id, "answer")
         verdicts = workers.verifier.grade({r.rollout_id: (gold, r.response_text) for r in group.rollouts})
-        right = tuple(r for r in group.rollouts if verdicts[r.rollout_id] is Verdict.CORRECT)
+        right = tuple(r for r in group.rollouts if verdicts[r.rollout_id].verdict is Verdict.CORRECT)
         return dataclasses.replace(group, rollouts=right)

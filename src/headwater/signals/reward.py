@@ -26,7 +26,7 @@ from torch import Tensor
 from headwater.batch import Scored, ScoredRollout, Target, token_mean_weights
 from headwater.errors import GraderError, InputError, NumericError, ObjectiveError
 from headwater.interfaces import Signal, Workers
-from headwater.records import Group, Rollout, Verdict, rollouts_of
+from headwater.records import Grade, Group, Rollout, Verdict, rollouts_of
 from headwater.signals.responses import entropy, response_metrics
 
 
@@ -137,8 +137,8 @@ class Reward(Signal):
         )
         return Scored(rollouts=tuple(scored), metrics=metrics)
 
-    def _grade(self, groups: Sequence[Group], workers: Workers) -> dict[str, Verdict]:
-        """Rollout id -> verdict; the answer is read once a group."""
+    def _grade(self, groups: Sequence[Group], workers: Workers) -> dict[str, Verdict | Grade]:
+        """Rollout id -> verdict or grade; the answer is read once a group."""
         responses: dict[str, tuple[str, str]] = {}
         for group in groups:
             gold = workers.answers.read(group.problem.problem_id, "answer")
@@ -146,14 +146,15 @@ class Reward(Signal):
                 asked = (gold, rollout.response_text)
                 if responses.setdefault(rollout.rollout_id, asked) != asked:
                     raise InputError(f"reward: two different rollouts have the id {rollout.rollout_id}")
-        verdicts = workers.verifier.grade(responses)
-        ungraded = [name for name in responses if verdicts.get(name, Verdict.UNGRADED) is Verdict.UNGRADED]
+        graded = workers.verifier.grade(responses)
+        verdicts = {name: graded.get(name, Verdict.UNGRADED) for name in responses}
+        ungraded = [name for name in responses if verdicts[name].verdict is Verdict.UNGRADED]
         if len(ungraded) > self.ungraded_limit * len(responses):
             raise GraderError(
                 f"reward: {len(ungraded)} of {len(responses)} rollouts have no verdict, {ungraded[0]} first; "
                 f"at most {self.ungraded_limit:.2%} may. Look at the verifier, or raise ungraded_limit"
             )
-        return {name: verdicts.get(name, Verdict.UNGRADED) for name in responses}
+        return verdicts
 
     def _weights(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:
         """Each token's share of the batch loss under `normalisation`."""

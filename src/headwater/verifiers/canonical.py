@@ -164,7 +164,7 @@ class _Writer:
         return _rational(value)
 
     def _letters(self, node: Node) -> str:
-        *before, last = node.text
+        before, last = node.text[:-1], node.text[-1]
         names = [f"\\variable{{{letter}}}" for letter in before]
         text = "\\cdot ".join([*names, self._variable(last)])
         after = self.peek()

@@ -1,10 +1,11 @@
 r"""Where the final answer stands in a response: one pass over the text, in linear time on any input.
 
 `final_marker` takes what follows the last marker ("# 9", "#### 72"), `last_box` what stands in the last
-\boxed{...} or \fbox{...}. A response has one final answer: when the last box is broken, an earlier one does
-not stand in for it, and two answers offered side by side ("\boxed{1} or \boxed{2}") are none.
+\boxed{...} or \fbox{...}, `last_tagged` what stands in the last <answer>. A response has one final answer: when
+the last box is broken, an earlier one does not stand in for it, and two answers offered side by side
+("\boxed{1} or \boxed{2}") are none. `find_answer` leaves out what a model thinks before it answers.
 
-Left out: answers in prose ("the answer is 7") and in tags. Text is never evaluated.
+Left out: answers in prose without a declared marker. Text is never evaluated.
 """
 
 from __future__ import annotations
@@ -22,6 +23,48 @@ _LONGEST_JOINT = 40
 
 # Tokens of LaTeX that matter here. `\\.` swallows an escaped brace or backslash, so that neither counts.
 _TOKEN = re.compile(r"(?P<box>\\(?:boxed|fbox)(?![A-Za-z]))(?P<open>\s*\{)?|\\.|[{}]", re.DOTALL)
+
+
+_EMPHASIS = re.compile(r"(\*{1,3}|_{1,2}|`)(?P<inside>[^*_`]+)\1")
+
+
+def find_answer(text: str, extractor: str, marker: str, end: str) -> str | None:
+    """The final answer of a response, in the declared format ("boxed", "marker" or "tag"), or None.
+
+    What stands in <think>...</think> is no answer, and a response that never stops thinking has none. Bold or
+    code marks around an answer behind a marker are dropped.
+    """
+    thought = text.rfind("</think>")
+    if thought >= 0:
+        text = text[thought + len("</think>") :]
+    elif "<think>" in text:
+        return None
+    if extractor == "boxed":
+        return last_box(text)
+    if extractor == "tag":
+        return last_tagged(text)
+    answer = final_marker(text, marker, end)
+    emphasis = _EMPHASIS.fullmatch(answer or "")
+    return emphasis["inside"].strip() or None if emphasis else answer
+
+
+def last_tagged(text: str, tag: str = "answer") -> str | None:
+    """What stands in the last <answer>...</answer>, stripped.
+
+    None when there is none, when the one that opens last is never closed, when it is empty or longer than
+    10,000 characters, or when it and the one before are two different answers offered side by side.
+    """
+    opening, closing = f"<{tag}>", f"</{tag}>"
+    start = text.rfind(opening)
+    stop = text.find(closing, start)
+    if start < 0 or stop < 0:
+        return None
+    content = _bounded(text, start + len(opening), stop)
+    closed = text.rfind(closing, 0, start)
+    opened = text.rfind(opening, 0, max(closed, 0))
+    if opened < 0 or not _side_by_side(text, closed + len(closing), start):
+        return content
+    return content if _bounded(text, opened + len(opening), closed) == content else None
 
 
 def final_marker(text: str, marker: str = "#", end: str = "<eos>") -> str | None:

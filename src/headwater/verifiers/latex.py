@@ -50,47 +50,49 @@ class Node:
 
 Nodes = tuple[Node, ...]
 
+# fmt: off
 _GREEK = (
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau "
-    "upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell"
-).split()
-SYMBOLS = frozenset({"\\pi", "\\infty", "\\emptyset", "\\varnothing", "\\circ", *("\\" + name for name in _GREEK)})
-FUNCTIONS = frozenset(
-    "\\" + name for name in "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp".split()
+    "\\alpha", "\\beta", "\\gamma", "\\delta", "\\epsilon", "\\varepsilon", "\\zeta", "\\eta", "\\theta", "\\vartheta",
+    "\\iota", "\\kappa", "\\lambda", "\\mu", "\\nu", "\\xi", "\\rho", "\\sigma", "\\tau", "\\upsilon", "\\phi",
+    "\\varphi", "\\chi", "\\psi", "\\omega", "\\Gamma", "\\Delta", "\\Theta", "\\Lambda", "\\Xi", "\\Sigma",
+    "\\Upsilon", "\\Phi", "\\Psi", "\\Omega", "\\ell",
 )
+SYMBOLS = frozenset({"\\pi", "\\infty", "\\emptyset", "\\circ", *_GREEK})
+FUNCTIONS = frozenset({
+    "\\sin", "\\cos", "\\tan", "\\cot", "\\sec", "\\csc", "\\arcsin", "\\arccos", "\\arctan", "\\sinh", "\\cosh",
+    "\\tanh", "\\log", "\\ln", "\\exp",
+})
 _ARGUMENTS = {"\\frac": 2, "\\binom": 2, "\\sqrt": 1, "\\surd": 1, "\\overline": 1, "\\mathbb": 1}
 _SAME = {
-    **dict.fromkeys(("\\dfrac", "\\tfrac", "\\cfrac"), "\\frac"),
-    **dict.fromkeys(("\\dbinom", "\\tbinom"), "\\binom"),
-    **dict.fromkeys(("\\varnothing", "\\O"), "\\emptyset"),
-    **{"\\lbrace": "\\{", "\\rbrace": "\\}", "\\lbrack": "[", "\\rbrack": "]", "\\lvert": "|", "\\rvert": "|"},
-    **{"\\vert": "|", "\\mid": "|", "\\bar": "\\overline", "\\degree": "\\circ", "\\infin": "\\infty"},
-    **{"\\N": "\\naturals", "\\colon": ":", "\\percent": "\\%", "\\dots": "\\ldots"},
+    "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\dbinom": "\\binom", "\\tbinom": "\\binom",
+    "\\varnothing": "\\emptyset", "\\lbrace": "\\{", "\\rbrace": "\\}", "\\lbrack": "[", "\\rbrack": "]",
+    "\\lvert": "|", "\\rvert": "|", "\\vert": "|", "\\bar": "\\overline", "\\degree": "\\circ", "\\colon": ":",
 }
 _SIGNS = {
-    **{sign: sign for sign in "+-*/!|:"},
-    **{"\\cdot": "*", "\\times": "*", "\\ast": "*", "\\div": "/", "\\pm": "\\pm", "\\cup": "\\cup"},
-    **{"\\setminus": "\\setminus", "\\backslash": "\\setminus", "%": "%", "\\%": "%", "\\$": "\\$", "&": "&"},
-    **{"\\\\": "\\\\"},
+    "+": "+", "-": "-", "*": "*", "/": "/", "!": "!", "|": "|", ":": ":", "\\cdot": "*", "\\times": "*", "\\ast": "*",
+    "\\div": "/", "\\pm": "\\pm", "\\cup": "\\cup", "\\setminus": "\\setminus", "\\backslash": "\\setminus",
+    "%": "%", "\\%": "%", "\\$": "\\$", "&": "&", "\\\\": "\\\\",
 }
 _RELATIONS = {
-    **{"=": "=", "<": "<", ">": ">", "\\lt": "<", "\\gt": ">", "\\approx": "~", "\\in": "in"},
-    **dict.fromkeys(("\\le", "\\leq", "\\leqslant"), "<="),
-    **dict.fromkeys(("\\ge", "\\geq", "\\geqslant"), ">="),
-    **dict.fromkeys(("\\ne", "\\neq"), "!="),
+    "=": "=", "<": "<", ">": ">", "\\lt": "<", "\\gt": ">", "\\approx": "~", "\\in": "in",
+    "\\le": "<=", "\\leq": "<=", "\\leqslant": "<=", "\\ge": ">=", "\\geq": ">=", "\\geqslant": ">=",
+    "\\ne": "!=", "\\neq": "!=",
 }
-_OPENING = {"(": ")]", "[": ")]", "{": "}", "\\{": ("\\}",), "\\langle": ("\\rangle",), "\\lfloor": ("\\rfloor",)}
-_OPENING["\\lceil"] = ("\\rceil",)
+_OPENING = {
+    "(": (")", "]"), "[": (")", "]"), "{": ("}",), "\\{": ("\\}",), "\\langle": ("\\rangle",),
+    "\\lfloor": ("\\rfloor",), "\\lceil": ("\\rceil",),
+}
 _CLOSING = frozenset({")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil"})
 
 _UNICODE = {
-    **{"\u2212": "-", "\u2013": "-", "\u00d7": "\\times ", "\u00b7": "\\cdot ", "\u22c5": "\\cdot ", "\u00f7": "/"},
-    **{"\u03c0": "\\pi ", "\u221e": "\\infty ", "\u00b0": "^\\circ ", "\u2264": "\\leq ", "\u2265": "\\geq "},
-    **{"\u2260": "\\neq ", "\u222a": "\\cup ", "\u2208": "\\in ", "\u2205": "\\emptyset ", "\u00b1": "\\pm "},
-    **{"\u221a": "\\surd ", "\u211d": "\\mathbb{R}", "\u2248": "\\approx ", "\u03b8": "\\theta ", "\u00a0": " "},
-    **{"\u2009": " ", "\u202f": " ", "\u00b2": "^{2}", "\u00b3": "^{3}", "\u00bc": "\\frac{1}{4}"},
-    **{"\u00bd": "\\frac{1}{2}", "\u00be": "\\frac{3}{4}", "\u2153": "\\frac{1}{3}", "\u2154": "\\frac{2}{3}"},
+    "\u2212": "-", "\u2013": "-", "\u00d7": "\\times ", "\u00b7": "\\cdot ", "\u22c5": "\\cdot ", "\u00f7": "/",
+    "\u03c0": "\\pi ", "\u221e": "\\infty ", "\u00b0": "^\\circ ", "\u2264": "\\leq ", "\u2265": "\\geq ",
+    "\u2260": "\\neq ", "\u222a": "\\cup ", "\u2208": "\\in ", "\u2205": "\\emptyset ", "\u00b1": "\\pm ",
+    "\u221a": "\\surd ", "\u211d": "\\mathbb{R}", "\u2248": "\\approx ", "\u03b8": "\\theta ", "\u00a0": " ",
+    "\u2009": " ", "\u202f": " ", "\u00b2": "^{2}", "\u00b3": "^{3}", "\u00bc": "\\frac{1}{4}",
+    "\u00bd": "\\frac{1}{2}", "\u00be": "\\frac{3}{4}", "\u2153": "\\frac{1}{3}", "\u2154": "\\frac{2}{3}",
 }
+# fmt: on
 _NO_INK = (
     r"\\phantom\s*(?:\{[^{}]*\}|.)|\\(?:quad|qquad|displaystyle|textstyle|limits|left|right|[bB]igg?[lr]?|strut)"
     r"(?![A-Za-z])|\\[,;:! >]|[$~\s]"
@@ -171,10 +173,9 @@ def _spelled(command: str, inside: str) -> list[_Token]:
 def _words(text: str) -> list[_Token]:
     r"""\text{2 and 3} is a list, \text{3 apples} a number with a unit, \text{October 30} only words."""
     tokens: list[_Token] = []
-    for number, piece in enumerate(_JOINT.split(text)):
+    for number, piece in enumerate(_JOINT.split(text.strip())):
         if number:
             tokens.append(_Token("comma", "or", False))
-        piece = piece.strip()
         if (measure := _MEASURE.fullmatch(piece)) is not None:
             tokens += [*_scan(measure[1]), _Token("words", measure[2], False)]
         elif _NUMERAL.fullmatch(piece):

@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Union
 
 from headwater.verifiers.canonical import canonical, decimal, fraction_of, index_text, is_degree, whole_number
 from headwater.verifiers.latex import Node, Nodes, Unreadable, parse_latex
@@ -110,7 +109,7 @@ class Ratio:
     parts: tuple[str, ...]
 
 
-Shape = Union[Number, Leaf, Words, Listing, Interval, Combination, Matrix, Relation, Quantity, Based, Ratio]
+Shape = Number | Leaf | Words | Listing | Interval | Combination | Matrix | Relation | Quantity | Based | Ratio
 
 
 def read(text: str, *, separators: bool = False) -> Shape:

@@ -1,27 +1,30 @@
-r"""Exact verdicts on answers that are one number: an integer, a fraction or a decimal. Nothing is evaluated.
+r"""Exact verdicts on answers made of written numbers, and on choices. Nothing is evaluated.
 
 Policy, so that nobody has to guess:
 
-    right     1,000 = 1\,000 = 10^3 written out; 2.0 = 2; .5 = 0.5; \tfrac{6}{8} = 3/4; a leading $ or +
+    right     1,000 = 1\,000 = 10^3 written out; 2.0 = 2; .5 = 0.5; \tfrac{6}{8} = 3/4; a leading $ or +;
+              (1, 2) without its brackets where the type is tuple; sets in any order; (B), b and \text{B} for B
     wrong     5% for 5, 5 cm for 5, 1.5e3, 1 or 2, 1+1, 1/3 for 0.333, "two", 6/2 for an integer answer,
               digits other than 0-9, mixed numbers, answers longer than 1,000 characters
-    ungraded  only a gold answer that is no number of its type (`check_golds` finds those before training)
+    ungraded  only a gold answer that is none of its type (`check_golds` finds those before training)
 
-Left out: units, percent signs in the gold and symbolic equality, which need another verifier.
+Left out: units, percent signs in the gold and symbolic equality, which need `expression`.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
 from headwater.errors import InputError
 from headwater.records import Verdict
-from headwater.verifiers.extract import final_marker, last_box
+from headwater.verifiers.answers import Answers, AnswerVerifier, Extractor
 
+TYPED_VERSION = "1"
+"""Changes with every change of a verdict; old verdicts in a cache are then not found."""
 LONGEST_NUMBER = 1_000
 """Characters; int() takes quadratic time, so a longer number is refused before it is converted."""
 
@@ -103,56 +106,129 @@ def _value(text: str) -> Fraction | None:
     return parse_decimal(text) if value is None else value
 
 
-_VALUES = {"integer": _value_of_integer, "decimal": _value, "fraction": _value}
+_OPENINGS = {"tuple": (("(", ")"), ("\\langle", "\\rangle"), ("", "")), "set": (("\\{", "\\}"), ("", ""))}
+_EMPTY = frozenset({"\\emptyset", "\\varnothing", "\u2205"})
+_IN_NUMBER = re.compile(r"(?<=[0-9])(?:\\[,;: ]|\{,\}|,\\!)(?=[0-9]{3}(?![0-9]))")
+_CHOICE = re.compile(r"\(?([A-Za-z])\)?")
+
+
+def parse_numbers(text: str, kind: str) -> list[Fraction] | None:
+    """The numbers of a "tuple" or a "set", with its brackets or without any, or None.
+
+    A comma always parts two numbers here; a thousand may be marked by a thin space or {,}.
+    """
+    text = _IN_NUMBER.sub("", text.strip()[: LONGEST_NUMBER + 1])
+    if len(text) > LONGEST_NUMBER:
+        return None
+    text = re.sub(r"\\(?:left|right)(?![A-Za-z])", "", text.strip("$ ")).strip()
+    if kind == "set" and text in _EMPTY:
+        return []
+    for opening, closing in _OPENINGS[kind]:
+        if text.startswith(opening) and text.endswith(closing):
+            text = text[len(opening) : len(text) - len(closing)].strip()
+            break
+    if not text:
+        return [] if kind == "set" and opening else None
+    numbers = [_value(part) for part in re.split("[,;]", text)]
+    return None if None in numbers else [number for number in numbers if number is not None]
+
+
+def parse_choice(text: str) -> str | None:
+    r"""The letter of a choice, as a capital: "B", "(b)", "B.", "\text{(B)}"; or None."""
+    match = _CHOICE.fullmatch(_plain(text).rstrip(".:"))
+    return None if match is None else match[1].upper()
+
+
+def _tuple(text: str) -> tuple[Fraction, ...] | None:
+    numbers = parse_numbers(text, "tuple")
+    return None if numbers is None else tuple(numbers)
+
+
+def _set(text: str) -> frozenset[Fraction] | None:
+    numbers = parse_numbers(text, "set")
+    return None if numbers is None else frozenset(numbers)
+
+
+_Value = Fraction | tuple[Fraction, ...] | frozenset[Fraction] | str
+_VALUES: dict[str, Callable[[str], _Value | None]] = {
+    "integer": _value_of_integer,
+    "decimal": _value,
+    "fraction": _value,
+    "tuple": _tuple,
+    "set": _set,
+    "choice": parse_choice,
+}
 """How a response is read, by answer type: 2.0 may stand for 2 and 1/2 for 0.5, but 6/2 not for 3."""
-_GOLDS = {"integer": parse_integer, "decimal": parse_decimal, "fraction": _value}
+_GOLDS: dict[str, Callable[[str], _Value | int | None]] = {**_VALUES, "integer": parse_integer}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TypedJudge:
+    """A `Judge` for one answer type; `tolerance` is the largest distance of a right decimal, in its own unit.
+
+    Raises InputError for a type that is not integer, decimal, fraction, tuple, set or choice.
+    """
+
+    answer_type: str = "integer"
+    tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.answer_type not in _VALUES or self.tolerance < 0 or (self.tolerance and self.answer_type != "decimal"):
+            raise InputError(
+                f"verifier: answer_type {self.answer_type!r} (allowed: {', '.join(_VALUES)}), tolerance "
+                f"{self.tolerance} (0, or for decimals a positive number)"
+            )
+
+    @property
+    def name(self) -> str:
+        """Type, tolerance and version."""
+        return f"{self.answer_type}/{self.tolerance}/typed {TYPED_VERSION}"
+
+    def judge(self, answers: Answers) -> dict[str, Verdict]:
+        """Exact verdicts; UNGRADED is a gold answer that is not of the type."""
+        return {rollout_id: self._verdict(gold, answer) for rollout_id, (gold, answer) in answers.items()}
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _verdict(self, gold: str, answer: str | None) -> Verdict:
+        right = _GOLDS[self.answer_type](gold)
+        if right is None:
+            return Verdict.UNGRADED
+        value = None if answer is None else _VALUES[self.answer_type](answer)
+        if isinstance(value, Fraction) and isinstance(right, Fraction) and self.tolerance:
+            # str: 0.01 is meant as a hundredth and not as the nearest binary fraction
+            return Verdict.CORRECT if abs(value - right) <= Fraction(str(self.tolerance)) else Verdict.WRONG
+        return Verdict.CORRECT if value == right else Verdict.WRONG
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TypedVerifier:
-    r"""A `Verifier` for one answer type, with the answer after a marker or in the last \boxed{...}.
+    r"""A `Verifier` for one answer type, with the answer after a marker, in the last \boxed{...} or in <answer>.
 
-    `answer_type` is "integer", "decimal" or "fraction"; `extractor` "marker" (with `marker` and `end`) or
-    "boxed". Raises InputError for anything else.
+    Raises InputError for a type or extractor that is not known.
     """
 
     answer_type: str = "integer"
-    extractor: str = "marker"
+    extractor: Extractor = "marker"
     marker: str = "#"
     end: str = "<eos>"
+    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.answer_type not in _VALUES or self.extractor not in ("marker", "boxed") or not self.marker:
-            raise InputError(
-                f"verifier: answer_type {self.answer_type!r} (allowed: {', '.join(_VALUES)}), extractor "
-                f"{self.extractor!r} (allowed: marker, boxed), marker {self.marker!r} (must not be empty)"
-            )
+        self._verifier()
 
     def grade(self, responses: Mapping[str, tuple[str, str]]) -> dict[str, Verdict]:
         """From rollout id -> (gold answer, response text) to rollout id -> verdict, for every id given.
 
         A malformed response is WRONG; UNGRADED is only a gold answer that cannot be read.
         """
-        return {rollout_id: self._verdict(gold, text) for rollout_id, (gold, text) in responses.items()}
+        return self._verifier().grade(responses)
 
     def check_golds(self, golds: Mapping[str, str]) -> None:
         """Raise InputError unless every gold answer (by problem id) is read, and is right against itself."""
-        verdicts = self.grade({name: (gold, self._written(gold)) for name, gold in golds.items()})
-        bad = [name for name, verdict in verdicts.items() if verdict is not Verdict.CORRECT]
-        if bad:
-            more = ", ..." if len(bad) > 10 else ""
-            raise InputError(
-                f"verifier: {len(bad)} of {len(golds)} gold answers are not of type {self.answer_type} "
-                f"(problems {', '.join(bad[:10])}{more}). Drop these problems or choose another answer type"
-            )
+        self._verifier().check_golds(golds)
 
-    def _written(self, gold: str) -> str:
-        return f"\\boxed{{{gold}}}" if self.extractor == "boxed" else f"{self.marker} {gold}{self.end}"
-
-    def _verdict(self, gold: str, text: str) -> Verdict:
-        right = _GOLDS[self.answer_type](gold)
-        if right is None:
-            return Verdict.UNGRADED
-        answer = last_box(text) if self.extractor == "boxed" else final_marker(text, self.marker, self.end)
-        value = None if answer is None else _VALUES[self.answer_type](answer)
-        return Verdict.CORRECT if value == right else Verdict.WRONG
+    def _verifier(self) -> AnswerVerifier:
+        judge = TypedJudge(answer_type=self.answer_type, tolerance=self.tolerance)
+        return AnswerVerifier(judge=judge, extractor=self.extractor, marker=self.marker, end=self.end)

@@ -1,0 +1,29 @@
+"""How a label set is graded, as a value that a recipe can hold: the type of its answers and where they stand."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from headwater.verifiers.answers import AnswerType, Extractor
+
+
+class Grading(BaseModel):
+    """Declared once for a whole label set, never guessed from an answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    answer_type: AnswerType = Field(default="integer", description="what every gold answer of the set is")
+    extractor: Extractor = Field(
+        default="boxed", description=r"the answer is in the last \boxed{}, after the last marker, or in <answer>"
+    )
+    marker: str = Field(default="####", min_length=1, description="what stands before the answer (extractor marker)")
+    end: str = Field(default="", description="what stands behind it; the end of the response if empty")
+    tolerance: float = Field(default=0.0, ge=0, description="largest distance of a right decimal, in its own unit")
+
+    @model_validator(mode="after")
+    def _tolerance_has_a_use(self) -> Self:
+        if self.tolerance and self.answer_type != "decimal":
+            raise ValueError(f"tolerance is for decimals; answers of type {self.answer_type} are exact")
+        return self
