@@ -127,9 +127,10 @@ def seal(value: Mapping[str, Any]) -> dict[str, Any]:
 def read_sealed(path: Path) -> dict[str, Any]:
     """What `seal` was given, read from a file; IntegrityError names the file when it is not what was written."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        sealed = value.pop(SEAL, None)  # absent in folders made before there were seals
-        if sealed is not None and sealed != fingerprint(value):
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
+        # Another spelling of the same value is not what was written either.
+        if value.pop(SEAL, None) != fingerprint(value) or text != _json_text(seal(value)):
             raise ValueError("its content does not match its seal")
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise IntegrityError(f"{path}: {error}; {REWRITE}") from error
@@ -139,9 +140,12 @@ def read_sealed(path: Path) -> dict[str, Any]:
 def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file as a whole; the new one outlasts a power cut."""
     temporary = path.with_name(f"{path.name}.new")
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     REAL_DISK.unlink(temporary)
-    REAL_DISK.create(temporary, [text.encode()])
+    REAL_DISK.create(temporary, [_json_text(value).encode()])
     REAL_DISK.sync(temporary)
     REAL_DISK.rename(temporary, path)
     REAL_DISK.sync(path.parent)
+
+
+def _json_text(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

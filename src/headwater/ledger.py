@@ -185,16 +185,15 @@ class Ledger:
         stage = ""
         query = "SELECT stage, seq, step, use, problem_id, chain FROM uses"
         with self._named_errors():
-            rows = self._connection.execute(query).fetchall()
-        for name, seq, *use, stored in rows:
-            before, chain = last.get(name, (-1, genesis(str(name))))
-            chain = link(chain, str(name), before + 1, tuple(use))
-            if str(name) < stage or seq != before + 1 or chain != stored:
-                raise IntegrityError(
-                    f"ledger: stage {name} seq {before + 1} does not follow from the rows before it in "
-                    f"{self.path}; a row was edited, deleted or moved: restore the file"
-                )
-            stage, last[name] = str(name), (seq, chain)
+            for name, seq, *use, stored in self._connection.execute(query):
+                before, chain = last.get(name, (-1, genesis(str(name))))
+                chain = link(chain, str(name), before + 1, tuple(use))
+                if str(name) < stage or seq != before + 1 or chain != stored:
+                    raise IntegrityError(
+                        f"ledger: stage {name} seq {before + 1} does not follow from the rows before it in "
+                        f"{self.path}; a row was edited, deleted or moved: restore the file"
+                    )
+                stage, last[name] = str(name), (seq, chain)
         return last
 
     def digest(self) -> str:

@@ -12,6 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from headwater.folder import LEDGER
 from headwater.ledger import Ledger
+from headwater.run import build_graph
+from headwater.run.execute import Executor
+from headwater.store import Store
 from micro import FILE, Finished, finished, headwater, identity, make, micro, pool_ids
 
 DENSE = ("warm-up", "on-policy-distillation")
@@ -102,6 +105,17 @@ def test_a_model_card_names_stage_labels_seed_and_parent(run: Finished, arm: str
     assert "run `micro`, seed 0" in card
     assert all(f"- {role}: `{parent}`" in card for role, parent in node["parents"].items())
     assert name in next(line for line in card.splitlines() if line.startswith("- routes: "))
+
+
+def test_a_model_of_ones_own_goes_through_with_its_weights_and_gets_a_card(run: Finished, tmp_path: Path) -> None:
+    own = run.root / "models" / "raw-student-seed0"
+    graph = build_graph(micro(f"student.path={own}"))
+    (node,) = [name for name, node in graph.nodes.items() if node.kind == "model" and node.stage is None]
+    store = Store(tmp_path)
+    with store.lock(), Ledger(tmp_path / LEDGER) as ledger:
+        Executor(graph=graph, store=store, ledger=ledger).execute(node)
+    assert store.read(node, "model/model.safetensors") == (own / "model.safetensors").read_bytes()
+    assert f"- node: `{node}`" in store.read(node, "model/README.md").decode()
 
 
 # The ledger

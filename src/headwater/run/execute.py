@@ -117,6 +117,7 @@ class Executor:
             model = LanguageModel.load(source, revision=revision)
             self.store.require(node.fingerprint, {"a copy": model.size, "the stored weights": model.size})
             model.save(scratch / "import")
+            (scratch / "import" / "README.md").write_text(model_card(self.graph, node), encoding="utf-8")
             self._commit(node, _files(scratch / "import", MODEL), step=0, done=True)
             return
         role = "teacher" if node.settings["role"] == "teacher" else "student"

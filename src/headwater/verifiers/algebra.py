@@ -2,9 +2,9 @@ r"""Equality of two expressions by Math-Verify and sympy; runs in a worker proce
 
 Expressions come as canonical LaTeX (`canonical.py`), are read by Math-Verify's LaTeX parser, and never reach
 `sympify`, `parse_expr` or `eval`: the one place where the parser hands text to sympify, its numbers, is
-overridden here. Two expressions are compared by their values, to 50 digits more than both texts have
-characters, at points that follow from a hash of both texts; where no value can be had, Math-Verify's own
-`verify` decides. Left out: anything whose value would have more than a million bits.
+overridden here. Two expressions are compared by their values, to 50 digits more than their size and
+wording need, at points that follow from a hash of both texts; where no value can be had, Math-Verify's own
+`verify` decides. Left out: anything whose value may have more than 40,000 bits.
 """
 
 from __future__ import annotations
@@ -24,10 +24,8 @@ from headwater.verifiers.compare import Set
 from headwater.verifiers.latex import Unreadable
 
 _POINTS = 6
-_LARGEST = 1_000_000
-"""Bits of a value, roughly."""
-_EXACT = 20_000
-"""Bits up to which a part of an answer is worked out exactly."""
+_LARGEST = 40_000
+"""Bits of a value, roughly; so many digits are worked out, 2^2008 - 2 is not 2^2008 - 3."""
 _CONSTANTS = {"i": sympy.I, "e": sympy.E, "pi": sympy.pi}
 
 _TRIGONOMETRY = dict.fromkeys(("sin", "cos", "tan", "cot", "sec", "csc"), "trigonometry")
@@ -75,6 +73,8 @@ def _bits(node: sympy.Basic) -> float:
         return sum(sizes)
     if isinstance(node, sympy.Pow | sympy.exp):
         base, exponent = sizes if isinstance(node, sympy.Pow) else [2.0, *sizes]
+        if isinstance(node.args[-1], sympy.Rational) and exponent <= 20:
+            return max(base, 1.0) * max(1.0, abs(float(node.args[-1])))
         return max(base, 1.0) * 2.0**exponent if exponent <= 20 else math.inf
     if isinstance(node, sympy.factorial | sympy.binomial):
         return 2.0 ** sizes[0] * sizes[0] if sizes[0] <= 13 else math.inf
@@ -107,8 +107,6 @@ def _written(node: sympy.Basic) -> bool:
 
 
 def _is_rational(node: sympy.Basic) -> bool:
-    if _bits(node) > _EXACT:
-        return True
     try:
         return node.doit().is_Rational is True
     except (ArithmeticError, TypeError, ValueError, AttributeError):
@@ -186,7 +184,8 @@ class SympyAlgebra:
         second = sympy.Add(sides[2], sympy.Mul(-1, sides[3], evaluate=False), evaluate=False)
         if first.free_symbols != second.free_symbols or unfinished(second) - unfinished(first) - {"Mul"}:
             return False
-        seed, digits = "\0".join((*gold, *answer)), 60 + sum(len(text) for text in (*gold, *answer))
+        seed = "\0".join((*gold, *answer))
+        digits = _digits(seed, first, second)
         quotient = sympy.Mul(first, sympy.Pow(second, -1, evaluate=False), evaluate=False)
         values = [_value(quotient, point, digits) for point in _points(_sorted(first), seed)]
         ratios = [value for value in values if value is not None]
@@ -209,7 +208,7 @@ class SympyAlgebra:
 
 def _same_values(first: sympy.Expr, second: sympy.Expr, seed: str) -> bool | None:
     """None when fewer than three points (one, without letters) give both a value."""
-    names, digits = _sorted(first), 50 + len(seed)
+    names, digits = _sorted(first), _digits(seed, first, second)
     met = 0
     for point in _points(names, seed):
         values = _value(first, point, digits), _value(second, point, digits)
@@ -218,6 +217,11 @@ def _same_values(first: sympy.Expr, second: sympy.Expr, seed: str) -> bool | Non
                 return False
             met += 1
     return True if met >= (3 if names else 1) else None
+
+
+def _digits(texts: str, *expressions: sympy.Expr) -> int:
+    """Enough to tell two values of this size and wording apart."""
+    return 50 + len(texts) + math.ceil(0.302 * max(_bits(expression) for expression in expressions))
 
 
 def _sorted(expression: sympy.Expr) -> list[sympy.Symbol]:
@@ -239,7 +243,7 @@ def _end(latex: str) -> sympy.Expr:
     if "\\infty" in latex:
         return -sympy.oo if latex.startswith("-") else sympy.oo
     expression = parse(latex)
-    value = expression.doit() if _bits(expression) <= _EXACT else expression
+    value = expression.doit()
     if value.is_extended_real is not True:
         raise Unreadable(f"{latex[:40]} is no real number")
     return value

@@ -136,9 +136,9 @@ _ALIASES = {
 }
 # fmt: off
 _NO_UNITS = frozenset({
-    "about", "all", "approximately", "at", "billion", "dozen", "else", "fewer", "greater", "half", "hundred",
-    "infinite", "is", "least", "less", "maybe", "million", "minus", "more", "most", "no", "none", "not", "nothing", "over",
-    "percent", "plus", "than", "thousand", "times", "to", "trillion", "wrong",
+    "about", "all", "approximately", "at", "billion", "dozen", "else", "fewer", "greater", "half",
+    "hundred", "infinite", "is", "least", "less", "maybe", "million", "minus", "more", "most", "no", "none", "not",
+    "nothing", "over", "percent", "plus", "than", "thousand", "times", "to", "trillion", "wrong",
 })
 # fmt: on
 """Words behind a number that change its value, or say something else than a unit."""
@@ -254,7 +254,9 @@ _ORDER = {"<": ("(", ")"), "<=": ("[", "]")}
 
 
 def _named(side: Shape) -> bool:
-    """x, x_1, f(x), AB or words: something that stands for the value."""
+    """x, x_1, f(x), AB, words or (x, y): something that stands for the value."""
+    if isinstance(side, Listing):
+        return side.kind == "tuple" and all(_named(item) for item in side.items)
     return isinstance(side, Words) or (isinstance(side, Leaf) and _NAME.fullmatch(side.latex) is not None)
 
 

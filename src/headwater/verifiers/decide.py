@@ -72,5 +72,5 @@ def is_readable(gold: str) -> bool:
 
 
 def _inked(text: str) -> str:
-    """The text without blanks and bracket sizes; a control character stays and makes a difference."""
-    return _INK.sub("", text.strip().rstrip("."))
+    """The text without bracket sizes and blanks, but for one between digits; control characters stay."""
+    return re.sub(r"(?<![0-9]) +| +(?![0-9])", "", _INK.sub(" ", text.strip().rstrip(".")))

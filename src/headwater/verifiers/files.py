@@ -60,8 +60,8 @@ class Tally:
             lines.append(f"{self.labelled} have a label, {len(self.disagreements)} of them disagree")
         for row in self.disagreements[:_SHOWN]:
             lines.append(
-                f"  line {row.line} ({row.id}): gold {row.gold!r:.60}, answer {row.answer!r:.60}, graded {row.verdict}, "
-                f"labelled {'correct' if row.label else 'wrong'}"
+                f"  line {row.line} ({row.id}): gold {row.gold!r:.60}, answer {row.answer!r:.60}, "
+                f"graded {row.verdict}, labelled {'correct' if row.label else 'wrong'}"
             )
         if len(self.disagreements) > _SHOWN:
             lines.append(f"  ... and {len(self.disagreements) - _SHOWN} more, all in --json")

@@ -291,8 +291,10 @@ def _unit_power(nodes: Nodes) -> bool:
 
 
 def _value(nodes: Nodes) -> Shape:
-    if len(nodes) == 1 and nodes[0].kind in ("group", "words"):
-        return _read(nodes, False)
+    if len(nodes) == 1 and nodes[0].text in ("{}", "()"):
+        return _read(nodes[0].parts[0], False)
+    if len(nodes) == 1 and nodes[0].kind == "words":
+        return _quantity(nodes)
     if (number := _number(nodes)) is not None:
         return number
     if len(nodes) > 1 and nodes[-1].kind == "index" and (based := _based(nodes)) is not None:

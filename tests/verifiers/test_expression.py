@@ -1,0 +1,125 @@
+"""Claims about which expressions are the gold answer; what needs algebra is decided in a grading process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from headwater.records import Verdict
+from headwater.verifiers.expression import ExpressionJudge
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[ExpressionJudge]:
+    judge = ExpressionJudge()
+    yield judge
+    judge.close()
+
+
+RIGHT = {
+    r"\frac{\sqrt{3}}{2}": [r"\sqrt{\frac34}", r"\frac{3}{2\sqrt3}", r"\frac12\sqrt3", r"\sqrt{3}/2", r"{\sqrt3 \over 2}"][:4],
+    r"2\sqrt{13}": [r"\sqrt{52}", r"2 \sqrt {13}", r"2·√13", r"2\cdot\sqrt{13}"],
+    "x^2-1": [r"(x-1)(x+1)", r"-1+x^2", r"(x+1)(x-1)=x^2-1", r"x^{2} - 1."],
+    r"\frac{1}{2}": ["0.5", ".5", "1/2", r"\frac{2}{4}", r"\frac12", "½", r"50\%", r"\dfrac 1 2", r"\left(\frac12\right)"],
+    "5": [r"\$5", "5.0", "+5", "(5)", "5.", "x = 5", "5 = x", r"5\text{ apples}", r"\text{5 apples}", r"\mathbf{5}", "5_{10}",
+          r"4+1=5", r"\{5\}", r"x \in \{5\}", r"5\text{ cm}^2", r"5^\circ", r"\text{Area} = 5", r"x \approx 5"],
+    "1000": ["1,000", r"1\,000", "10{,}00".replace("10{,}00", "1{,}000"), r"1,\!000", r"1 \times 10^3"],
+    r"\frac{3}{2}": [r"1\frac12", "1.5", r"1 \frac{1}{2}"],
+    r"\frac13": [r"0.\overline{3}"],
+    r"\frac16": [r"0.1\overline{6}"],
+    "3,-1": [r"-1, 3", r"\{3, -1\}", r"x=3\text{ or }x=-1", r"x = 3, -1", r"3 \text{ and } -1"],
+    r"1 \pm \sqrt2": [r"1+\sqrt2, 1-\sqrt2", r"1-\sqrt{2}\text{ or }1+\sqrt{2}", r"x = 1 \pm \sqrt{2}"],
+    "3, 105": ["3,105", "105, 3"],
+    "(3,-1)": ["(3, -1)", r"\left(3,-1\right)", r"(x,y) = (3,-1)", r"(\frac{6}{2}, -1.0)"],
+    "[0,1)": [r"\left[0,1\right)", r"0 \le x < 1", r"1 > x \geq 0", r"x \in [0, 1)"],
+    r"(-\infty,3]": [r"x\le 3", r"3 \geq x", r"(-\infty, 3]"],
+    r"(-\infty,1)\cup(1,\infty)": [r"x \ne 1", r"\mathbb{R}\setminus\{1\}", r"(1,\infty)\cup(-\infty,1)"],
+    r"\emptyset": [r"\{\}", r"\varnothing", r"\{ \}"],
+    r"10\%": ["10", r"10 \%", r"10\text{ percent}", "10%"],
+    r"5\text{ cm}": ["5", r"5\text{ cm}", r"5\mathrm{cm}", r"5\text{ centimeters}"],
+    r"25\text{ square units}": [r"25\text{ units}^2", r"25 \text{ sq. units}", "25"],
+    r"90^\circ": ["90", r"90\text{ degrees}", r"90^{\circ}"],
+    "2516_8": ["2516", "2516_{8}", r"(2516)_8"],
+    r"\text{A5}_{11}": [r"A5_{11}", r"\text{A5}_{11}"],
+    "7:30": ["7 : 30", r"7\!:\!30", r"7:30\text{ p.m.}"],
+    r"\text{Tuesday}": ["Tuesday", r"\text{tuesday}", r"\textbf{Tuesday}"],
+    r"\text{(A)}": ["A", "(A)", r"\text{A}", r"\textbf{(A)}"],
+    r"\text{A, C}": [r"A, C", r"\text{C, A}", r"\text{A and C}"],
+    "y=2x+3": ["2x+3", "y = 3+2x", "2x+3=y", "f(x) = 2x+3".replace("f(x)", "y")],
+    "x+2y-2z-9=0": ["2x+4y-4z-18=0", "x+2y-2z=9", "9 = x + 2y - 2z"],
+    r"s^2 \le 8r^2": [r"8r^2 \ge s^2", r"s^2 - 8r^2 \leq 0"],
+    "i": [r"\sqrt{-1}"],
+    "1+2i": ["2i+1"],
+    r"\log_2 3": [r"\frac{\ln 3}{\ln 2}"],
+    "10!": ["3628800"],
+    "2^{49}": ["562949953421312"],
+    r"\frac{n(n+1)}{2}": [r"\binom{n+1}{2}", r"\frac{n^2+n}{2}"][1:],
+    "x+1": [r"\frac{x^2-1}{x-1}"],
+    r"2 \sin 5x \cos x": [r"2\cos(x)\sin(5x)", r"\sin 6x + \sin 4x"],
+    r"\cos(6^\circ)\sin(12^\circ)": [r"\sin 12^\circ \cos 6^\circ"],
+    r"\begin{pmatrix}1\\2\end{pmatrix}": [r"\begin{bmatrix}1\\2\end{bmatrix}", r"\left(\begin{array}{c}1\\2\end{array}\right)"],
+    r"0.56 = 56\%": ["0.56", r"56\%"],
+    r"\frac{1}{7}\triangle ABC": [r"\frac{1}{7} \triangle ABC"],
+}  # fmt: skip
+
+WRONG = {
+    r"\frac{\sqrt{3}}{2}": ["0.8660254", r"\sin 60^\circ", r"\cos\frac{\pi}{6}", r"-\frac{\sqrt3}{2}", r"\frac{\sqrt3}{2}, 1"],
+    r"2\sqrt{13}": [r"\sqrt{6^2+4^2}", r"\sqrt{4\cdot 13}", r"\sqrt{50+2}", "7.211"],
+    "2": ["1+1", r"2\cdot1", r"\sqrt{4}", "2^1", r"\frac{2\cdot 2}{2}", r"\log_2 4", r"\int_0^2 1\,dx", r"\sum_{k=1}^2 1",
+          r"\lim_{x\to 2} x", r"\frac{d}{dx}2x", r"\max(1,2)", "1 or 2", r"1 \text{ or } 2", "1,2", "-2", "two", "x^2", "2x",
+          r"2 \text{ or so}", r"\text{not } 2", r"1<2", r"1=2", r"\{1,2\}", "(1,2)", "2,2", "[2]", "|2|", "2 2", "2!", "--2"],
+    "2x": [r"\frac{d}{dx} x^2", r"(x^2)'", r"\int 2\,dx", "2y", "2X", "2", "x2"],
+    "x": [r"\frac{d}{dx} \frac{x^2}{2}", r"\sqrt{x^2}", "|x|", "x+0.0000000000000000000000000000000000000001"],
+    "5": [r"5\%", "5%", r"5\text{ thousand}", r"5\text{ or }6", r"5\text{ is wrong}", "101_2", r"4\approx5", "2 3", "2(3)", "4=5",
+          r"x=5, y=6", r"\frac{10}{2}+0", "5e0", "0x5", "５", r"5\text{ dozen}", r"x>5", r"\text{5 or 6}", "5;6", "5:00"],
+    "50": [r"50\%", r"0.5\cdot 100", "5 0", r"5\times 10"],
+    "23": ["2 3", r"2\,3", "2,3"],
+    r"\frac{1}{3}": ["0.33", "0.333333333333333", r"33.33\%", r"33\%", "3^{-1}"],
+    "0.333": ["1/3", "0.3330000000000000000001"],
+    r"\pi": ["3.14159265", r"\frac{22}{7}", "3.14", r"180^\circ"],
+    "90": [r"\frac{\pi}{2}", r"90\pi"],
+    "3,-1": ["3", "(3,-1)", "3,-1,3", "3, 1", r"3\pm 4"],
+    "(3,-1)": ["(-1,3)", "3,-1", "[3,-1]", r"\{3,-1\}", "(3,-1,0)", r"\begin{pmatrix}3\\-1\end{pmatrix}", r"-1<x<3"],
+    r"\{1,2\}": ["(1,2)", "(2,1)", r"\{1,2,3\}", r"[1,2]", r"\{1\}"],
+    "[0,1)": ["(0,1)", "[0,1]", "0<x<1", "[0,2)", r"x<1"],
+    r"(-\infty,3]": [r"(-\infty,3)", r"x<3", r"x\ge3", "3"],
+    r"(-\infty,1)\cup(1,\infty)": [r"(-\infty,\infty)", r"x\ne 2", r"\mathbb{R}", r"(-\infty,1]\cup(1,\infty)"],
+    r"\emptyset": ["0", r"\{0\}", r"\text{none of these}"],
+    r"10\%": ["0.1", r"1000\%", r"11\%", r"10\text{ cm}"],
+    r"5\text{ cm}": [r"5\text{ m}", r"5\text{ cm}^2", r"50\text{ mm}", r"5\%"],
+    "2516_8": ["2516_9", "1358", "2517_8", "2516_{10}"],
+    "7:30": ["7:31", r"\frac{7}{30}", "30:7"],
+    r"8:34\text{ p.m.}": [r"8:34\text{ a.m.}"],
+    r"\text{Tuesday}": [r"\text{Monday}", r"\text{not Tuesday}", r"\text{Tuesday or Monday}", "2"],
+    r"\text{(A)}": ["B", "a", "A, B", r"\text{A or B}", r"\text{not A}"],
+    r"\text{A, C}": ["A", "A,B,C", r"\text{AC}"],
+    "CD": ["DC", r"C \cdot D"],
+    "y=2x+3": ["y=2x+4", "x=2y+3", "2x+4", "z=2x+3", "2y=4x+6"],
+    "x=5": ["y=5", "x=6", "2x=10", "x>5"],
+    "x+2y-2z-9=0": ["x+2y-2z+9=0", "x+2y-2z-9", "x+2y+2z-9=0", "0=0", "x+2y-2z-9=x+2y-2z-9"],
+    r"s^2 \le 8r^2": [r"s^2<8r^2", r"s^2\ge 8r^2"],
+    "i": ["-i", "1", "j"],
+    "10!": ["9!", r"10\cdot9!", "3628801"],
+    "2^{2008}-2": ["2^{2008}-3", "2^{2008}", "2^{2007}-2"],
+    r"10\pi": [r"10\pi+10^{-300}", r"10\pi+0." + "0" * 300 + "1", "31.4159265358979323846264338327950288419716939937510582"],
+    r"\begin{pmatrix}1\\2\end{pmatrix}": [r"\begin{pmatrix}2\\1\end{pmatrix}", r"\begin{pmatrix}1&2\end{pmatrix}", "(1,2)"],
+    r"\sin^2 x": [r"1-\cos^2 x + 0.001", r"\sin x^2", r"\sin x"],
+    "x^2+1": ["y^2+1", "x^2", "x^2-1", "x^2+1, x", "f(x)", "x^2+1=0"],
+    r"\frac{1}{7}\triangle ABC": [r"\frac{1}{8}\triangle ABC"],
+    "12": [r"1\text{ dozen}", "1 2", "1_2"],
+}  # fmt: skip
+
+
+def pairs(table: dict[str, list[str]]) -> list[tuple[str, str]]:
+    return [(gold, answer) for gold, answers in table.items() for answer in answers]
+
+
+@pytest.mark.parametrize(("gold", "answer"), pairs(RIGHT))
+def test_another_way_to_write_it_is_right(judge: ExpressionJudge, gold: str, answer: str) -> None:
+    assert judge.judge({"r": (gold, answer)}) == {"r": Verdict.CORRECT}
+
+
+@pytest.mark.parametrize(("gold", "answer"), pairs(WRONG))
+def test_another_value_a_task_or_a_choice_of_values_is_wrong(judge: ExpressionJudge, gold: str, answer: str) -> None:
+    assert judge.judge({"r": (gold, answer)}) == {"r": Verdict.WRONG}
