@@ -229,7 +229,7 @@ class Ledger:
             yield
         except sqlite3.ProgrammingError:
             raise  # a closed connection or another thread: our own mistake, not the file's
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: SQLite's own message quotes a damaged name
             raise _named(self.path, error) from error
 
 
@@ -243,13 +243,14 @@ _NO_ROOM = (
 )
 
 
-def _named(path: Path, error: sqlite3.DatabaseError) -> HeadwaterError:
+def _named(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> HeadwaterError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind; the rest says more about it
+    said = " ".join(str(error).split())  # SQLite may quote a damaged table definition with its line breaks
     if code in _HELD:
         return LockedError(f"ledger: {path} was held by another process for {BUSY_SECONDS:.0f} s; run again")
     if code in _NO_ROOM:
-        return ResourceError(f"ledger: {path} cannot be written ({error}); free disk space, run again")
-    return IntegrityError(f"ledger: {path} is not a readable ledger ({error}); restore the file")
+        return ResourceError(f"ledger: {path} cannot be written ({said}); free disk space, run again")
+    return IntegrityError(f"ledger: {path} is not a readable ledger ({said}); restore the file")
 
 
 @dataclass(kw_only=True, eq=False, slots=True)

@@ -21,6 +21,7 @@ from headwater.guard import Guard
 from headwater.interfaces import Signal, Value
 from headwater.loop import Schedule, Stage
 from headwater.models.shape import QwenShape
+from headwater.problems.files import FileSource
 from headwater.routes import contrast as contrasts
 from headwater.routes import document, table
 from headwater.routes.contrast import Contrast
@@ -28,6 +29,7 @@ from headwater.routes.stages import Step
 from headwater.routes.table import Route
 from headwater.samplers import OnPolicy, Recorded
 from headwater.signals import Divergence, Imitation, Reward
+from headwater.verifiers.grading import Grading
 
 RUN_NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?$"
 
@@ -71,12 +73,29 @@ class ModelChoice(Value):
 
 
 class ProblemSource(Value):
-    """Where labelled and held-out problems come from."""
+    """Where labelled and held-out problems come from, and how answers are graded."""
 
-    kind: Literal["arithmetic"] = Field("arithmetic", description="modular chains made here")
+    kind: Literal["arithmetic", "files"] = Field("arithmetic", description="modular chains made here, or your files")
     labelled: int = Field(256, ge=2, le=MOST, description="problems whose answers may be read in training")
     held_out: int = Field(400, ge=2, le=MOST, description="test problems; their answers train nothing")
     seed: int = Field(0, description="which problems are drawn")
+    labels: FileSource | None = Field(None, description="labelled problems (kind files)")
+    benchmark: FileSource | None = Field(None, description="held-out problems (kind files)")
+    drop_overlap: bool = Field(False, description="take benchmark problems out of the pool, noted in the report")
+    grading: Grading = Field(
+        Grading(answer_type="integer", extractor="marker", marker="#", end="<eos>"),
+        description="type of the answers, and where a response gives its own",
+    )
+
+    @model_validator(mode="after")
+    def _files_are_named(self) -> Self:
+        named = [name for name in ("labels", "benchmark") if getattr(self, name) is not None]
+        wanted = ["labels", "benchmark"] if self.kind == "files" else []
+        if named != wanted:
+            raise ValueError(
+                f"kind {self.kind} takes {', '.join(wanted) or 'no files'}; given: {', '.join(named) or 'none'}"
+            )
+        return self
 
 
 class StageSettings(Value):
@@ -132,6 +151,11 @@ class Recipe(Value):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         """Arithmetic that cannot work is refused here, before anything is spent."""
+        for role in ("student", "teacher"):
+            if self.problems.kind == "files" and getattr(self, role).path is None:
+                raise ValueError(
+                    f"{role}.path: a model made here speaks the arithmetic task alone; give a model for files"
+                )
         if self.problems.labelled % 2:
             raise ValueError(f"problems.labelled: {self.problems.labelled} cannot be halved; use an even number")
         if len(set(self.seeds)) < len(self.seeds):
@@ -191,7 +215,8 @@ class Recipe(Value):
             if contrast.equal_updates and ours != theirs:
                 raise ContrastError(
                     f"contrast {contrast.name!r}: declares equal updates, but the student makes {ours} in "
-                    f"{contrast.treatment} and {theirs} in {contrast.control}. Choose epochs under stages so that the two agree."
+                    f"{contrast.treatment} and {theirs} in {contrast.control}. Choose epochs under stages so that "
+                    "the two agree."
                 )
         return chosen
 

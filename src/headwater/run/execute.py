@@ -19,7 +19,7 @@ from headwater.errors import InputError, Interrupted
 from headwater.evaluation.benchmark import Benchmark, evaluate
 from headwater.evaluation.closeness import closeness
 from headwater.fingerprint import derive_seed, fingerprint
-from headwater.interfaces import Seeds, Verifier
+from headwater.interfaces import Seeds
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
 from headwater.models.family import build
@@ -36,7 +36,7 @@ from headwater.run.graph import Graph, Node
 from headwater.run.identity import identity
 from headwater.run.pretraining import Exercises
 from headwater.store import Manifest, Store, full_disk_named
-from headwater.verifiers.typed import TypedVerifier
+from headwater.verifiers.choose import make_verifier
 
 METRICS = "metrics.jsonl"
 METRICS_LINE = 1024
@@ -64,7 +64,7 @@ class Executor:
     def __post_init__(self) -> None:
         self._data = RunData(self.graph.recipe.problems)
         self._origin = {"recipe": fingerprint(self.graph.recipe), "code": identity()}
-        self._verifier: Verifier = make_verifier()
+        self._verifier = make_verifier(self.graph.recipe.problems.grading)
 
     def execute(self, name: str) -> None:
         """Make one node and commit it; a node that is done is left alone.
@@ -143,6 +143,7 @@ class Executor:
                 pool_name=stage.pool,
                 pool=frozenset(problem.problem_id for problem in problems),
                 answers=self._data.answers,
+                demonstrations=self._data.demonstrations,
             )
         given = Given(problems=problems, answers=answers, verifier=self._verifier)
         model = self.open_model(node.parents["start"], scratch / "start")
@@ -220,11 +221,6 @@ class Executor:
         self._commit(node, {"closeness.json": _json(result)}, step=0, done=True)
 
 
-def make_verifier() -> TypedVerifier:
-    """The verifier of the arithmetic labels: the integer after the last #."""
-    return TypedVerifier(answer_type="integer", extractor="marker")
-
-
 def measure(model: LanguageModel, recipe: Recipe, seed: int, budget: Budget) -> dict[str, Any]:
     """A model's scores on the recipe's held-out problems."""
     data = RunData(recipe.problems)
@@ -240,7 +236,11 @@ def measure(model: LanguageModel, recipe: Recipe, seed: int, budget: Budget) -> 
             max_response_tokens=recipe.max_response_tokens,
         ),
     )
-    return evaluate(benchmark, LocalGenerator(model, None, budget), make_verifier(), seed)
+    verifier = make_verifier(recipe.problems.grading)
+    try:
+        return evaluate(benchmark, LocalGenerator(model, None, budget), verifier, seed)
+    finally:
+        verifier.close()
 
 
 def evaluate_model(source: str, recipe: Recipe, seed: int = 0) -> dict[str, Any]:

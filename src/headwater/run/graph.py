@@ -260,7 +260,7 @@ class GraphBuilder:
                 title=f"{stage.name} on {stage.pool}",
                 seed=seed,
                 parents=parents,
-                settings={"pool": self._data.pools(seed).digests[stage.pool]},
+                settings={"pool": self._data.pools(seed).digests[stage.pool], "labels": self._data.label_digest},
                 stage=stage,
                 pool=stage.pool,
                 updates=stage.schedule.updates,
@@ -272,6 +272,7 @@ class GraphBuilder:
         recipe = self._recipe
         settings = {
             "pool": self._data.pools(seed).digests[pool],
+            "labels": self._data.label_digest,
             "samples": recipe.cached_samples,
             "temperature": recipe.temperature,
             "max_response_tokens": recipe.max_response_tokens,

@@ -31,12 +31,13 @@ from headwater.ledger import Ledger
 from headwater.routes.recipe import Recipe
 from headwater.run.consistency import refuse_mixed, refuse_unfinished, settle_ledger
 from headwater.run.data import RunData
-from headwater.run.execute import MODEL, make_verifier
+from headwater.run.execute import MODEL
 from headwater.run.graph import Graph, build_graph
 from headwater.run.identity import identity
 from headwater.run.processes import Orders, Pool
 from headwater.run.progress import ProgressDisplay
 from headwater.store import Store, full_disk_named, run_folder
+from headwater.verifiers.choose import make_verifier
 
 EXTENSIONS = ("routes", "seeds", "arms", "contrasts", "name", "guard")
 """Recipe fields that add to a run without touching what was made."""
@@ -107,7 +108,11 @@ def check_labels(recipe: Recipe) -> None:
     """Every gold is graded against itself, every pool held against the benchmark. Raises InputError, LabelError."""
     data = RunData(recipe.problems)
     data.check()
-    make_verifier().check_golds({**data.answers, **data.held_out_answers})
+    verifier = make_verifier(recipe.problems.grading)
+    try:
+        verifier.check_golds({**data.answers, **data.held_out_answers})
+    finally:
+        verifier.close()
 
 
 @contextmanager

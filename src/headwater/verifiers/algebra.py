@@ -31,6 +31,7 @@ _CONSTANTS = {"i": sympy.I, "e": sympy.E, "pi": sympy.pi}
 _TRIGONOMETRY = dict.fromkeys(("sin", "cos", "tan", "cot", "sec", "csc"), "trigonometry")
 _INVERSES = dict.fromkeys(("asin", "acos", "atan"), "inverse trigonometry")
 _HYPERBOLIC = dict.fromkeys(("sinh", "cosh", "tanh"), "hyperbolic")
+_STEEP = (sympy.Pow, sympy.exp, sympy.sinh, sympy.cosh, sympy.tanh)
 _FAMILIES = _TRIGONOMETRY | _INVERSES | _HYPERBOLIC | {"exp": ""}
 
 
@@ -71,7 +72,7 @@ def _bits(node: sympy.Basic) -> float:
         return max(sizes) + math.log2(len(sizes))
     if isinstance(node, sympy.Mul):
         return sum(sizes)
-    if isinstance(node, sympy.Pow | sympy.exp):
+    if isinstance(node, _STEEP):
         base, exponent = sizes if isinstance(node, sympy.Pow) else [2.0, *sizes]
         if isinstance(node.args[-1], sympy.Rational) and exponent <= 20:
             return max(base, 1.0) * max(1.0, abs(float(node.args[-1])))
@@ -79,7 +80,7 @@ def _bits(node: sympy.Basic) -> float:
     if isinstance(node, sympy.factorial | sympy.binomial):
         return 2.0 ** sizes[0] * sizes[0] if sizes[0] <= 13 else math.inf
     if isinstance(node, sympy.Abs | sympy.floor | sympy.ceiling | sympy.log) or type(node).__name__ in _FAMILIES:
-        return sizes[0] + 20 if sizes[0] <= 20 else math.inf
+        return sizes[0] + 20
     return math.inf
 
 

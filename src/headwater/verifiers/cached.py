@@ -1,6 +1,6 @@
 """Verdicts remembered by judge, gold answer and answer, in memory and, if wanted, in one SQLite file.
 
-    key = sha256(canonical JSON of [judge's name, gold, answer])
+    key = sha256(JSON of [judge's name, gold, answer])
 
 The judge's name holds its type, settings and version, so another grader never meets these verdicts. UNGRADED is
 not remembered: the grader failed, and may not the next time. The file holds hashes and verdicts, no answers.
@@ -8,6 +8,8 @@ not remembered: the grader failed, and may not the next time. The file holds has
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from headwater.errors import IntegrityError
-from headwater.fingerprint import fingerprint
 from headwater.records import Verdict
 from headwater.verifiers.answers import Answers, Judge
 
@@ -47,7 +48,7 @@ class CachedJudge:
 
     def judge(self, answers: Answers) -> dict[str, Verdict]:
         """Remembered verdicts, and the judge's for the rest."""
-        keys = {pair: fingerprint([self.name, *pair]) for pair in answers.values() if pair[1] is not None}
+        keys = {pair: self._key(*pair) for pair in answers.values() if pair[1] is not None}
         known = self._recall(list(dict.fromkeys(keys.values())))
         rest = {name: pair for name, pair in answers.items() if keys.get(pair) not in known}
         fresh = self._judge.judge(rest)
@@ -65,6 +66,10 @@ class CachedJudge:
     def close(self) -> None:
         """Close the judge; the file is closed after every use."""
         self._judge.close()
+
+    def _key(self, gold: str, answer: str | None) -> str:
+        # ASCII: a response may hold halves of surrogate pairs, which UTF-8 cannot write
+        return hashlib.sha256(json.dumps([self.name, gold, answer]).encode("ascii")).hexdigest()
 
     def _recall(self, keys: Sequence[str]) -> dict[str, Verdict]:
         known = {key: self._memory[key] for key in keys if key in self._memory}

@@ -115,17 +115,20 @@ class _Writer:
     def factor(self, *, first: bool) -> str:
         """One operand with its powers and factorials."""
         node = self.take()
-        text = self._operand(node, first)
+        text, raised = self._operand(node, first), False
         while (after := self.peek()) is not None:
             if is_degree(after):
                 text = f"(\\frac{{{text}\\cdot \\pi}}{{180}})"
-            elif after.kind == "power":
+            elif after.kind == "power" and not raised:
+                raised = True
                 text = f"({text})^{{{canonical(after.parts[0])}}}"
             elif after.kind == "sign" and after.text == "!":
                 text = f"({text})!"
             else:
                 break
             self.position += 1
+        if self.peek("power"):
+            raise Unreadable("a power behind a power has two readings")
         return text
 
     def _operand(self, node: Node, first: bool) -> str:
@@ -140,6 +143,8 @@ class _Writer:
         if node.kind == "function":
             return self._function(node)
         if node.kind == "group" and node.text in ("()", "{}"):
+            while len(node.parts[0]) == 1 and node.parts[0][0].text in ("()", "{}"):
+                node = node.parts[0][0]  # the parser takes twice as long for every further pair
             return f"({canonical(node.parts[0])})"
         if node.kind == "group" and node.text[1:2] == "l":
             closing = node.text[node.text.index("\\", 1) :]

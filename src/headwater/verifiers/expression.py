@@ -42,9 +42,9 @@ class ExpressionJudge:
         return f"expression/{self._kind}/{EXPRESSION_VERSION}/{self._versions}"
 
     @property
-    def pids(self) -> list[int]:
-        """The grading processes that live now."""
-        return self._pool.pids
+    def pool(self) -> WorkerPool:
+        """The grading processes."""
+        return self._pool
 
     def judge(self, answers: Answers) -> dict[str, Verdict]:
         """A verdict for every id. The same pair of texts is asked once."""
@@ -74,6 +74,8 @@ class ExpressionJudge:
         try:
             return _verdict(decide(gold, answer, NoAlgebra()))
         except NeedsAlgebra:
+            return Verdict.UNGRADED
+        except Exception:  # noqa: BLE001  a fault of ours in reading: it happens again in a process, and is counted
             return Verdict.UNGRADED
 
 

@@ -1,6 +1,6 @@
 r"""An answer's LaTeX as a tree: numbers, letters, words, brackets, fractions, powers. Nothing is computed here.
 
-Reading takes one pass over at most 1,000 characters and nests at most 20 deep. What is not in the tables
+Reading takes one pass over at most 1,000 characters and nests at most 12 deep. What is not in the tables
 below (integrals, sums, limits, derivatives, macros, characters outside ASCII without a LaTeX name) raises
 `Unreadable`: an answer is a value, not a task, and an unknown command must not be guessed at.
 """
@@ -14,8 +14,11 @@ from typing import NamedTuple
 
 LONGEST_EXPRESSION = 1_000
 """Characters of an answer that is an expression; the longest gold answer of MATH has 159."""
-DEEPEST = 20
+DEEPEST = 12
 """Brackets and arguments inside each other."""
+
+MOST_BARS = 8
+"""Of absolute values: Math-Verify's parser tries both readings of each, opening and closing."""
 
 
 class Unreadable(ValueError):
@@ -120,7 +123,10 @@ class _Token(NamedTuple):
 
 def parse_latex(text: str) -> Nodes:
     """The tree of an answer. Raises Unreadable for what has no reading."""
-    reader = _Reader(_scan(text))
+    tokens = _scan(text)
+    if sum(token.text == "|" for token in tokens) > MOST_BARS:
+        raise Unreadable(f"more than {MOST_BARS} bars")
+    reader = _Reader(tokens)
     nodes = reader.run(frozenset())
     if reader.position < len(reader.tokens):
         raise Unreadable("a bracket closes that was never opened")

@@ -103,6 +103,10 @@ class WorkerPool:
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._failed_starts = 0
+        self.slowest = 0.0
+        """CPU seconds of the longest task that ended by itself"""
+        self.lost = 0
+        """tasks over which a process failed"""
         self._finalizer = weakref.finalize(self, _kill_all, self._children)
 
     def run(self, tasks: Sequence[Task]) -> list[bool | None]:
@@ -205,6 +209,7 @@ class _Round:
             elif reply["task"] == child.task:
                 self._settle(child, selector)
                 self.verdicts[reply["task"]] = reply["right"]
+                self.pool.slowest = max(self.pool.slowest, reply["cpu"])
                 if child.done >= _TASKS_PER_PROCESS:
                     self.pool.replace(child)
 
@@ -219,7 +224,9 @@ class _Round:
         """The process failed over its task, which stays without a verdict; before it was ready, it is asked again."""
         number = self.busy[child]
         self._settle(child, selector)
-        if not child.ready:
+        if child.ready:
+            self.pool.lost += 1
+        else:
             self.waiting.appendleft(number)
         self.pool.replace(child)
 

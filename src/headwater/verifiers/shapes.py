@@ -266,7 +266,7 @@ def _quantity(nodes: Nodes) -> Shape:
     if all(node.kind == "words" for node in nodes):
         return Words(" ".join(node.text for node in nodes).strip(" .:;!()[]"))
     signed = nodes[0].kind == "sign" and nodes[0].text == "-"
-    if nodes[signed].text == "\\$" and len(nodes) > 1 + signed:
+    if len(nodes) > 1 + signed and nodes[signed].text == "\\$":
         return Quantity(_quantity((*nodes[:signed], *nodes[signed + 1 :])), "$")
     if len(nodes) > 1 and nodes[-1].kind == "sign" and nodes[-1].text == "%":
         return Quantity(_value(nodes[:-1]), "%")

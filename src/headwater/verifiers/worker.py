@@ -1,6 +1,6 @@
-"""A grading process: one line of JSON in, one out, under limits; it ends after any failure and with its parent.
+"""A grading process: one line of JSON in, one out, under limits; ends after a failure and with its parent.
 
-    {"task": 7, "kind": "decide", "gold": "x^2-1", "answer": "(x-1)(x+1)"}   ->   {"task": 7, "right": true}
+    {"task": 7, "kind": "decide", "gold": "x^2-1", "answer": "(x-1)(x+1)"}   ->   {"task": 7, "right": true, "cpu": 0.02}
 
 `kind` "decide" is this package's grader; "second" is Math-Verify as it ships, for the audit. A task that takes
 too much CPU time ends the process without a line. Started by `pool.py`; imports sympy, so nothing else does.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import Any, TextIO
 
 from headwater.verifiers import guard
@@ -33,12 +34,14 @@ def main(cpu_seconds: float, memory_bytes: int) -> None:
     for line in lines:
         task = json.loads(line)
         guard.limit_cpu(cpu_seconds)
+        begin = time.process_time()
         try:
             right = graders[task["kind"]](task["gold"], task["answer"])
         except BaseException as error:  # noqa: BLE001  memory, recursion, a refused action: all end this process
             _reply(replies, {"task": task["task"], "failure": f"{type(error).__name__}: {error}"[:200]})
             return
-        _reply(replies, {"task": task["task"], "right": bool(right)})
+        cpu = time.process_time() - begin
+        _reply(replies, {"task": task["task"], "right": bool(right), "cpu": cpu})
 
 
 def _reply(replies: TextIO, reply: dict[str, Any]) -> None:

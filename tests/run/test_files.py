@@ -1,0 +1,111 @@
+"""A recipe on a user's own model directories and label files: the same run, other problems and models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from headwater.errors import InputError, LabelError
+from headwater.models.family import build
+from headwater.models.shape import QwenShape
+from headwater.problems.arithmetic import VOCABULARY, problem_set
+from headwater.routes.recipe import Recipe, read_recipe
+from headwater.run import build_graph, check_labels
+from headwater.run.data import RunData
+
+SHAPE = QwenShape(hidden_size=16, layers=1, heads=2, kv_heads=1, head_dim=8, ff_size=32)
+
+
+def rows(path: Path, count: int, seed: int, exclude: frozenset[str] = frozenset()) -> Path:
+    problems, answers = problem_set(count, seed, exclude=exclude)
+    lines = [json.dumps({"problem": p.prompt, "solution": answers[p.problem_id]}) for p in problems]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def recipe(folder: Path, **problems: object) -> Path:
+    """A recipe on files and on a model directory, both made in `folder`."""
+    held_out = frozenset(problem_set(12, 2)[1])
+    labels = rows(folder / "labels.jsonl", 24, 1, held_out)
+    benchmark = rows(folder / "benchmark.jsonl", 12, 2)
+    build(SHAPE, VOCABULARY, 0).save(folder / "model")
+    data = {
+        "name": "mine",
+        "routes": ["R1"],
+        "student": {"path": str(folder / "model")},
+        "teacher": {"path": str(folder / "model")},
+        "problems": {
+            "kind": "files",
+            "labelled": 16,
+            "held_out": 12,
+            "labels": {"path": str(labels)},
+            "benchmark": {"path": str(benchmark)},
+            **problems,
+        },
+        "stages": {"student_rl": {"epochs": 1, "problems": 8, "samples": 2}},
+        "evaluation": {"samples": 2},
+    }
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return path
+
+
+def test_labels_and_models_of_ones_own_run_to_a_report(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from headwater.run import RunOptions, run_recipe
+
+    read = read_recipe(str(recipe(tmp_path)))
+    folder = run_recipe(read, RunOptions(runs=tmp_path / "runs", workers=1))
+    arm = next(arm for arm in folder.graph["arms"] if arm["name"] == "R1")
+    scores = json.loads(folder.result(arm["evaluation"], "scores.json") or b"{}")
+    assert len(scores["problems"]) == 12
+    assert len(folder.labels(arm["stages"][0])["answer"]) == 16  # and no label of the eight that were not drawn
+    capfd.readouterr()
+
+
+def test_a_changed_answer_is_another_stage(tmp_path: Path) -> None:
+    path = recipe(tmp_path)
+    before = set(build_graph(read_recipe(str(path))).nodes)
+    labels = (tmp_path / "labels.jsonl").read_text().splitlines()
+    drawn = {p.prompt for p in RunData(read_recipe(str(path)).problems).labelled}
+    changed = [
+        line.replace('"solution": "', '"solution": "1') if json.loads(line)["problem"] in drawn else line
+        for line in labels
+    ]
+    (tmp_path / "labels.jsonl").write_text("\n".join(changed) + "\n")
+    after = set(build_graph(read_recipe(str(path))).nodes)
+    assert before - after and after - before
+
+
+def test_a_pool_that_holds_benchmark_problems_is_refused_or_cleaned_by_choice(tmp_path: Path) -> None:
+    path = str(recipe(tmp_path))
+    stolen = (tmp_path / "benchmark.jsonl").read_text().splitlines()[0]
+    with (tmp_path / "labels.jsonl").open("a") as file:
+        file.write(stolen.upper().replace("PROBLEM", "problem").replace("SOLUTION", "solution") + "\n")
+    with pytest.raises(LabelError, match=r"1 problems of pool also occur in benchmark held-out"):
+        RunData(read_recipe(path).problems.model_copy(update={"labelled": 25})).check()
+    cleaned = RunData(read_recipe(path, ["problems.labelled=24", "problems.drop_overlap=true"]).problems)
+    assert len(cleaned.labelled) == 24
+    assert any("held-out" in note for note in cleaned.check())
+
+
+def test_gold_answers_of_another_type_are_refused_before_training(tmp_path: Path) -> None:
+    path = recipe(tmp_path)
+    text = (tmp_path / "labels.jsonl").read_text()
+    (tmp_path / "labels.jsonl").write_text(text.replace('"solution": "', '"solution": "x + '))
+    with pytest.raises(InputError, match="not of type integer"):
+        check_labels(read_recipe(str(path)))
+
+
+@pytest.mark.parametrize(
+    ("problems", "named"),
+    [
+        ({"kind": "files"}, "labels, benchmark"),
+        ({"kind": "arithmetic", "labels": {"path": "x.jsonl"}}, "takes no files"),
+    ],
+)
+def test_files_are_named_when_and_only_when_they_are_used(problems: dict[str, object], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        Recipe.model_validate_json(json.dumps({"problems": problems}))
