@@ -36,7 +36,7 @@ test: check
 
 # The full counts of docs/reliability.md, with the figures that stand there; two cores, nothing else running.
 torture: $(STAMP)
-	$(BIN)/python -m pytest -m torture -rP tests/torture
+	$(BIN)/python -m pytest -m torture -rP
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build

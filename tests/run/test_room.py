@@ -57,7 +57,7 @@ def test_what_a_stage_asks_for_is_what_it_takes_and_a_little_more(tmp_path: Path
     assert 100_000 < taken < 700_000
 
 
-@pytest.mark.parametrize("limit", [3_000, 12_000, 24_000])
+@pytest.mark.parametrize("limit", [3_000, 24_000])
 def test_a_file_size_limit_ends_the_run_with_6_and_the_same_command_goes_on_without_it(
     run: Finished, tmp_path: Path, limit: int
 ) -> None:

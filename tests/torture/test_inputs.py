@@ -68,11 +68,12 @@ def recipes() -> Iterator[tuple[str, dict[str, Any]]]:
         yield key[-1], recipe
 
 
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.torture)])
 def test_a_recipe_broken_at_any_key_is_refused_by_that_key(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stride: int
 ) -> None:
     count, path = 0, tmp_path / "my.yaml"
-    for key, recipe in recipes():
+    for key, recipe in list(recipes())[::stride]:
         path.write_text(json.dumps(recipe))
         said = refusal(capsys, monkeypatch, "validate", str(path))
         assert key in said, said
@@ -97,13 +98,14 @@ def hostile_names(count: int) -> list[str]:
     return list(names)
 
 
+@pytest.mark.parametrize("count", [100, pytest.param(500, marks=pytest.mark.torture)])
 def test_hostile_run_names_are_refused_and_write_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     home = tmp_path / "a" / "b"
     (home / "runs").mkdir(parents=True)
     monkeypatch.chdir(home)
-    names = hostile_names(500)
+    names = hostile_names(count)
     for name in names:
         refusal(capsys, monkeypatch, "run", "lab", f"--name={name}")
         refusal(capsys, monkeypatch, "status", f"--run={name}")

@@ -27,7 +27,7 @@ SMALL = ("run", str(FILE), "--workers", "1")
 STAGES = {
     *("pretrain", "teacher-rl", "teacher-sft", "warm-up", "on-policy-distillation", "teacher-sample-sft", "student-rl"),
 }
-DEATH = 10.0  # seconds in which workers follow their parent
+DEATH = 60.0  # seconds after which workers that outlive their parent are a failure; it takes a tenth of one
 
 
 @dataclass
@@ -121,7 +121,7 @@ def test_a_small_run_killed_again_and_again_ends_as_if_left_alone(
 ) -> None:
     alone = Path(shutil.copytree(finished(tmp_path_factory).root, tmp_path / "alone"))
     killer = Killer(tmp_path, (*SMALL, "--commit-seconds", "0"))
-    while killer.kills < 4:
+    while killer.kills < 3:
         assert killer.life(longest=1.5) in (None, 0)
     done = headwater(*SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
