@@ -81,7 +81,8 @@ class Killer:
         self.slowest_death = max(self.slowest_death, time.monotonic() - begun)
         self.kills += 1
         for pid in workers:
-            kind, title, step, doing = (notes / str(pid)).read_text().strip().split("|")
+            noted = (notes / str(pid)).read_text().strip() or "||0|waits"  # killed before its first word
+            kind, title, step, doing = noted.split("|")
             self.hit.append((kind, title, int(step), doing))
         with (self.home / "kills.log").open("a") as log:
             log.write(f"{self.figures()}\n")

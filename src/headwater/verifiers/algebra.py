@@ -4,7 +4,8 @@ Expressions come as canonical LaTeX (`canonical.py`), are read by Math-Verify's 
 `sympify`, `parse_expr` or `eval`: the one place where the parser hands text to sympify, its numbers, is
 overridden here. Two expressions are compared by their values, to 50 digits more than their size and
 wording need, at points that follow from a hash of both texts; where no value can be had, Math-Verify's own
-`verify` decides. Left out: anything whose value may have more than 40,000 bits.
+`verify` decides. Left out: anything whose value may have more than 40,000 bits, 5,000 with
+letters or functions.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from headwater.verifiers.latex import Unreadable
 _POINTS = 6
 _LARGEST = 40_000
 """Bits of a value, roughly; so many digits are worked out, 2^2008 - 2 is not 2^2008 - 3."""
+_LARGEST_FUNCTION = 5_000
+"""The same where letters or functions must be worked out to so many digits."""
 _CONSTANTS = {"i": sympy.I, "e": sympy.E, "pi": sympy.pi}
 
 _TRIGONOMETRY = dict.fromkeys(("sin", "cos", "tan", "cot", "sec", "csc"), "trigonometry")
@@ -56,9 +59,14 @@ def parse(latex: str) -> sympy.Expr:
         expression = _Parser(config=ConversionConfig(lowercase_symbols=False)).parse(latex)
     except (Exception, Unreadable) as error:  # noqa: BLE001  the parser raises bare Exception for any syntax error
         raise Unreadable(f"{type(error).__name__} in {latex[:40]}") from None
-    if not isinstance(expression, sympy.Expr) or _bits(expression) > _LARGEST:
+    if not isinstance(expression, sympy.Expr) or _bits(expression) > _most_bits(expression):
         raise Unreadable(f"no value of a bearable size: {latex[:40]}")
     return expression
+
+
+def _most_bits(expression: sympy.Expr) -> int:
+    functions = (node for node in expression.atoms(sympy.Function) if not isinstance(node.args[0], sympy.Integer))
+    return _LARGEST_FUNCTION if expression.free_symbols or any(functions) else _LARGEST
 
 
 def _bits(node: sympy.Basic) -> float:
