@@ -115,9 +115,7 @@ def test_pass_at_k_stays_finite_at_many_samples():
 
 def test_mixed_share_is_the_share_of_subsets_with_both_kinds():
     counts = np.array([0, 1, 3, 7, 8])
-    shares = [
-        np.mean([0 < sum(drawn) < 4 for drawn in combinations([1] * c + [0] * (8 - c), 4)]) for c in counts
-    ]
+    shares = [np.mean([0 < sum(drawn) < 4 for drawn in combinations([1] * c + [0] * (8 - c), 4)]) for c in counts]
     assert mixed_share(counts, 8, group=4) == pytest.approx(np.mean(shares))
     assert mixed_share(counts, 8) == pytest.approx(3 / 5)
 

@@ -1,6 +1,6 @@
 """A grading process: one line of JSON in, one out, under limits; ends after a failure and with its parent.
 
-    {"task": 7, "kind": "decide", "gold": "x^2-1", "answer": "(x-1)(x+1)"}   ->   {"task": 7, "right": true, "cpu": 0.02}
+    {"task": 7, "kind": "decide", "gold": "x^2-1", "answer": "(x-1)(x+1)"} -> {"task": 7, "right": true, "cpu": 0.02}
 
 `kind` "decide" is this package's grader; "second" is Math-Verify as it ships, for the audit. A task that takes
 too much CPU time ends the process without a line. Started by `pool.py`; imports sympy, so nothing else does.
