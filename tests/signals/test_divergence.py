@@ -308,7 +308,7 @@ def test_scoring_asks_the_teacher_once_and_reads_no_label():
     assert not Divergence(direction="forward").reads_labels
     assert [item.weight.tolist() for item in scored.rollouts] == [[0.25], [0.25, 0.25], [0.25]]
     assert all(item.target is targets[item.rollout.rollout_id] for item in scored.rollouts)
-    assert scored.metrics == {"response_tokens": 4 / 3, "truncated": 0.0}
+    assert scored.metrics == {"response_tokens": 4 / 3, "truncated": 0.0, "repetition": 0.0}
 
 
 def test_no_rollouts_ask_no_teacher():

@@ -28,7 +28,7 @@ def test_every_response_token_of_the_batch_weighs_the_same():
     groups = [scripted_group("a", [[1], [2, 3]]), scripted_group("b", [[4, 5]])]
     scored = Imitation().score(groups, Script().workers())
     assert [item.weight.tolist() for item in scored.rollouts] == [pytest.approx([0.2] * n) for n in (1, 2, 2)]
-    assert scored.metrics == {"response_tokens": 5 / 3, "truncated": 0.0}
+    assert scored.metrics == {"response_tokens": 5 / 3, "truncated": 0.0, "repetition": 0.0}
 
 
 def test_imitation_asks_nobody_and_reads_no_label():
@@ -48,3 +48,11 @@ def test_the_diagnostics_are_entropy_and_accuracy():
     measured = Imitation().diagnostics(logits, torch.tensor([2, 2]), NoTarget())
     assert measured["entropy"][0].item() == pytest.approx(math.log(2))
     assert measured["accuracy"].tolist() == [0.0, 1.0]
+
+
+def test_repetition_counts_the_four_grams_that_a_response_said_before():
+    from headwater.signals.responses import repetition
+
+    assert repetition((1, 2, 3)) == 0.0  # too short to repeat
+    assert repetition((1, 2, 3, 4, 5)) == 0.0
+    assert repetition((7,) * 8) == pytest.approx(4 / 5)  # five 4-grams, one of them new

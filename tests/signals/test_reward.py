@@ -283,6 +283,7 @@ def test_the_metrics_are_those_counted_by_hand():
         "dropped_rollouts": 2.0,
         "response_tokens": 1.25,
         "truncated": 0.0,
+        "repetition": 0.0,
     }
 
 

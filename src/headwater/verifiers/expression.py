@@ -30,7 +30,7 @@ class ExpressionJudge:
 
     def __init__(self, *, workers: int = 1, kind: str = "decide"):
         self._kind = kind
-        self._pool = WorkerPool(workers, cpu_seconds=CPU_SECONDS, memory_bytes=MEMORY_BYTES)
+        self._pool = WorkerPool(workers, kind=kind, cpu_seconds=CPU_SECONDS, memory_bytes=MEMORY_BYTES)
         try:
             self._versions = ", ".join(f"{library} {version(library)}" for library in _LIBRARIES)
         except PackageNotFoundError as error:
@@ -55,7 +55,7 @@ class ExpressionJudge:
                 continue
             known[gold, answer] = verdict = self._at_once(gold, answer)
             if verdict is Verdict.UNGRADED:
-                asked.append(Task(self._kind, gold, answer))
+                asked.append(Task(gold, answer))
         for task, right in zip(asked, self._pool.run(asked) if asked else [], strict=True):
             known[task.gold, task.answer] = _verdict(right)
         return {

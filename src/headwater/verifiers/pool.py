@@ -28,14 +28,14 @@ _STUCK_SECONDS = 60.0
 _STARTS = 3
 """Starts that may fail in a row."""
 _START = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from headwater.verifiers.worker import main; main({}, {})"
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
+    "from headwater.verifiers.worker import main; main({!r}, {}, {})"
 )
 
 
 class Task(NamedTuple):
-    """What a process is asked; `kind` is "decide" or "second"."""
+    """What a process is asked."""
 
-    kind: str
     gold: str
     answer: str
 
@@ -94,11 +94,14 @@ class _Child:
 
 
 class WorkerPool:
-    """At most `size` grading processes, started when first needed, gone after `close` or with this process."""
+    """At most `size` grading processes of one kind ("decide" or "second"; see `worker.py`).
 
-    def __init__(self, size: int, *, cpu_seconds: float, memory_bytes: int):
+    They start when they are first needed and are gone after `close`, or with this process.
+    """
+
+    def __init__(self, size: int, *, kind: str = "decide", cpu_seconds: float, memory_bytes: int):
         self._size = size
-        self._limits = (cpu_seconds, memory_bytes)
+        self._settings = (kind, float(cpu_seconds), int(memory_bytes))
         self._children: list[_Child] = []
         self._owner = os.getpid()
         self._lock = threading.Lock()
@@ -137,7 +140,7 @@ class WorkerPool:
                 return child
         if len(self._children) >= self._size:
             return None
-        child = _Child(_start(*self._limits))
+        child = _Child(_start(self._settings))
         self._children.append(child)
         return child
 
@@ -231,8 +234,8 @@ class _Round:
         self.pool.replace(child)
 
 
-def _start(cpu_seconds: float, memory_bytes: int) -> subprocess.Popen[bytes]:
-    code = _START.format(float(cpu_seconds), int(memory_bytes))
+def _start(settings: tuple[str, float, int]) -> subprocess.Popen[bytes]:
+    code = _START.format(*settings)
     paths = [os.path.abspath(path) for path in sys.path if path]
     environment = {"PYTHONHASHSEED": "0"}  # one order of sets, so one verdict
     if "LD_LIBRARY_PATH" in os.environ:  # without it some Pythons do not start

@@ -1,30 +1,33 @@
-"""A grading process: one line of JSON in, one out, under limits; ends after a failure and with its parent.
+"""A grading process: one line of JSON in, one out, under limits; it ends after any failure and with its parent.
 
-    {"task": 7, "kind": "decide", "gold": "x^2-1", "answer": "(x-1)(x+1)"} -> {"task": 7, "right": true, "cpu": 0.02}
+    {"task": 7, "gold": "x^2-1", "answer": "(x-1)(x+1)"}   ->   {"task": 7, "right": true, "cpu": 0.02}
 
-`kind` "decide" is this package's grader; "second" is Math-Verify as it ships, for the audit. A task that takes
+Kind "decide" is this package's grader; "second" is Math-Verify as it ships, for the audit. A task that takes
 too much CPU time ends the process without a line. Started by `pool.py`; imports sympy, so nothing else does.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
-import sys
 import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from headwater.verifiers import guard
 from headwater.verifiers.decide import decide
 
+Grader = Callable[[str, str], bool]
 
-def main(cpu_seconds: float, memory_bytes: int) -> None:
+
+def main(kind: str, cpu_seconds: float, memory_bytes: int) -> None:
     """Serve until the input ends. The first line out says {"ready": true} or why not."""
     lines, replies = os.fdopen(os.dup(0), "r", encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not stand between the replies
     guard.die_with_parent(lines.fileno())
     try:
-        graders = _load()
+        grade = _load(kind)
         guard.limit_process(memory_bytes)
         guard.lock()
     except Exception as error:  # noqa: BLE001  the parent says it in its own words
@@ -36,7 +39,7 @@ def main(cpu_seconds: float, memory_bytes: int) -> None:
         guard.limit_cpu(cpu_seconds)
         begin = time.process_time()
         try:
-            right = graders[task["kind"]](task["gold"], task["answer"])
+            right = grade(task["gold"], task["answer"])
         except BaseException as error:  # noqa: BLE001  memory, recursion, a refused action: all end this process
             _reply(replies, {"task": task["task"], "failure": f"{type(error).__name__}: {error}"[:200]})
             return
@@ -49,20 +52,26 @@ def _reply(replies: TextIO, reply: dict[str, Any]) -> None:
     replies.flush()
 
 
-def _load() -> dict[str, Any]:
-    """The graders, warm: whatever they load late must be loaded before the process is locked."""
-    import logging  # noqa: PLC0415  the parent imports this module's constants without sympy
-
-    from headwater.verifiers.algebra import SympyAlgebra  # noqa: PLC0415
-    from headwater.verifiers.second import stock_math_verify  # noqa: PLC0415
-
+def _load(kind: str) -> Grader:
+    """The grader, warm: whatever it loads late must be loaded before the process is locked."""
     logging.disable(logging.CRITICAL)
-    algebra = SympyAlgebra()
-    graders = {"decide": lambda gold, answer: decide(gold, answer, algebra), "second": stock_math_verify}
+    grade = _second() if kind == "second" else _first()
     for gold, answer in _WARM:
-        for grade in graders.values():
-            grade(gold, answer)
-    return graders
+        grade(gold, answer)
+    return grade
+
+
+def _first() -> Grader:
+    from headwater.verifiers.algebra import SympyAlgebra  # noqa: PLC0415  when it fails, the parent is told
+
+    algebra = SympyAlgebra()
+    return lambda gold, answer: decide(gold, answer, algebra)
+
+
+def _second() -> Grader:
+    from headwater.verifiers.second import stock_math_verify  # noqa: PLC0415  when it fails, the parent is told
+
+    return stock_math_verify
 
 
 _WARM = (
@@ -76,7 +85,3 @@ _WARM = (
     (r"|x| + \lfloor y \rfloor", r"|y| + \lceil x \rceil"),
     (r"x < 3", r"3 > x"),
 )
-
-
-if __name__ == "__main__":
-    main(float(sys.argv[1]), int(sys.argv[2]))
