@@ -117,7 +117,7 @@ def test_three_failed_starts_in_a_row_stop_the_grader(pool: WorkerPool, monkeypa
 def test_a_library_that_is_missing_is_named(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = pool_module._START.replace("from headwater", "sys.modules['math_verify'] = None; from headwater")
     monkeypatch.setattr(pool_module, "_START", broken)
-    with pytest.raises(GraderError, match="does not start .*math_verify"):
+    with pytest.raises(GraderError, match=r"does not start .*math_verify"):
         pool.run([FITS])
 
 
