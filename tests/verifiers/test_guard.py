@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hostile import code
 
 from headwater.records import Verdict
 from headwater.verifiers.expression import ExpressionJudge
+from hostile import code
 
 ROOT = Path(__file__).resolve().parents[2]
 
