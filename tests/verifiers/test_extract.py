@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.verifiers.extract import LONGEST_ANSWER, final_marker, last_box
+from headwater.verifiers.extract import LONGEST_ANSWER, final_marker, find_answer, last_box, last_tagged
 
 N = 1_000_000
 
@@ -110,6 +110,46 @@ def test_answers_offered_side_by_side_are_none(text: str) -> None:
     assert last_box(text) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<answer>2</answer>", "2"),
+        ("<answer> 2 </answer> bye", "2"),
+        ("<answer>1</answer> no: <answer>2</answer>", "2"),
+        ("<answer>2</answer> <answer>2</answer>", "2"),
+        ("<answer>1</answer> or <answer>2</answer>", None),
+        ("<answer>1</answer> then <answer>2", None),
+        ("<answer></answer>", None),
+        ("2</answer>", None),
+        ("2", None),
+        ("<answer>" + "1" * (LONGEST_ANSWER + 1) + "</answer>", None),
+    ],
+)
+def test_the_answer_stands_in_the_last_complete_tag(text: str, answer: str | None) -> None:
+    assert last_tagged(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "extractor", "answer"),
+    [
+        (r"<think>\boxed{1}</think> \boxed{2}", "boxed", "2"),
+        (r"so \boxed{1}</think> \boxed{2}", "boxed", "2"),
+        (r"<think>\boxed{1}</think> I do not know.", "boxed", None),
+        (r"<think>\boxed{1}", "boxed", None),
+        ("<think>#### 1</think> #### **7**", "marker", "7"),
+        ("#### `7`", "marker", "7"),
+        ("#### 9**9", "marker", "9**9"),
+        ("#### **", "marker", "**"),
+        ("#### 7", "marker", "7"),
+        ("<think><answer>1</answer></think><answer>2</answer>", "tag", "2"),
+    ],
+)
+def test_what_a_model_thinks_is_no_answer_and_bold_marks_are_no_part_of_one(
+    text: str, extractor: str, answer: str | None
+) -> None:
+    assert find_answer(text, extractor, "####", "") == answer
+
+
 HOSTILE = {
     "open boxes": r"\boxed{" * (N // 7),
     "nested boxes": r"\boxed{" * (N // 8) + "1" + "}" * (N // 8),
@@ -125,6 +165,10 @@ HOSTILE = {
     "markers": "#" * N,
     "joined markers": "# or " * (N // 5),
     "ends": "# <eos>" * (N // 7),
+    "tags": "<answer>" * (N // 8),
+    "closed tags": "<answer></answer>" * (N // 17),
+    "thoughts": "<think></think>" * (N // 15),
+    "bold": "# " + "*" * N,
 }
 
 
@@ -134,6 +178,8 @@ def test_a_million_hostile_characters_take_linear_time(name: str) -> None:
     last_box(HOSTILE[name])
     final_marker(HOSTILE[name])
     final_marker(HOSTILE[name], marker="####")
+    for extractor in ("boxed", "marker", "tag"):
+        find_answer(HOSTILE[name], extractor, "#", "")
     assert time.process_time() - begin < 3
 
 

@@ -54,20 +54,6 @@ def test_hostile_answers_harm_nothing_and_right_answers_around_them_stay_right(s
     assert peak < 2 << 30
 
 
-def test_a_hostile_answer_is_right_only_if_it_says_the_gold_answer() -> None:
-    judge = ExpressionJudge()
-    pairs = {str(i): pair for i, pair in enumerate(hostile(7, 500, "/nonexistent/canary", 9))}
-    accepted = [
-        pairs[name] for name, verdict in AnswerVerifier(judge=judge).grade(pairs).items() if verdict is Verdict.CORRECT
-    ]
-    judge.close()
-    plain = [
-        (gold, "".join(c for c in text.replace(r"\left", "").replace(r"\right", "") if c not in "{}()$ "))
-        for gold, text in accepted
-    ]
-    assert all(text.removeprefix(r"\boxed") == gold for gold, text in plain)
-
-
 @pytest.mark.parametrize("answer_type", TYPES)
 def test_hostile_answers_are_graded_at_once_by_the_typed_graders(answer_type: str) -> None:
     golds = {"tuple": "(1,2)", "set": r"\{1,2\}", "choice": "B"}

@@ -180,6 +180,65 @@ def test_probes_of_the_policy(answer_type: str, gold: str, answer: str, right: b
 
 
 @pytest.mark.parametrize(
+    ("answer_type", "gold", "answer", "right"),
+    [
+        ("tuple", "(1, 2)", "(1,2)", True),
+        ("tuple", "(1, 2)", "1, 2", True),
+        ("tuple", "(1, 2)", r"\left( \frac{2}{2}, 2.0 \right)", True),
+        ("tuple", "(1, 2)", r"\langle 1, 2\rangle", True),
+        ("tuple", "(1, 2)", "(2, 1)", False),
+        ("tuple", "(1, 2)", r"\{1, 2\}", False),
+        ("tuple", "(1, 2)", "[1, 2]", False),
+        ("tuple", "(1, 2)", "(1, 2, 3)", False),
+        ("tuple", "(1, 2)", "(1, x)", False),
+        ("tuple", "(1, 2)", "(1, 2", False),
+        ("tuple", "(1, 2)", "", False),
+        ("tuple", "(1000, 2)", "(1{,}000, 2)", True),
+        ("tuple", "(1000, 2)", "(1,000, 2)", False),
+        ("set", r"\{1, 2\}", r"\{2, 1\}", True),
+        ("set", r"\{1, 2\}", "2, 1", True),
+        ("set", r"\{1, 2\}", "2; 1", True),
+        ("set", r"\{1, 2\}", r"\{1, 2, 2\}", True),
+        ("set", r"\{1, 2\}", "(1, 2)", False),
+        ("set", r"\{1, 2\}", r"\{1\}", False),
+        ("set", r"\{1, 2\}", "1 and 2", False),
+        ("set", r"\emptyset", r"\{\}", True),
+        ("set", r"\emptyset", r"\{0\}", False),
+        ("set", "5", r"\{5\}", True),
+        ("choice", "B", "B", True),
+        ("choice", "B", r"\text{(B)}", True),
+        ("choice", "(B)", "b", True),
+        ("choice", "B", "B.", True),
+        ("choice", "B", "C", False),
+        ("choice", "B", "A or B", False),
+        ("choice", "B", "AB", False),
+        ("choice", "B", "not B", False),
+        ("choice", "B", "B) 12", False),
+    ],
+)
+def test_tuples_have_an_order_sets_have_none_and_a_choice_is_one_letter(
+    answer_type: str, gold: str, answer: str, right: bool
+) -> None:
+    assert boxed(answer_type, gold, answer) is (Verdict.CORRECT if right else Verdict.WRONG)
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [("3.14", True), ("3.15", True), ("3.13", True), ("3.1501", False), (r"\frac{22}{7}", True), ("3", False)],
+)
+def test_a_decimal_may_be_off_by_its_declared_tolerance_and_no_more(answer: str, right: bool) -> None:
+    verifier = TypedVerifier(answer_type="decimal", extractor="boxed", tolerance=0.01)
+    assert verdict(verifier, "3.14", f"\\boxed{{{answer}}}") is (Verdict.CORRECT if right else Verdict.WRONG)
+
+
+@pytest.mark.parametrize(
+    ("answer_type", "gold"), [("tuple", "(1, x)"), ("tuple", ""), ("set", r"\{a\}"), ("choice", "Paris")]
+)
+def test_a_gold_that_is_not_of_its_type_is_ungraded(answer_type: str, gold: str) -> None:
+    assert boxed(answer_type, gold, "1") is Verdict.UNGRADED
+
+
+@pytest.mark.parametrize(
     "text",
     [
         r"\boxed{1} or \boxed{2}",

@@ -136,9 +136,12 @@ _ALIASES = {
 }
 # fmt: off
 _NO_UNITS = frozenset({
-    "about", "all", "approximately", "at", "billion", "dozen", "else", "fewer", "greater", "half",
-    "hundred", "infinite", "is", "least", "less", "maybe", "million", "minus", "more", "most", "no", "none", "not",
-    "nothing", "over", "percent", "plus", "than", "thousand", "times", "to", "trillion", "wrong",
+    "about", "all", "approximately", "at", "base", "billion", "bn", "cfghlms$", "cubed", "dozen", "else", "factorial",
+    "fewer", "fifths", "fourths", "greater", "gross", "half", "halves", "hundred", "hundreds", "hundredths",
+    "infinite", "is", "k", "least", "less", "maybe", "mil", "million", "millions", "minus", "mod", "modulo", "more",
+    "most", "negative", "no", "none", "not", "nothing", "over", "pct", "percentage", "pi", "plus", "root", "score",
+    "sixths", "sqrt", "squared", "tens", "tenths", "than", "theta", "thirds", "thousand", "thousands", "thousandths",
+    "times", "to", "trillion", "wrong",
 })
 # fmt: on
 """Words behind a number that change its value, or say something else than a unit."""
@@ -146,7 +149,8 @@ _NO_UNITS = frozenset({
 
 def unit_of(text: str) -> str:
     """One spelling for the common ways to write a unit: "sq. cm", "square centimeters" and "cm^2" are one."""
-    words = re.sub(r"[.$](?=.)|\\$", " ", text.lower().rstrip(". ")).split() if text != "$" else ["$"]
+    spelled = text.lower().replace("per cent", "percent").rstrip(". ")
+    words = ["$"] if text == "$" else re.sub(r"\s+(?=\^)", "", re.sub(r"[.$]", " ", spelled)).split()
     power = {"square": "2", "sq": "2", "cubic": "3", "cu": "3"}.get(words[0], "") if len(words) > 1 else ""
     names = [_unit_word(word, power) for word in words[bool(power) :]]
     return " ".join(names)
@@ -168,8 +172,13 @@ def _measured(gold: Shape, answer: Quantity, algebra: Algebra) -> bool:
             return False
         return gold.value * 100 == answer.value.value
     words = answer.unit.lower().split()
-    plain = all(re.fullmatch(r"[a-z$][a-z.$^0-9-]*", word) and word.strip(".") not in _NO_UNITS for word in words)
-    return plain and len(words) <= 4 and matches(gold, answer.value, algebra)
+    return len(words) <= 4 and all(map(_plain_unit, words)) and matches(gold, answer.value, algebra)
+
+
+def _plain_unit(word: str) -> bool:
+    name = word.partition("^")[0].strip(".")
+    known = name not in _NO_UNITS and (len(name) > 1 or name in _LETTER_UNITS)
+    return known and re.fullmatch(r"[a-z$][a-z.$^0-9-]*", word) is not None
 
 
 def _quantity(gold: Quantity, answer: Shape, algebra: Algebra) -> bool:

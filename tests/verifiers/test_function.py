@@ -1,0 +1,108 @@
+"""Claims about a user's reward function, in the form that TRL calls it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from headwater.engines.scripted import Script, ScriptedAnswers, scripted_group
+from headwater.errors import GraderError, HeadwaterError, InputError, NumericError
+from headwater.records import Grade, Verdict
+from headwater.signals.reward import Reward
+from headwater.verifiers.function import FunctionVerifier
+
+RESPONSES = {"a": ("2", "it is 2"), "b": ("2", "3"), "c": ("5", "")}
+
+
+def length_reward(completions: list[str], **_: Any) -> list[float]:
+    return [len(text) / 10 for text in completions]
+
+
+def accuracy(completions: list[str], answer: list[str], **_: Any) -> list[float | None]:
+    return [None if not text else float(gold in text) for text, gold in zip(completions, answer, strict=True)]
+
+
+def test_rewards_are_carried_and_none_is_ungraded() -> None:
+    assert FunctionVerifier(function=accuracy).grade(RESPONSES) == {
+        "a": Grade(verdict=Verdict.CORRECT, reward=1.0),
+        "b": Grade(verdict=Verdict.WRONG, reward=0.0),
+        "c": Grade(verdict=Verdict.UNGRADED, reward=None),
+    }
+    assert FunctionVerifier(function=accuracy).grade({}) == {}
+
+
+def test_only_full_marks_are_correct() -> None:
+    grades = FunctionVerifier(function=length_reward, full_marks=0.7).grade(RESPONSES)
+    assert [(grade.verdict.value, grade.reward) for grade in grades.values()] == [
+        ("correct", 0.7), ("wrong", 0.1), ("wrong", 0.0)
+    ]  # fmt: skip
+
+
+def test_columns_come_from_the_packed_label_and_from_the_settings() -> None:
+    seen: dict[str, Any] = {}
+
+    def keep(**columns: Any) -> list[float]:
+        seen.update(columns)
+        return [1.0] * len(columns["completions"])
+
+    row = json.dumps({"solution": "2", "level": 3, "prompt": "1+1?"})
+    verifier = FunctionVerifier(function=keep, packed=True, conversational=True, columns={"style": "terse"})
+    verifier.check_golds({"p": row})
+    verifier.grade({"a": (row, "2"), "b": (row, "two")})
+    assert seen == {
+        "solution": ["2", "2"],
+        "level": [3, 3],
+        "prompts": ["1+1?", "1+1?"],
+        "style": ["terse", "terse"],
+        "completions": [[{"role": "assistant", "content": text}] for text in ("2", "two")],
+    }
+
+
+@pytest.mark.parametrize(
+    ("returned", "error", "message"),
+    [
+        ([1.0], InputError, "returned 1 rewards for 3 completions"),
+        (1.0, InputError, "returned a float"),
+        (["a", 1, 2], InputError, "returned 'a' for a"),
+        ([float("nan"), 1, 2], NumericError, "returned nan for a"),
+        (ValueError("no key"), GraderError, "returning: raised ValueError: no key"),
+    ],
+)
+def test_what_is_no_reward_is_named(returned: Any, error: type[HeadwaterError], message: str) -> None:
+    def returning(**_: Any) -> Any:
+        if isinstance(returned, Exception):
+            raise returned
+        return returned
+
+    with pytest.raises(error, match=message):
+        FunctionVerifier(function=returning).grade(RESPONSES)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"), [("{", "is no JSON"), ("[1]", "no JSON object"), ('{"b": 1}', "has the columns")]
+)
+def test_a_packed_label_that_is_no_row_is_named(label: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        FunctionVerifier(function=length_reward, packed=True).check_golds({"p": '{"a": 1}', "q": label})
+
+
+def test_the_reward_signal_centres_the_functions_rewards() -> None:
+    def half_marks(completions: list[str], **_: Any) -> list[float]:
+        return [0.25, 0.75]
+
+    script = Script(answers=ScriptedAnswers(answers={"p": "1"}))
+    workers = script.workers()
+    workers.verifier = FunctionVerifier(function=half_marks)
+    signal = Reward(divide_by_std=False, kl_coefficient=0.0)
+    scored = signal.score([scripted_group("p", [[1], [2]])], workers)
+    assert scored.metrics["reward"] == 0.5
+    assert [rollout.target.advantage.item() for rollout in scored.rollouts] == [-0.25, 0.25]  # type: ignore[attr-defined]
+
+
+def test_a_grade_without_a_reward_is_ungraded_and_the_other_way_round() -> None:
+    for verdict, reward in ((Verdict.CORRECT, None), (Verdict.UNGRADED, 0.0)):
+        with pytest.raises(ValueError, match="grade"):
+            Grade(verdict=verdict, reward=reward)
+    assert Verdict.CORRECT.verdict is Verdict.CORRECT

@@ -1,0 +1,144 @@
+"""Claims about grading a file of responses from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from headwater import cli
+from headwater.verifiers.choose import make_verifier, second_judge
+from headwater.verifiers.grading import Grading
+
+
+def lines(path: Path, *rows: dict[str, Any] | str) -> Path:
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows) + "\n")
+    return path
+
+
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["headwater", "verify", *arguments])
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+ROWS: tuple[dict[str, Any], ...] = (
+    {"id": "a", "gold": r"\frac{1}{2}", "response": r"\boxed{0.5}", "label": True},
+    {"id": "b", "answer": "3", "response": r"\boxed{4}", "label": True},
+    {"answer": r"\sqrt{8}", "response": r"\boxed{2\sqrt2}", "note": "ignored"},
+    {"answer": "3", "response": "no answer\u2028at all", "label": False},
+)
+
+
+def test_counts_and_disagreements_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lines(tmp_path / "out.jsonl", *ROWS)
+    code, out, err = call(capsys, monkeypatch, str(path), "--answer-type", "expression")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"{path}: 4 responses graded as expression: 2 correct, 2 wrong, 0 ungraded",
+        "3 have a label, 1 of them disagree",
+        "  line 2 (b): gold '3', answer '4', graded wrong, labelled correct",
+    ]
+
+
+def test_json_holds_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lines(tmp_path / "out.jsonl", {"gold": "7", "response": "so ANSWER 7 END", "label": False})
+    arguments = ("--answer-type", "integer", "--extractor", "marker", "--marker", "ANSWER", "--end", "END", "--json")
+    code, out, _ = call(capsys, monkeypatch, str(path), *arguments)
+    found = json.loads(out)
+    assert code == 0
+    assert (found["responses"], found["correct"], found["wrong"], found["ungraded"], found["labelled"]) == (
+        1,
+        1,
+        0,
+        0,
+        1,
+    )
+    assert found["disagreements"] == [
+        {"line": 1, "id": "line 1", "gold": "7", "answer": "7", "verdict": "correct", "label": False}
+    ]
+    assert found["grading"]["marker"] == "ANSWER"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "line 2: no JSON"),
+        ("[1]", "line 2: a list where an object is needed"),
+        ('{"response": "x"}', "line 2: gold or answer is missing"),
+        ('{"gold": 3, "response": "x"}', "line 2: gold or answer is no text"),
+        ('{"gold": "3"}', "line 2: response is missing"),
+        ('{"gold": "3", "response": "x", "label": 1}', "line 2: label is 1, neither true nor false"),
+        ("[" * 100_000, "line 2: no JSON"),
+    ],
+)
+def test_a_malformed_line_is_named_and_nothing_is_graded(
+    line: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lines(tmp_path / "out.jsonl", ROWS[0], line)
+    code, out, err = call(capsys, monkeypatch, str(path), "--answer-type", "integer")
+    assert (code, out) == (2, "")
+    assert str(path) in err and reason in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{path}"], "add --answer-type"),
+        (["nowhere.jsonl", "--answer-type", "integer"], "cannot read nowhere.jsonl"),
+        (["{path}", "--answer-type", "integer", "--tolerance", "0.1"], "tolerance is for decimals"),
+        (["{path}", "--answer-type", "colour"], "colour"),
+        (["{empty}", "--answer-type", "integer"], "no line to grade"),
+    ],
+)
+def test_a_wrong_call_says_what_to_do(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = {"path": lines(tmp_path / "out.jsonl", ROWS[0]), "empty": lines(tmp_path / "empty.jsonl", "")}
+    code, _, err = call(capsys, monkeypatch, *(argument.format(**names) for argument in arguments))
+    assert code == 2
+    assert message in err
+
+
+def test_a_grading_is_a_strict_frozen_value() -> None:
+    for wrong in ({"answer_type": "auto"}, {"marker": ""}, {"tolerance": -1.0}, {"extra": 1}, {"tolerance": 0.5}):
+        with pytest.raises(ValidationError):
+            Grading.model_validate(wrong)
+    with pytest.raises(ValidationError):
+        Grading().answer_type = "set"  # type: ignore[misc]
+
+
+def test_every_declared_type_has_a_verifier_and_a_second_judge() -> None:
+    golds = {
+        "integer": "1",
+        "fraction": "1/2",
+        "decimal": "0.5",
+        "tuple": "(1,2)",
+        "set": r"\{1\}",
+        "choice": "B",
+        "expression": "x",
+    }
+    for answer_type, gold in golds.items():
+        for extractor in ("boxed", "marker", "tag"):
+            grading = Grading.model_validate({"answer_type": answer_type, "extractor": extractor})
+            verifier = make_verifier(grading)
+            verifier.check_golds({"p": gold})
+            assert verifier.judge.name.startswith(answer_type)
+            assert second_judge(grading).name != verifier.judge.name
+            verifier.close()
