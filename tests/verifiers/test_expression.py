@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +25,7 @@ RIGHT = {
     "x^2-1": [r"(x-1)(x+1)", r"-1+x^2", r"(x+1)(x-1)=x^2-1", r"x^{2} - 1."],
     r"\frac{1}{2}": ["0.5", ".5", "1/2", r"\frac{2}{4}", r"\frac12", "½", r"50\%", r"\dfrac 1 2", r"\left(\frac12\right)"],
     "5": [r"\$5", "5.0", "+5", "(5)", "5.", "x = 5", "5 = x", r"5\text{ apples}", r"\text{5 apples}", r"\mathbf{5}", "5_{10}",
-          r"4+1=5", r"\{5\}", r"x \in \{5\}", r"5\text{ cm}^2", r"5^\circ", r"\text{Area} = 5", r"x \approx 5"],
+          r"4+1=5", r"\{5\}", r"x \in \{5\}", r"5\text{ cm}^2", r"5\,\mathrm{m/s}", r"5^\circ", r"\text{Area} = 5", r"x \approx 5"],
     "1000": ["1,000", r"1\,000", "10{,}00".replace("10{,}00", "1{,}000"), r"1,\!000", r"1 \times 10^3"],
     r"\frac{3}{2}": [r"1\frac12", "1.5", r"1 \frac{1}{2}"],
     r"\frac13": [r"0.\overline{3}"],
@@ -49,6 +51,8 @@ RIGHT = {
     "y=2x+3": ["2x+3", "y = 3+2x", "2x+3=y", "f(x) = 2x+3".replace("f(x)", "y")],
     "x+2y-2z-9=0": ["2x+4y-4z-18=0", "x+2y-2z=9", "9 = x + 2y - 2z"],
     r"s^2 \le 8r^2": [r"8r^2 \ge s^2", r"s^2 - 8r^2 \leq 0"],
+    r"\sqrt2": [r"\sqrt2 \approx 1.41", r"x = \sqrt{2} \approx 1.4142"],
+    "1.41": [r"\sqrt2 \approx 1.41"],
     "i": [r"\sqrt{-1}"],
     "1+2i": ["2i+1"],
     r"\log_2 3": [r"\frac{\ln 3}{\ln 2}"],
@@ -72,11 +76,12 @@ WRONG = {
     "2x": [r"\frac{d}{dx} x^2", r"(x^2)'", r"\int 2\,dx", "2y", "2X", "2", "x2"],
     "x": [r"\frac{d}{dx} \frac{x^2}{2}", r"\sqrt{x^2}", "|x|", "x+0.0000000000000000000000000000000000000001"],
     "5": [r"5\%", "5%", r"5\text{ thousand}", r"5\text{ or }6", r"5\text{ is wrong}", "101_2", r"4\approx5", "2 3", "2(3)", "4=5",
-          r"x=5, y=6", r"\frac{10}{2}+0", "5e0", "0x5", "５", r"5\text{ dozen}", r"5\text{ per cent}", r"5\text{ tenths}", r"5\text{ k}", r"5\text{pi}", r"5\text{x}", r"5\text{ squared}", r"x>5", r"\text{5 or 6}", "5;6", "5:00"],
+          r"x=5, y=6", r"\frac{10}{2}+0", "5e0", "0x5", "５", r"5\text{ dozen}", r"5\text{ per cent}", r"5\text{ tenths}", r"5\text{ k}", r"5\text{/2}", r"5\text{ a/2}", r"5\text{pi}", r"5\text{x}", r"5\text{ squared}", r"x>5", r"\text{5 or 6}", "5;6", "5:00"],
     "50": [r"50\%", r"0.5\cdot 100", "5 0", r"5\times 10"],
     "23": ["2 3", r"2\,3", "2,3"],
     r"\frac{1}{3}": ["0.33", "0.333333333333333", r"33.33\%", r"33\%", "3^{-1}"],
     "0.333": ["1/3", "0.3330000000000000000001"],
+    r"\sqrt2": [r"\sqrt2 \approx 1.42", r"\sqrt3 \approx \sqrt2", r"1.41 \approx \sqrt 2"],
     r"\pi": ["3.14159265", r"\frac{22}{7}", "3.14", r"180^\circ"],
     "90": [r"\frac{\pi}{2}", r"90\pi"],
     "3,-1": ["3", "(3,-1)", "3,-1,3", "3, 1", r"3\pm 4"],
@@ -123,3 +128,26 @@ def test_another_way_to_write_it_is_right(judge: ExpressionJudge, gold: str, ans
 @pytest.mark.parametrize(("gold", "answer"), pairs(WRONG))
 def test_another_value_a_task_or_a_choice_of_values_is_wrong(judge: ExpressionJudge, gold: str, answer: str) -> None:
     assert judge.judge({"r": (gold, answer)}) == {"r": Verdict.WRONG}
+
+
+def stated_policy() -> list[tuple[str, str, str]]:
+    """(gold, answer, verdict) of every row of the policy table that is only LaTeX."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "grading.md"
+    table = page.read_text(encoding="utf-8").partition("## Policy for expressions")[2].partition("\n## ")[0]
+    found = []
+    for line in table.split("\n"):
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if len(cells) < 4 or cells[3] not in ("correct", "wrong"):
+            continue
+        golds, answers = (re.findall(r"`([^`]+)`", cell) for cell in cells[1:3])
+        only_latex = re.sub(r"`[^`]+`|,| ", "", cells[2]) == ""
+        if only_latex and "boxed" not in cells[2]:
+            found += [(golds[0], answer, cells[3]) for answer in answers]
+    return found
+
+
+def test_the_policy_in_the_documentation_is_what_is_done(judge: ExpressionJudge) -> None:
+    rows = stated_policy()
+    verdicts = judge.judge({str(i): (gold, answer) for i, (gold, answer, _) in enumerate(rows)})
+    assert len(rows) > 30
+    assert [row for i, row in enumerate(rows) if verdicts[str(i)].value != row[2]] == []

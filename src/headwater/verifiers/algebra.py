@@ -201,7 +201,7 @@ class SympyAlgebra:
         values = [_value(quotient, point, digits) for point in _points(_sorted(first), seed)]
         ratios = [value for value in values if value is not None]
         constant = len(ratios) > 2 and all(_close(a, b, digits) for a, b in pairwise(ratios))
-        return constant and bool(ratios[0][0] > 0 or (not positive and ratios[0][0] != 0))
+        return constant and bool(ratios[0][0] > 0 or not (positive or ratios[0][0].is_zero))
 
     def same_set(self, gold: Set, answer: Set) -> bool:
         """Whether two sets of real numbers are equal."""
@@ -211,7 +211,7 @@ class SympyAlgebra:
     def rounds(self, exact: str, value: Fraction, places: int) -> bool:
         """Whether the expression, rounded to so many decimal places, is the value."""
         number = _value(parse(exact), {}, 60 + places)
-        if number is None or number[1] != 0:
+        if number is None or not number[1].is_zero:
             return False
         gap = abs(number[0] - sympy.Rational(value.numerator, value.denominator))
         return bool(gap <= sympy.Rational(1, 2 * 10**places))

@@ -136,7 +136,7 @@ _ALIASES = {
 }
 # fmt: off
 _NO_UNITS = frozenset({
-    "about", "all", "approximately", "at", "base", "billion", "bn", "cfghlms$", "cubed", "dozen", "else", "factorial",
+    "about", "all", "approximately", "at", "base", "billion", "bn", "cubed", "dozen", "else", "factorial",
     "fewer", "fifths", "fourths", "greater", "gross", "half", "halves", "hundred", "hundreds", "hundredths",
     "infinite", "is", "k", "least", "less", "maybe", "mil", "million", "millions", "minus", "mod", "modulo", "more",
     "most", "negative", "no", "none", "not", "nothing", "over", "pct", "percentage", "pi", "plus", "root", "score",
@@ -145,6 +145,8 @@ _NO_UNITS = frozenset({
 })
 # fmt: on
 """Words behind a number that change its value, or say something else than a unit."""
+_LETTER_UNITS = frozenset("cfghlms$")
+"""Letters that are units; others may be variables."""
 
 
 def unit_of(text: str) -> str:
@@ -172,7 +174,8 @@ def _measured(gold: Shape, answer: Quantity, algebra: Algebra) -> bool:
             return False
         return gold.value * 100 == answer.value.value
     words = answer.unit.lower().split()
-    return len(words) <= 4 and all(map(_plain_unit, words)) and matches(gold, answer.value, algebra)
+    parts = [part for word in words for part in word.split("/")]  # m/s
+    return len(words) <= 4 and all(map(_plain_unit, parts)) and matches(gold, answer.value, algebra)
 
 
 def _plain_unit(word: str) -> bool:
