@@ -111,7 +111,8 @@ def forward(model, one, temperature=1.0):
     """Logits / temperature [token vocab] that score a rollout: one plain forward pass, no cache, no packing."""
     ids = torch.tensor([[*one.prompt_ids, *one.response_ids]])
     first = len(one.prompt_ids) - 1
-    return model.network(input_ids=ids).logits[0, first:-1].float() / temperature
+    logits = model.network(input_ids=ids).logits[0, first:-1]
+    return (logits if logits.dtype == torch.float64 else logits.float()) / temperature
 
 
 def token_logprobs(model, one, temperature=1.0):

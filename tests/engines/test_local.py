@@ -126,9 +126,11 @@ def test_the_references_logprobs_are_those_of_generation_at_zero_staleness():
 
 
 def test_an_update_is_a_step_of_plain_adamw_on_the_plain_loss():
+    """In float64: where a gradient is near zero, Adam's division makes a step of float32's rounding."""
     settings = Optimiser(learning_rate=1e-2, warmup_share=0, weight_decay=0.1, clip_norm=0.5, beta1=0.8, beta2=0.95)
     model, plain = tiny.llama(), tiny.llama()
     scored = imitated(model)
+    model.network.double(), plain.network.double()
     adamw = torch.optim.AdamW(
         [
             {"params": [p for p in plain.network.parameters() if p.ndim == 2], "weight_decay": 0.1},
@@ -146,7 +148,7 @@ def test_an_update_is_a_step_of_plain_adamw_on_the_plain_loss():
             group["lr"] = settings.rate(update, 10)
         adamw.step()
     for name, expected in tiny.weights(plain).items():
-        torch.testing.assert_close(tiny.weights(model)[name], expected, rtol=0, atol=2e-5)
+        torch.testing.assert_close(tiny.weights(model)[name], expected, rtol=0, atol=1e-10)
 
 
 def test_an_update_counts_and_reports_loss_tokens_rate_and_norm():

@@ -8,13 +8,14 @@ which other responses are sampled beside it.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Cache
 
 from headwater.models.language_model import LanguageModel
@@ -166,7 +167,8 @@ def _read_prompts(model: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> t
     ids = torch.tensor([[*p, *([model.pad_id] * (width - len(p)))] for p in prompts], device=device)
     states = PromptCache()
     causal = torch.ones((width, width), dtype=torch.bool, device=device).tril()[None, None]
-    hidden = model.body(input_ids=ids, attention_mask=causal, past_key_values=states, use_cache=True).last_hidden_state
+    keyed = {_cache_name(model.body): states}
+    hidden = model.body(input_ids=ids, attention_mask=causal, use_cache=True, **keyed).last_hidden_state
     last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
     return states, hidden[torch.arange(len(prompts), device=device), last]
 
@@ -177,11 +179,16 @@ def _step(model: LanguageModel, ids: Int[Tensor, " slot"], cache: SlotCache) -> 
         input_ids=ids[:, None],
         attention_mask=cache.mask(),
         position_ids=cache.lengths[:, None],
-        past_key_values=cache,
         use_cache=True,
+        **{_cache_name(model.body): cache},
     )
     cache.advance()
     return output.last_hidden_state[:, 0]
+
+
+def _cache_name(body: nn.Module) -> str:
+    """What the body calls its cache: transformers renamed the argument."""
+    return "cache" if "cache" in inspect.signature(body.forward).parameters else "past_key_values"
 
 
 def _logits(model: LanguageModel, hidden: Float[Tensor, "slot hidden"]) -> Float[Tensor, "slot vocab"]:
