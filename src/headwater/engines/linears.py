@@ -1,0 +1,156 @@
+"""Linear layers on the fast matrix product of this machine, forwards and backwards.
+
+PyTorch sends float32 products on a CPU to one library (MKL); on some machines another that it also carries
+(oneDNN) is twice as fast and as exact. Which holds here is probed once a process, on speed and on error. The
+switch that chooses it also slows other kernels, so it is thrown around each product alone and put back.
+
+With precision "bfloat16" inputs and weights are rounded to bfloat16 for the product, which sums in float32;
+parameters, their gradients, and everything between the linear layers stay float32.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+Precision = Literal["float32", "bfloat16"]
+
+MARGIN = 1.3
+"""How many times faster the other library must be: ties keep PyTorch's choice, so that a probe repeats itself."""
+ERROR = 1e-6
+"""Largest relative error of a product that still counts as float32."""
+
+_casts = WeakIdKeyDictionary()
+"""Weight -> (version, address, its bfloat16 copy): a memo, made anew when the weight has changed."""
+
+
+def linear(
+    x: Float[Tensor, "*batch inputs"],
+    weight: Float[Tensor, "outputs inputs"],
+    bias: Float[Tensor, " outputs"] | None = None,
+    *,
+    precision: Precision = "float32",
+) -> Float[Tensor, "*batch outputs"]:
+    """x @ weight.T + bias, as `torch.nn.functional.linear`, with gradients to all three.
+
+    float32 tensors on a CPU take the fast product; other dtypes and devices take PyTorch's own. "bfloat16"
+    rounds float32 tensors for the product alone; the result is float32.
+    """
+    if weight.dtype != torch.float32 or x.dtype != torch.float32:
+        return nn.functional.linear(x, weight, bias)
+    if precision == "bfloat16":
+        return _Bfloat16Linear.apply(x, weight, bias)
+    if weight.device.type != "cpu" or not onednn_is_faster():
+        return nn.functional.linear(x, weight, bias)
+    if torch.is_grad_enabled():
+        return _OneDnnLinear.apply(x, weight, bias)
+    return _onednn(nn.functional.linear, x, weight, bias)
+
+
+class FastLinear(nn.Linear):
+    """A linear layer that a network already had, computing through `linear`; its parameters are as they were."""
+
+    precision: Precision = "float32"
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The layer's output."""
+        return linear(input, self.weight, self.bias, precision=self.precision)
+
+
+def take_over(network: nn.Module, precision: Precision) -> None:
+    """Make every plain linear layer of the network a FastLinear, in place: names and parameters do not change."""
+    for module in network.modules():
+        if type(module) in (nn.Linear, FastLinear):
+            module.__class__ = FastLinear
+            cast(FastLinear, module).precision = precision
+
+
+class _OneDnnLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x, weight)
+        return _onednn(nn.functional.linear, x, weight, bias)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        x, weight = ctx.saved_tensors
+        rows = gradient.reshape(-1, weight.shape[0])
+        to_x = to_weight = to_bias = None
+        if ctx.needs_input_grad[0]:
+            to_x = _onednn(torch.mm, rows, weight).view(x.shape)
+        if ctx.needs_input_grad[1]:
+            to_weight = _onednn(torch.mm, rows.t(), x.reshape(-1, x.shape[-1]))
+        if ctx.needs_input_grad[2]:
+            to_bias = rows.sum(0)
+        return to_x, to_weight, to_bias
+
+
+class _Bfloat16Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias):  # type: ignore[no-untyped-def]
+        rounded = x.bfloat16()
+        ctx.save_for_backward(rounded, weight)
+        y = nn.functional.linear(rounded, _rounded(weight)).float()
+        return y if bias is None else y.add_(bias)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        x, weight = ctx.saved_tensors
+        rows = gradient.reshape(-1, weight.shape[0])
+        rounded = rows.bfloat16()
+        to_x = to_weight = to_bias = None
+        if ctx.needs_input_grad[0]:
+            to_x = torch.mm(rounded, _rounded(weight)).float().view(x.shape)
+        if ctx.needs_input_grad[1]:
+            to_weight = torch.mm(rounded.t(), x.reshape(-1, x.shape[-1])).float()
+        if ctx.needs_input_grad[2]:
+            to_bias = rows.sum(0)
+        return to_x, to_weight, to_bias
+
+
+def _rounded(weight: Tensor) -> Tensor:
+    """The weight in bfloat16; rounded once for all uses between two changes of it."""
+    state = (weight._version, weight.data_ptr())
+    found = _casts.get(weight)
+    if found is None or found[0] != state:
+        found = (state, weight.detach().bfloat16())
+        _casts[weight] = found
+    return found[1]
+
+
+def _onednn(product: Callable[..., Tensor], *operands: Tensor | None) -> Tensor:
+    """The product with the switch thrown; nothing else sees it."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        return product(*operands)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Whether float32 products through oneDNN are clearly faster on this CPU, and still float32."""
+    source = torch.Generator().manual_seed(0)
+    x, weight = torch.randn((384, 256), generator=source), torch.randn((256, 256), generator=source)
+    exact = x.double() @ weight.double()
+    if float((_onednn(torch.mm, x, weight) - exact).norm() / exact.norm()) > ERROR:
+        return False
+    plain, other = [], []
+    for _ in range(20):
+        plain.append(_seconds(lambda: torch.mm(x, weight)))
+        other.append(_seconds(lambda: _onednn(torch.mm, x, weight)))
+    return min(plain) > MARGIN * min(other)
+
+
+def _seconds(run: Callable[[], Tensor]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
