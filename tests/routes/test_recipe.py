@@ -28,7 +28,7 @@ from headwater.routes.recipe import (
     shipped,
 )
 from headwater.routes.stages import student_rl, warm_up
-from headwater.routes.table import Route
+from headwater.routes.table import BY_NAME, Route
 from headwater.run import build_graph, check_labels
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "\n".join(
@@ -54,7 +54,7 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...]]] = {
     "an unknown size": ("student: {shape: {width: 8}}", ("student.shape.width", "allowed here: hidden_size, layers")),
     "an unknown key in a list": (
         "arms: [{name: a, steps: [{stage: warm-up, pol: 1H}]}]",
-        ("line 1", "unknown key arms.0.steps.0.pol", "allowed here: stage, pool, budget"),
+        ("line 1", "unknown key arms.0.steps.0.pol", "allowed here: stage, pool, budget, replaces"),
     ),
     "a number as a key": ("name: a\n7: b", ("unknown key 7",)),
     "a key given twice": ("name: a\nseeds: [0]\nname: b", ("line 3", "'name' is given twice")),
@@ -340,6 +340,19 @@ def test_a_date_is_a_text() -> None:
     assert read_recipe("lab", ["name=2026-11-23"]).name == "2026-11-23"
 
 
+# Equal updates
+
+
+def test_a_stage_that_replaces_another_makes_its_updates_too_whatever_their_lengths():
+    stages = Stages(
+        warm_up=StageSettings(epochs=2, problems=8), on_policy_distillation=StageSettings(epochs=7, problems=32)
+    )
+    recipe = Recipe(routes=("R3-full", "rl-opd-equal"), stages=stages)
+    assert recipe.all_contrasts()  # equal updates are checked there
+    opd = BY_NAME["rl-opd-equal"]
+    assert recipe.stage(opd, opd.steps[-1]).schedule.updates == 2 * 256 // 8 + 7 * 256 // 32
+
+
 # The fields
 
 
@@ -366,7 +379,7 @@ def test_every_field_says_in_a_line_what_it_does() -> None:
 
 def test_the_number_of_fields_is_what_it_was() -> None:
     """A field exists only when something uses it: adding one is a decision, taken here."""
-    assert sum(len(kind.model_fields) for kind in kinds(Recipe)) == 112
+    assert sum(len(kind.model_fields) for kind in kinds(Recipe)) == 113
 
 
 def test_every_field_of_a_recipe_has_a_default() -> None:

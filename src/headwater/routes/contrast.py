@@ -37,7 +37,9 @@ def differences(treatment: Route, control: Route) -> tuple[str, ...]:
         found.append("order")
     for stage in shared:
         found += [
-            f"{stage}.{key}" for key in ("pool", "budget") if getattr(ours[stage], key) != getattr(theirs[stage], key)
+            f"{stage}.{key}"
+            for key in ("pool", "budget", "replaces")
+            if getattr(ours[stage], key) != getattr(theirs[stage], key)
         ]
     return tuple(found)
 
@@ -148,7 +150,7 @@ CONTRASTS = (
     _contrast(
         "bridge against OPD only, equal updates",
         ("R3-full", "rl-opd-equal"),
-        "+warm-up on-policy-distillation.budget",
+        "+warm-up on-policy-distillation.replaces",
         "Warm-up, or the same updates as more OPD?",
         equal=True,
     ),

@@ -166,6 +166,11 @@ class Recipe(Value):
         return self
 
     def _updates(self, route: str, step: Step) -> int:
+        """A step's updates: its own, and those of the stages that it replaces."""
+        replaced = (Step(stage=stage, pool=step.pool) for stage in step.replaces)
+        return step.budget * self._own_updates(route, step) + sum(self._own_updates(route, s) for s in replaced)
+
+    def _own_updates(self, route: str, step: Step) -> int:
         settings = self.settings(step)
         size = self.problems.labelled if step.pool == "pool" else self.problems.labelled // 2
         key = f"stages.{step.stage.replace('-', '_')}"
@@ -179,7 +184,7 @@ class Recipe(Value):
                 f"{key}.problems: {settings.problems} problems an update do not divide the {size} of {step.pool} "
                 f"({route}); use a divisor of {size}"
             )
-        return settings.epochs * step.budget * size // settings.problems
+        return settings.epochs * size // settings.problems
 
     def settings(self, step: Step) -> StageSettings:
         """The numbers that belong to a step."""

@@ -15,11 +15,12 @@ Pool = Literal["pool", "1H", "2H"]
 
 
 class Step(Value):
-    """One stage of a route: which row of the table, on whose problems, for how many budgets."""
+    """One stage of a route: which row of the table, on whose problems, how long."""
 
     stage: StageName = Field(description="row of the loop's table")
     pool: Pool = Field("pool", description="labelled problems: the whole pool or a half of it")
     budget: int = Field(1, ge=1, description="multiple of the recipe's updates (for equal-update controls)")
+    replaces: tuple[StageName, ...] = Field((), description="stages left out whose updates this one makes as well")
 
 
 def teacher_rl(pool: Pool) -> Step:
@@ -37,9 +38,9 @@ def warm_up(pool: Pool) -> Step:
     return Step(stage="warm-up", pool=pool)
 
 
-def on_policy_distillation(pool: Pool, budget: int = 1) -> Step:
+def on_policy_distillation(pool: Pool) -> Step:
     """Reverse KL to the frozen teacher on the student's own rollouts: no label."""
-    return Step(stage="on-policy-distillation", pool=pool, budget=budget)
+    return Step(stage="on-policy-distillation", pool=pool)
 
 
 def teacher_sample_sft(pool: Pool) -> Step:

@@ -113,7 +113,7 @@ def _endpoints() -> tuple[Route, ...]:
             found.append(bridge.rename(f"{source}-bridge", f"{teacher}, bridge"))
         opd = bridge.without("warm-up")
         found.append(opd.rename(f"{source}-opd", f"{teacher}, OPD only (stage removed)"))
-        equal = opd.edit("on-policy-distillation", budget=2)
+        equal = opd.edit("on-policy-distillation", replaces=("warm-up",))
         found.append(equal.rename(f"{source}-opd-equal", f"{teacher}, OPD only (equal updates)"))
         imitation = opd.swap("on-policy-distillation", teacher_sample_sft("pool"))
         found.append(imitation.rename(f"{source}-sample-sft", f"{teacher}, teacher-sample SFT"))
