@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
@@ -187,6 +188,33 @@ def test_stop_ids_survive_saving(tmp_path):
     assert LanguageModel.load(tmp_path).stop_ids == {1, 4, 6}
 
 
+def test_stop_ids_of_the_recipe_are_added_and_survive_saving(tmp_path):
+    tiny.llama(stop_ids=(4,)).save(tmp_path / "given")
+    opened = LanguageModel.load(tmp_path / "given", stop_ids=(7, 8))
+    assert opened.stop_ids == {1, 4, 7, 8}
+    opened.save(tmp_path / "saved")
+    assert LanguageModel.load(tmp_path / "saved").stop_ids == {1, 4, 7, 8}
+    with pytest.raises(InputError, match="stop id 10 is beyond the 10 rows"):
+        LanguageModel.load(tmp_path / "given", stop_ids=(10,))
+
+
+def test_a_saved_model_is_asked_with_the_template_it_was_trained_with(tmp_path):
+    model = tiny.qwen()
+    model.tokenizer.chat_template = TEMPLATE
+    LanguageModel(network=model.network, tokenizer=model.tokenizer, template={"thinking": True}).save(tmp_path)
+    opened = LanguageModel.load(tmp_path)
+    assert opened.template == {"thinking": True}
+    assert opened.vocabulary != LanguageModel.load(tmp_path, template={"thinking": False}).vocabulary
+
+
+def test_weights_are_kept_as_asked(tmp_path):
+    tiny.qwen().save(tmp_path / "full")
+    half = LanguageModel.load(tmp_path / "full", dtype="bfloat16")
+    half.save(tmp_path / "half")
+    assert half.network.dtype == LanguageModel.load(tmp_path / "half", dtype="auto").network.dtype == torch.bfloat16
+    assert LanguageModel.load(tmp_path / "half").network.dtype == torch.float32
+
+
 # what is refused
 
 
@@ -230,3 +258,29 @@ def test_cut_weights_are_one_line_too(tmp_path):
     with pytest.raises(InputError) as refused:
         LanguageModel.load(tmp_path)
     assert "\n" not in str(refused.value)
+
+
+def test_weights_that_are_missing_are_not_filled_by_chance(tmp_path):
+    tiny.llama().save(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"lacks 1 tensors.*layers\.1\.mlp\.up_proj"):
+        LanguageModel.load(tmp_path)
+
+
+def test_pickled_weights_are_not_opened(tmp_path):
+    model = tiny.qwen()
+    model.save(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model.network.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="cannot open"):
+        LanguageModel.load(tmp_path)
+
+
+def test_a_tokenizer_that_emits_more_ids_than_the_head_has_rows_is_refused(tmp_path):
+    model = tiny.qwen()
+    LanguageModel(network=model.network, tokenizer=word_tokenizer((*tiny.WORDS, "i", "j"))).save(tmp_path)
+    with pytest.raises(InputError, match="emits ids up to 11 and a head of 10 rows"):
+        LanguageModel.load(tmp_path)

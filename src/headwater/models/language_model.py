@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from headwater.errors import InputError
@@ -24,6 +25,9 @@ from headwater.records import Problem
 
 SCALES = "headwater_learning_rate_scales"
 """Key in a model's config: parameter name -> factor on the learning rate (the lab family needs it)."""
+
+TEMPLATE = "headwater_template"
+"""Key in a model's config: the chat template's keyword arguments, so that a saved model is asked as it was trained."""
 
 _LOGIT_CHANGERS = (
     "final_logit_softcapping",
@@ -47,19 +51,53 @@ class LanguageModel:
 
     @classmethod
     def load(
-        cls, source: Path | str, *, revision: str | None = None, dtype: str = "float32", **template: Any
+        cls,
+        source: Path | str,
+        *,
+        revision: str | None = None,
+        dtype: str = "float32",
+        template: Mapping[str, Any] | None = None,
+        stop_ids: Sequence[int] = (),
     ) -> LanguageModel:
-        """Open a model directory or hub id. Raises InputError when there is none; never runs remote code."""
+        """Open a model directory or hub id, from safetensors alone; never runs remote code.
+
+        Args: dtype: of the weights; "auto" as they are stored. template: keyword arguments of the chat template;
+        None takes those the directory was saved with. stop_ids: ids that end a response beside the model's own.
+        Raises InputError when there is no such model, when weights are missing, and for a stop id without a row.
+        """
         try:
-            network = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=getattr(torch, dtype))
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        except (OSError, ValueError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
+            opened: Any = AutoModelForCausalLM.from_pretrained(
+                source,
+                revision=revision,
+                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+            reason = (str(error) or type(error).__name__).strip().splitlines()[0]
             raise InputError(
                 f"model: cannot open {source} ({reason}). Give a directory with config.json, safetensors and a "
-                "tokenizer, or a hub id that this machine can reach."
+                "tokenizer, or a hub id that this machine can reach; `headwater convert` writes one from GGUF."
             ) from error
-        return cls(network=network, tokenizer=tokenizer, template=template)
+        network, found = opened
+        if found["missing_keys"]:  # transformers would fill them with chance
+            missing = sorted(found["missing_keys"])
+            raise InputError(
+                f"model: {source} lacks {len(missing)} tensors of its own network (first: {missing[0]}); give a whole "
+                "checkpoint."
+            )
+        add_stop_ids(network, stop_ids)
+        kept = getattr(network.config, TEMPLATE, None) or {}
+        model = cls(network=network, tokenizer=tokenizer, template=kept if template is None else template)
+        rows = model.head[0].shape[0]
+        if model.emitted > rows:
+            raise InputError(
+                f"model: {source} has a tokenizer that emits ids up to {model.emitted - 1} and a head of {rows} rows; "
+                "give the tokenizer that belongs to the model."
+            )
+        return model
 
     def __post_init__(self) -> None:
         config = self.network.config
@@ -94,6 +132,11 @@ class LanguageModel:
         declared = self.network.generation_config.eos_token_id if self.network.generation_config else None
         ids = declared if isinstance(declared, list) else [declared]
         return frozenset(int(i) for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
+
+    @cached_property
+    def emitted(self) -> int:
+        """One more than the largest id the tokenizer emits; the head's rows from there on are padding."""
+        return 1 + max(self.tokenizer.get_vocab().values())
 
     @property
     def vocabulary(self) -> str:
@@ -157,8 +200,24 @@ class LanguageModel:
 
     def save(self, directory: Path) -> None:
         """Write a directory that `from_pretrained` opens: safetensors, configs, tokenizer."""
+        if self.template:
+            setattr(self.network.config, TEMPLATE, dict(self.template))
         self.network.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
+
+
+def add_stop_ids(network: PreTrainedModel, stop_ids: Sequence[int]) -> None:
+    """Let these ids end a response too, in the generation config and so in every copy that is saved."""
+    rows = network.get_output_embeddings().weight.shape[0]
+    beyond = [i for i in stop_ids if i >= rows]
+    if beyond:
+        raise InputError(f"model: stop id {beyond[0]} is beyond the {rows} rows of its head; leave it out")
+    if not stop_ids:
+        return
+    settings: GenerationConfig = network.generation_config
+    declared = settings.eos_token_id
+    ids = declared if isinstance(declared, list) else [declared]
+    settings.eos_token_id = sorted({int(i) for i in [*ids, *stop_ids] if i is not None})
 
 
 def silence_progress() -> None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from yaml import YAMLError
@@ -20,7 +20,7 @@ from headwater.errors import ContrastError, InputError
 from headwater.guard import Guard
 from headwater.interfaces import Signal, Value
 from headwater.loop import Schedule, Stage
-from headwater.models.shape import QwenShape
+from headwater.models.choice import MOST, Count, ModelChoice
 from headwater.problems.files import FileSource
 from headwater.routes import contrast as contrasts
 from headwater.routes import document, table
@@ -32,44 +32,6 @@ from headwater.signals import Divergence, Imitation, Reward
 from headwater.verifiers.grading import Grading
 
 RUN_NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?$"
-
-MOST = 1_000_000
-"""Largest count of anything: stops a slip of the keyboard before it fills a machine."""
-
-Count = Annotated[int, Field(ge=1, le=MOST)]
-
-
-class Pretraining(Value):
-    """How a model of the lab family learns the task's forms before any label is spent."""
-
-    learning_rate: float = Field(8e-3, gt=0, description="peak learning rate")
-    single_step_updates: int = Field(300, ge=0, le=MOST, description="first updates, on single-step exercises only")
-    mixture_updates: int = Field(1000, ge=0, le=MOST, description="further updates, on the mixture of styles")
-    batch: Count = Field(64, description="exercises an update")
-    careful: float = Field(0.3, ge=0, le=1, description="share of responses that work every operation")
-    hasty: float = Field(0.4, ge=0, le=1, description="share that merge operations and err")
-    direct: float = Field(0.3, ge=0, le=1, description="share that only guess the answer")
-
-    @model_validator(mode="after")
-    def _shares_sum_to_one(self) -> Self:
-        shares = (self.careful, self.hasty, self.direct)
-        if abs(sum(shares) - 1) > 1e-9:
-            raise ValueError(f"careful, hasty and direct are {shares} and sum to {sum(shares):g}; let them sum to 1")
-        return self
-
-    @property
-    def updates(self) -> int:
-        """Updates in all."""
-        return self.single_step_updates + self.mixture_updates
-
-
-class ModelChoice(Value):
-    """A model: made here from a shape and pretrained on the spot, or a Hugging Face directory or hub id."""
-
-    path: str | None = Field(None, description="model directory or hub id; null makes a tiny Qwen3 here")
-    revision: str | None = Field(None, description="hub revision")
-    shape: QwenShape = Field(QwenShape(), description="size of a model made here")
-    pretraining: Pretraining = Field(Pretraining(), description="how a model made here is pretrained")
 
 
 class ProblemSource(Value):

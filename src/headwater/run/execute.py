@@ -22,12 +22,13 @@ from headwater.fingerprint import derive_seed, fingerprint
 from headwater.interfaces import Seeds
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
+from headwater.models.choice import ModelChoice
 from headwater.models.family import build
 from headwater.models.language_model import LanguageModel, silence_progress
 from headwater.models.preflight import check_pair
 from headwater.problems.arithmetic import VOCABULARY
 from headwater.records import Sampling, StepRecord, rollouts_of
-from headwater.routes.recipe import ModelChoice, Recipe
+from headwater.routes.recipe import Recipe
 from headwater.run.assemble import Given, assemble, needs_reference, record
 from headwater.run.card import model_card
 from headwater.run.consistency import inputs
@@ -98,7 +99,7 @@ class Executor:
 
     def open_model(self, name: str, scratch: Path) -> LanguageModel:
         """The model that a finished node made, every byte checked against its manifest."""
-        return LanguageModel.load(self.store.checkout(name, scratch / name[:16], MODEL))
+        return LanguageModel.load(self.store.checkout(name, scratch / name[:16], MODEL), dtype="auto")
 
     def _commit(self, node: Node, files: Mapping[str, Path | bytes], *, step: int, done: bool) -> None:
         begun = time.monotonic()
@@ -113,8 +114,8 @@ class Executor:
     def _make_model(self, node: Node, scratch: Path) -> None:
         """A raw model: opened where it lies, or made from a shape and pretrained in the loop."""
         if node.stage is None:
-            source, revision = str(node.settings["path"]), node.settings["revision"]
-            model = LanguageModel.load(source, revision=revision)
+            opening = dict(node.settings)
+            model = LanguageModel.load(str(opening.pop("path")), **opening)
             self.store.require(node.fingerprint, {"a copy": model.size, "the stored weights": model.size})
             model.save(scratch / "import")
             (scratch / "import" / "README.md").write_text(model_card(self.graph, node), encoding="utf-8")

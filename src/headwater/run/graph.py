@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from headwater.fingerprint import fingerprint, plain
 from headwater.loop import Stage
-from headwater.routes.recipe import ModelChoice, Recipe
+from headwater.models.choice import ModelChoice
+from headwater.routes.recipe import Recipe
 from headwater.routes.table import Route
 from headwater.run.data import RunData
 from headwater.run.pretraining import pretraining_stage
@@ -164,9 +165,9 @@ class GraphBuilder:
     def _model(self, role: str, seed: int) -> str:
         choice: ModelChoice = getattr(self._recipe, role)
         if choice.path is not None:
-            settings: dict[str, Any] = {"path": choice.path, "revision": choice.revision}
-            return self._add(Node(kind="model", title=f"{role}: {choice.path}", seed=0, settings=settings, cost=1))
-        settings = {
+            title = f"{role}: {choice.path}"
+            return self._add(Node(kind="model", title=title, seed=0, settings=choice.opening, cost=1))
+        settings: dict[str, Any] = {
             "shape": choice.shape,
             "pretraining": choice.pretraining,
             "problems": self._recipe.problems,

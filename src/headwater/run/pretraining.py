@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from headwater.engines.optimiser import Optimiser
 from headwater.fingerprint import derive_seed
 from headwater.loop import Schedule, Stage
+from headwater.models.choice import Pretraining
 from headwater.models.language_model import LanguageModel
 from headwater.problems.arithmetic import Corpus
 from headwater.records import Group, Problem, Rollout
-from headwater.routes.recipe import Pretraining
 from headwater.samplers import Recorded
 from headwater.signals import Imitation
 
