@@ -278,7 +278,9 @@ def test_eval_of_a_model_directory_gives_the_runs_own_average(
     said = call("eval", directory, "--recipe", FILE, "--json")
     assert said.code == 0, said.err
     found = json.loads(said.out, parse_constant=refuse)
-    scores = json.loads(finished_run.folder.result(finished_run.arm(arm)["evaluation"], "scores.json") or b"")
+    scores = json.loads(
+        finished_run.folder.result(finished_run.arm(arm)["evaluation"]["held-out"], "scores.json") or b""
+    )
     assert found["correct"] == scores["correct"]
     assert found["avg"] == average_at_k(scores["correct"], scores["samples"]).mean
 

@@ -35,6 +35,9 @@ RecipeName = Annotated[str, Parameter(help="a shipped recipe (lab, support-gap) 
 Overrides = Annotated[
     list[str] | None, Parameter(name="--set", help="dotted override, such as stages.student_rl.epochs=10")
 ]
+DropOverlap = Annotated[
+    bool, Parameter(negative="", help="take benchmark problems out of the pool; the report says how many")
+]
 Runs = Annotated[Path, Parameter(help="folder that holds the runs")]
 
 MOST_SEEDS = 1000
@@ -109,20 +112,19 @@ def init(recipe: str = "lab", *, to: Path | None = None) -> None:
 
 
 @app.command
-def validate(recipe: RecipeName = "lab", *, overrides: Overrides = None) -> None:
-    """Check a recipe before anything is spent: keys, arithmetic, contrasts, labels, overlap with the benchmark.
+def validate(recipe: RecipeName = "lab", *, overrides: Overrides = None, drop_overlap: DropOverlap = False) -> None:
+    """Check a recipe before anything is spent: keys, arithmetic, contrasts, labels, overlap with the benchmarks.
 
     Example: headwater validate my.yaml --set seeds=[0,1,2]
     """
-    from headwater.routes.recipe import read_recipe  # noqa: PLC0415
     from headwater.run import build_graph, check_labels  # noqa: PLC0415
 
-    read = read_recipe(recipe, overrides or [])
+    read = _recipe(recipe, {}, overrides, drop_overlap)
     graph = build_graph(read)
-    check_labels(read)
+    check_labels(graph)
     print(
-        f"{recipe}: valid. {len(graph.arms)} arms and models, {len(read.all_contrasts())} contrasts matched, "
-        f"{read.problems.labelled} labels that grade right against themselves, none of them in the benchmark. "
+        f"{recipe}: valid. {len(graph.arms)} arms and models, {len(graph.recipe.all_contrasts())} contrasts matched, "
+        f"{graph.recipe.problems.labelled} labels that grade right against themselves, none of them in a benchmark. "
         f"Next: headwater plan {recipe}"
     )
 
@@ -135,6 +137,7 @@ def plan(
     seeds: int | None = None,
     name: str | None = None,
     overrides: Overrides = None,
+    drop_overlap: DropOverlap = False,
     runs: Runs = Path("runs"),
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
@@ -144,7 +147,7 @@ def plan(
     """
     from headwater.run import build_graph, done_nodes, plan_rows, print_plan  # noqa: PLC0415
 
-    read = _recipe(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides)
+    read = _recipe(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides, drop_overlap)
     graph = build_graph(read)
     done = done_nodes(graph, runs)
     if as_json:
@@ -161,6 +164,7 @@ def run(
     seeds: Annotated[int | None, Parameter(help="repeat everything with seeds 0, 1, ... and aggregate")] = None,
     name: Annotated[str | None, Parameter(help="name of the run's folder; the recipe's name if not given")] = None,
     overrides: Overrides = None,
+    drop_overlap: DropOverlap = False,
     runs: Runs = Path("runs"),
     workers: Annotated[int | None, Parameter(help="worker processes; the cores if not given")] = None,
     change: Annotated[bool, Parameter(help="remake what a changed recipe touches, in the same folder")] = False,
@@ -174,10 +178,11 @@ def run(
     """
     from headwater.run import RunOptions, run_recipe  # noqa: PLC0415
 
-    read = _recipe(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides)
+    read = _recipe(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides, drop_overlap)
     options = RunOptions(runs=runs, workers=workers, change=change, redo=redo, commit_seconds=commit_seconds)
     folder = run_recipe(read, options, Console(stderr=as_json))
     settings = [word for override in overrides or [] for word in ("--set", override)]
+    settings += ["--drop-overlap"] if drop_overlap else []
     _show(folder, as_json, _command("run", recipe, runs, [*(["--name", name] if name else []), *settings]))
 
 
@@ -261,24 +266,26 @@ def eval(
     overrides: Overrides = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Measure a model on a recipe's held-out problems: avg@k with its standard error over problems.
+    """Measure a model on a recipe's benchmarks: avg@k with its standard error over problems.
 
     Example: headwater eval runs/lab/models/R3-full-seed0 --recipe lab
     """
     from headwater.evaluation.estimate import average_at_k, pass_at_k  # noqa: PLC0415
     from headwater.run import evaluate_model  # noqa: PLC0415
 
-    scores = evaluate_model(model, _recipe(recipe, {}, overrides))
-    average = average_at_k(scores["correct"], scores["samples"])
-    best = pass_at_k(scores["correct"], scores["samples"], scores["samples"])
-    if as_json:
-        print(json.dumps({"avg": average.mean, "standard_error": average.standard_error, **scores}))
-    else:
-        print(
-            f"{model}: avg@{average.k} {average} % over {average.problems} problems, pass@{average.k} {best} %, "
-            f"{scores['response_tokens']:.1f} tokens a response, {scores['truncated']:.1%} truncated, "
-            f"{sum(scores['ungraded'])} ungraded"
-        )
+    measured = evaluate_model(model, _recipe(recipe, {}, overrides))
+    for benchmark, scores in measured.items():
+        average = average_at_k(scores["correct"], scores["samples"])
+        best = pass_at_k(scores["correct"], scores["samples"], scores["samples"])
+        if as_json:
+            numbers = {"avg": average.mean, "standard_error": average.standard_error}
+            print(json.dumps({"benchmark": benchmark, **numbers, **scores}))
+        else:
+            print(
+                f"{model} on {benchmark}: avg@{average.k} {average} % over {average.problems} problems, "
+                f"pass@{average.k} {best} %, {scores['response_tokens']:.1f} tokens a response, "
+                f"{scores['truncated']:.1%} truncated, {sum(scores['ungraded'])} ungraded"
+            )
 
 
 @app.command
@@ -304,7 +311,9 @@ def report(
     print(to_markdown(summarise(folder)))
 
 
-def _recipe(source: str, flags: dict[str, str | int | None], overrides: list[str] | None) -> Any:
+def _recipe(
+    source: str, flags: dict[str, str | int | None], overrides: list[str] | None, drop_overlap: bool = False
+) -> Any:
     """A recipe with the flags that are short for overrides."""
     from headwater.routes.recipe import read_recipe  # noqa: PLC0415
 
@@ -318,6 +327,8 @@ def _recipe(source: str, flags: dict[str, str | int | None], overrides: list[str
         chosen.append(f"seeds={list(range(int(seeds)))}")
     if name is not None:
         chosen.append(f"name={json.dumps(name)}")
+    if drop_overlap:
+        chosen.append("problems.drop_overlap=true")
     return read_recipe(source, chosen)
 
 

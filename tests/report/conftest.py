@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 PROBLEMS, SAMPLES = 32, 16
+PRIMARY = "arithmetic-test"
 STAGES = {  # stage -> learner, signal, reads labels, updates
     "pretrain": (None, "imitation", False, 1000),
     "teacher-rl": ("teacher", "reward", True, 320),
@@ -144,7 +145,8 @@ def pool(part: str) -> set[str]:
 class LabMaker:
     """Fills a FakeFolder the way a run does: shared prefixes once, an evaluation per arm."""
 
-    def __init__(self, name: str, seeds: tuple[int, ...]) -> None:
+    def __init__(self, name: str, seeds: tuple[int, ...], benchmarks: dict[str, int]) -> None:
+        self.benchmarks = benchmarks
         self.random = random.Random(5)
         self.difficulty = [self.random.gauss(0, 1.2) for _ in range(PROBLEMS)]
         pools = {
@@ -166,12 +168,24 @@ class LabMaker:
                 "notes": [],
                 "nodes": {},
                 "pools": pools,
-                "benchmark": {
-                    "name": "arithmetic-test",
-                    "problems": PROBLEMS,
-                    "samples": SAMPLES,
-                    "temperature": 1.0,
-                    "digest": "cd" * 32,
+                "benchmarks": [
+                    {
+                        "name": name,
+                        "problems": problems,
+                        "samples": SAMPLES,
+                        "temperature": 1.0,
+                        "digest": "cd" * 32,
+                    }
+                    for name, problems in self.benchmarks.items()
+                ],
+                "overlap": {
+                    "problems": 259,
+                    "removed": 3,
+                    "near_removed": False,
+                    "benchmarks": [
+                        {"benchmark": name, "problems": problems, "exact": 1, "normalised": 2, "near": 4}
+                        for name, problems in self.benchmarks.items()
+                    ],
                 },
                 "arms": [],
                 "contrasts": [
@@ -265,18 +279,24 @@ class LabMaker:
             lines.append(json.dumps({"step": step, "metrics": metrics}))
         return "\n".join(lines).encode() + b"\n"
 
-    def evaluate(self, seed: int, model: str, level: float) -> str:
+    def evaluate(self, seed: int, model: str, level: float) -> dict[str, str]:
+        """Benchmark -> evaluation node."""
+        return {benchmark: self.evaluate_on(benchmark, seed, model, level) for benchmark in self.benchmarks}
+
+    def evaluate_on(self, benchmark: str, seed: int, model: str, level: float) -> str:
         """An evaluation node: correct answers of 16 per problem, easier and harder problems shared by arms."""
-        name = self.node(seed, ("evaluation", model), "evaluate", parents={"start": model})
+        chain = ("evaluation", model) if benchmark == PRIMARY else ("evaluation", benchmark, model)
+        name = self.node(seed, chain, "evaluate", parents={"start": model})
         if self.folder.done(name):
             return name
+        problems = self.benchmarks[benchmark]
         shift = math.log(level / (1 - level)) * 1.25 + self.random.gauss(0, 0.18)
-        chance = [1 / (1 + math.exp(-(shift + d))) for d in self.difficulty]
+        chance = [1 / (1 + math.exp(-(shift + d))) for d in self.difficulty[:problems]]
         scores = {
             "samples": SAMPLES,
-            "problems": [f"t{i}" for i in range(PROBLEMS)],
+            "problems": [f"t{i}" for i in range(problems)],
             "correct": [sum(self.random.random() < c for _ in range(SAMPLES)) for c in chance],
-            "ungraded": [0] * PROBLEMS,
+            "ungraded": [0] * problems,
             "response_tokens": 8 + self.random.random(),
             "truncated": 0.01 * self.random.random(),
             "entropy": 0.3 + 0.1 * self.random.random(),
@@ -347,9 +367,11 @@ class LabMaker:
         self.folder.graph["arms"].append(entry)
 
 
-def finished_lab(name: str = "lab", seeds: tuple[int, ...] = (0, 1, 2)) -> FakeFolder:
-    """A finished run of eleven arms."""
-    return LabMaker(name, seeds).folder
+def finished_lab(
+    name: str = "lab", seeds: tuple[int, ...] = (0, 1, 2), more: dict[str, int] | None = None
+) -> FakeFolder:
+    """A finished run of eleven arms, on `more` benchmarks than the primary one if given (name -> problems)."""
+    return LabMaker(name, seeds, {PRIMARY: PROBLEMS, **(more or {})}).folder
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import pytest
 from headwater.report import summarise, write_page
 from headwater.report.page import render_page
 
+PRIMARY = "arithmetic-test"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 IMAGE = "data:image/svg+xml;base64,"
 HOSTILE = [
@@ -223,7 +224,12 @@ def rename(folder, texts):
     graph["name"] = next(queue)
     graph["recipe"] = {next(queue): next(queue), "prompt": next(queue)}
     graph["identity"] = {f"version {i}": next(queue) for i in range(4)}
-    graph["benchmark"] |= {"name": next(queue), "digest": next(queue)}
+    for i, benchmark in enumerate(graph["benchmarks"]):
+        old, new = benchmark["name"], f"{i}{next(queue)}"
+        benchmark |= {"name": new, "digest": next(queue)}
+        graph["overlap"]["benchmarks"][i]["benchmark"] = next(queue)
+        for entry in graph["arms"]:
+            entry["evaluation"] = {new if name == old else name: node for name, node in entry["evaluation"].items()}
     return folder
 
 
@@ -234,7 +240,7 @@ def test_no_text_of_a_run_becomes_markup(make_lab, start):
     # Node titles are grouped; equally many distinct harmless texts give the page the same shape.
     harmless = [f"text {HOSTILE.index(text)}" if text else "" for text in texts]
     hostile_page, harmless_page = (
-        render_page(summarise(rename(make_lab(seeds=(0,)), kind))) for kind in (texts, harmless)
+        render_page(summarise(rename(make_lab(seeds=(0,), more={"small": 12}), kind))) for kind in (texts, harmless)
     )
     reader = Reader(hostile_page)
     assert reader.shape == Reader(harmless_page).shape
@@ -273,7 +279,7 @@ def test_figures_are_well_formed_and_stand_alone(page):
 
 def test_what_has_not_run_is_shown_as_not_run(lab):
     gone = [arm for arm in lab.graph["arms"] if arm["name"] == "R7" or (arm["name"], arm["seed"]) == ("R2", 1)]
-    lab.finished -= {arm["evaluation"] for arm in gone}
+    lab.finished -= {arm["evaluation"][PRIMARY] for arm in gone}
     lab.graph["contrasts"][0]["control"] = "R42"
     text = words(Reader(render_page(summarise(lab))).text)
     assert "R7 replay of the teacher's half not run yet" in text
@@ -309,6 +315,19 @@ def test_notes_stand_before_everything_else(lab):
     page = render_page(summarise(lab))
     note = page.index(html.escape(lab.graph["notes"][0]))
     assert page.index('class="note"') < note < page.index("first planned comparison".capitalize()[:5])
+
+
+def test_every_benchmark_and_the_overlap_stand_in_the_page(make_lab):
+    summary = summarise(make_lab(seeds=(0, 1), more={"aime": 30}))
+    text = words(Reader(render_page(summary)).text)
+    assert "arithmetic-test (primary): 32 problems" in text
+    assert "aime: 30 problems" in text
+    assert "On aime (30 problems)" in text
+    for row in summary.contrasts_on("aime"):
+        assert row.sentence in text
+    for arm in summary.arms:
+        assert all(str(score.average) in text for score in arm.others[0].scores)
+    assert "3 of 259 labelled problems were taken out" in text
 
 
 def test_a_raw_teacher_is_explained(page):

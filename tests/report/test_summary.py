@@ -14,8 +14,10 @@ from rich.console import Console
 
 from headwater.errors import IntegrityError
 from headwater.evaluation.estimate import average_at_k, holm, pass_at_k, seeded_difference, sentence, verdict
-from headwater.report import print_summary, summarise
+from headwater.report import print_summary, summarise, to_markdown
 from headwater.report.results import printable
+
+PRIMARY = "arithmetic-test"
 
 
 def entries(folder, name):
@@ -24,14 +26,14 @@ def entries(folder, name):
 
 def scores(folder, name, seed):
     (entry,) = (arm for arm in entries(folder, name) if arm["seed"] == seed)
-    return json.loads(folder.files[entry["evaluation"], "scores.json"])
+    return json.loads(folder.files[entry["evaluation"][PRIMARY], "scores.json"])
 
 
 def forget(folder, name, seeds):
     """The evaluations of an arm's seeds have not run yet."""
     for entry in entries(folder, name):
         if entry["seed"] in seeds:
-            folder.finished.discard(entry["evaluation"])
+            folder.finished.discard(entry["evaluation"][PRIMARY])
 
 
 def row(summary, name):
@@ -75,7 +77,7 @@ def test_problems_are_paired_by_id_whatever_their_order(lab):
         told = scores(lab, "R1", entry["seed"])
         for field in ("problems", "correct", "ungraded"):
             told[field].reverse()
-        lab.put(entry["evaluation"], "scores.json", told)
+        lab.put(entry["evaluation"][PRIMARY], "scores.json", told)
     after = summarise(lab).contrasts
     assert [c.difference.overall.mean for c in after] == pytest.approx([c.difference.overall.mean for c in before])
 
@@ -84,9 +86,48 @@ def test_different_problems_are_never_paired(lab):
     (entry, *_) = entries(lab, "R1")
     told = scores(lab, "R1", 0)
     told["problems"][0] = "another problem"
-    lab.put(entry["evaluation"], "scores.json", told)
+    lab.put(entry["evaluation"][PRIMARY], "scores.json", told)
     with pytest.raises(IntegrityError, match="different problems"):
         summarise(lab)
+
+
+def test_every_arm_is_scored_on_every_benchmark_and_the_primary_one_speaks(make_lab):
+    folder = make_lab(seeds=(0, 1), more={"aime": 30, "other": 12})
+    alone, summary = summarise(make_lab(seeds=(0, 1))), summarise(folder)
+    assert [benchmark["name"] for benchmark in summary.benchmarks] == [PRIMARY, "aime", "other"]
+    assert summary.evaluations_planned == 3 * alone.evaluations_planned
+    assert summary.headline.startswith(f"On {PRIMARY}: R3-full ")
+    assert {row.benchmark for row in summary.contrasts} == {PRIMARY}
+    for arm in summary.arms:
+        for on in arm.others:
+            correct = [
+                json.loads(folder.files[entry["evaluation"][on.benchmark], "scores.json"])["correct"]
+                for entry in entries(folder, arm.name)
+            ]
+            assert [score.average for score in on.scores] == [average_at_k(np.array(c), 16) for c in correct]
+            assert on.mean == pytest.approx(np.mean(correct) / 16)
+
+
+def test_the_primary_benchmark_is_one_family_of_holm_and_the_others_together_are_another(make_lab):
+    summary = summarise(make_lab(seeds=(0, 1), more={"aime": 30, "other": 12}))
+    for family in (summary.contrasts, summary.other_contrasts):
+        raw = {str(i): row.difference.overall.p_value for i, row in enumerate(family)}
+        assert [row.adjusted_p for row in family] == list(holm(raw).values())
+    assert len(summary.other_contrasts) == 2 * len(summary.contrasts)
+    assert len(summary.contrasts_on("aime")) == len(summary.contrasts)
+    assert summary.contrasts_on("aime")[0].difference.overall.problems == 30
+
+
+def test_terminal_and_markdown_show_every_benchmark(make_lab):
+    summary = summarise(make_lab(seeds=(0, 1), more={"aime": 30}))
+    out = StringIO()
+    print_summary(summary, Console(file=out, width=110, color_system=None))
+    assert "on aime, 30 problems:" in out.getvalue()
+    assert max(len(line) for line in out.getvalue().splitlines()) <= 110
+    markdown = to_markdown(summary)
+    assert "| spread | aime avg@16 % |" in markdown
+    assert "On aime (30 problems):" in markdown
+    assert markdown.count("R3-full − R1") == 2
 
 
 def test_the_headline_is_the_first_planned_contrast_whatever_it_says(lab):
@@ -185,7 +226,7 @@ def test_c1_and_c2_stand_side_by_side(lab):
 def test_numbers_that_are_not_finite_become_unknown(lab):
     entry = entries(lab, "R1")[0]
     told = scores(lab, "R1", 0) | {"entropy": float("nan"), "truncated": float("inf")}
-    lab.put(entry["evaluation"], "scores.json", told)
+    lab.put(entry["evaluation"][PRIMARY], "scores.json", told)
     node = entry["stages"][0]
     lines = [{"step": s, "metrics": {"reward": float("nan") if s == 1 else 0.5}} for s in range(3)]
     lab.files[node, "metrics.jsonl"] = "\n".join(map(json.dumps, lines)).encode()
@@ -211,7 +252,7 @@ def test_printable_text_cannot_steer_a_terminal(text):
 
 
 def test_broken_results_are_an_integrity_error(lab):
-    lab.files[entries(lab, "R1")[0]["evaluation"], "scores.json"] = b"{"
+    lab.files[entries(lab, "R1")[0]["evaluation"][PRIMARY], "scores.json"] = b"{"
     with pytest.raises(IntegrityError, match="not JSON"):
         summarise(lab)
 

@@ -90,7 +90,7 @@ def test_an_arms_stages_list_the_teachers_before_the_students() -> None:
 def test_every_arm_is_measured_and_its_last_stage_is_its_endpoint() -> None:
     graph = build_graph(micro("routes=all"))
     for one in graph.arms:
-        assert graph.nodes[one.evaluation].parents == {"model": one.endpoint}
+        assert [graph.nodes[name].parents for name in one.evaluation.values()] == [{"model": one.endpoint}]
         if one.stages:
             assert one.endpoint == one.stages[-1]
 

@@ -40,9 +40,8 @@ def recipe(folder: Path, **problems: object) -> Path:
         "problems": {
             "kind": "files",
             "labelled": 16,
-            "held_out": 12,
             "labels": {"path": str(labels)},
-            "benchmark": {"path": str(benchmark)},
+            "benchmarks": {"held-out": {"source": {"path": str(benchmark)}}},
             **problems,
         },
         "stages": {"student_rl": {"epochs": 1, "problems": 8, "samples": 2}},
@@ -59,7 +58,7 @@ def test_labels_and_models_of_ones_own_run_to_a_report(tmp_path: Path, capfd: py
     read = read_recipe(str(recipe(tmp_path)))
     folder = run_recipe(read, RunOptions(runs=tmp_path / "runs", workers=1))
     arm = next(arm for arm in folder.graph["arms"] if arm["name"] == "R1")
-    scores = json.loads(folder.result(arm["evaluation"], "scores.json") or b"{}")
+    scores = json.loads(folder.result(arm["evaluation"]["held-out"], "scores.json") or b"{}")
     assert len(scores["problems"]) == 12
     assert len(folder.labels(arm["stages"][0])["answer"]) == 16  # and no label of the eight that were not drawn
     capfd.readouterr()
@@ -89,6 +88,7 @@ def test_a_pool_that_holds_benchmark_problems_is_refused_or_cleaned_by_choice(tm
     cleaned = RunData(read_recipe(path, ["problems.labelled=24", "problems.drop_overlap=true"]).problems)
     assert len(cleaned.labelled) == 24
     assert any("held-out" in note for note in cleaned.check())
+    assert cleaned.overlap_counts()["removed"] == 1
 
 
 def test_gold_answers_of_another_type_are_refused_before_training(tmp_path: Path) -> None:
@@ -96,13 +96,13 @@ def test_gold_answers_of_another_type_are_refused_before_training(tmp_path: Path
     text = (tmp_path / "labels.jsonl").read_text()
     (tmp_path / "labels.jsonl").write_text(text.replace('"solution": "', '"solution": "x + '))
     with pytest.raises(InputError, match="not of type integer"):
-        check_labels(read_recipe(str(path)))
+        check_labels(build_graph(read_recipe(str(path))))
 
 
 @pytest.mark.parametrize(
     ("problems", "named"),
     [
-        ({"kind": "files"}, "labels, benchmark"),
+        ({"kind": "files"}, "labels, benchmarks"),
         ({"kind": "arithmetic", "labels": {"path": "x.jsonl"}}, "takes no files"),
     ],
 )

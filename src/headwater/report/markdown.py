@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from headwater.evaluation.estimate import percent
-from headwater.report.rows import ArmRow, ContrastRow, Summary, label_range
+from headwater.report.rows import ArmRow, BenchmarkScore, ContrastRow, Summary, label_range
 
 
 def to_markdown(summary: Summary) -> str:
     """Arms with each seed's score, then contrasts with each seed's paired difference and the verdict."""
-    return "\n".join([*_arms(summary), "", *_contrasts(summary)])
+    lines = [*_arms(summary), "", *_contrasts(summary.contrasts)]
+    for benchmark in summary.benchmarks[1:]:
+        named = f"On {benchmark['name']} ({benchmark['problems']} problems):"
+        lines += ["", named, "", *_contrasts(summary.contrasts_on(benchmark["name"]))]
+    return "\n".join(lines)
 
 
 def _arms(summary: Summary) -> Iterator[str]:
     samples = summary.benchmark["samples"]
-    yield f"| arm | | avg@{samples} % | each seed | spread | labels direct | inherited | updates |"
-    yield "|---|---|---|---|---|---|---|---|"
+    others = [f"{benchmark['name']} avg@{benchmark['samples']} %" for benchmark in summary.benchmarks[1:]]
+    first = ["arm", "", f"avg@{samples} %", "each seed", "spread"]
+    columns = [*first, *others, "labels direct", "inherited", "updates"]
+    yield _row(*columns)
+    yield "|" + "---|" * len(columns)
     for arm in summary.arms:
         yield _row(
             arm.name,
@@ -24,21 +31,22 @@ def _arms(summary: Summary) -> Iterator[str]:
             "-" if arm.mean is None else f"**{percent(arm.mean)}**",
             ", ".join(_seeds(arm)),
             "-" if arm.spread is None else percent(arm.spread),
+            *(f"{'-' if on.mean is None else percent(on.mean)} ({', '.join(_seeds(on))})" for on in arm.others),
             label_range(arm, "direct"),
             label_range(arm, "inherited"),
             str(arm.updates),
         )
 
 
-def _seeds(arm: ArmRow) -> Iterator[str]:
-    for score in arm.scores:
+def _seeds(on: ArmRow | BenchmarkScore) -> Iterator[str]:
+    for score in on.scores:
         yield str(score.average) if score.average else score.state
 
 
-def _contrasts(summary: Summary) -> Iterator[str]:
+def _contrasts(rows: Iterable[ContrastRow]) -> Iterator[str]:
     yield "| contrast | question | points | each seed | each seed beyond 2 errors | p (Holm) | verdict |"
     yield "|---|---|---|---|---|---|---|"
-    for row in summary.contrasts:
+    for row in rows:
         yield _row(f"{row.treatment} − {row.control}", row.question, *_difference(row))
 
 

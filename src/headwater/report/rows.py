@@ -54,8 +54,22 @@ class LabelUse:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkScore:
+    """One arm over its seeds on one benchmark. `spread` is the standard deviation between seeds."""
+
+    benchmark: str
+    state: str
+    scores: tuple[SeedScore, ...]
+    mean: float | None
+    spread: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ArmRow:
-    """One arm over its seeds. `spread` is the standard deviation between seeds, None below two seeds."""
+    """One arm over its seeds. `spread` is the standard deviation between seeds, None below two seeds.
+
+    Every number of right answers is of the primary benchmark; `others` has those of the others.
+    """
 
     name: str
     title: str
@@ -74,6 +88,7 @@ class ArmRow:
     updates: int  # of all stages of one seed
     labels: tuple[LabelUse, ...]  # one per seed whose stages have all finished
     stages: tuple[str, ...]
+    others: tuple[BenchmarkScore, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +96,7 @@ class ContrastRow:
     """A planned comparison. `verdict` is better, worse or not resolved for the treatment, else the state."""
 
     name: str
+    benchmark: str
     question: str
     treatment: str
     control: str
@@ -196,9 +212,11 @@ class Summary:
     seeds: tuple[int, ...]
     evaluations_done: int
     evaluations_planned: int
-    benchmark: Mapping[str, Any]
+    benchmarks: tuple[Mapping[str, Any], ...]  # the primary one first
+    overlap: Mapping[str, Any]
     arms: tuple[ArmRow, ...]
-    contrasts: tuple[ContrastRow, ...]
+    contrasts: tuple[ContrastRow, ...]  # on the primary benchmark
+    other_contrasts: tuple[ContrastRow, ...]  # the same on every other benchmark
     conditions: tuple[ConditionRow, ...]
     flows: tuple[Flow, ...]
     curves: tuple[Curve, ...]
@@ -207,6 +225,15 @@ class Summary:
     recipe: Mapping[str, Any]
     identity: Mapping[str, Any]
     ledger_digest: str
+
+    @property
+    def benchmark(self) -> Mapping[str, Any]:
+        """The primary benchmark."""
+        return self.benchmarks[0]
+
+    def contrasts_on(self, benchmark: str) -> tuple[ContrastRow, ...]:
+        """The planned comparisons on one benchmark."""
+        return tuple(row for row in (*self.contrasts, *self.other_contrasts) if row.benchmark == benchmark)
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain data."""

@@ -32,6 +32,7 @@ from headwater.report.rows import (
     REFUSED,
     WORSE_EACH,
     ArmRow,
+    BenchmarkScore,
     Closeness,
     ConditionRow,
     ContrastRow,
@@ -51,25 +52,28 @@ LABELS = ("answer", "demonstration")
 def summarise(folder: RunFolder) -> Summary:
     """Everything a report says about the run; raises IntegrityError for results of a wrong form."""
     graph = printable(folder.graph)
-    arms = [_arm(folder, graph, entries) for entries in arms_by_name(graph["arms"]).values()]
-    contrasts = _contrasts(folder, graph)
+    primary, *others = [benchmark["name"] for benchmark in graph["benchmarks"]]
+    arms = [_arm(folder, graph, entries, (primary, *others)) for entries in arms_by_name(graph["arms"]).values()]
+    contrasts = _contrasts(folder, graph, (primary,))
     words = ("better", BETTER_EACH, "worse", WORSE_EACH, OPEN)
     tally = {word: sum(row.word == word for row in contrasts) for word in words}
     tally["not measured"] = sum(row.state != MEASURED for row in contrasts)
-    scores = [score for arm in arms for score in arm.scores]
+    scores = [score for arm in arms for found in (arm.scores, *(on.scores for on in arm.others)) for score in found]
     measured = sum(score.state == MEASURED for score in scores)
     return Summary(
         name=graph["name"],
-        headline=_headline(contrasts, measured, len(scores)),
+        headline=_headline(contrasts, measured, len(scores), f"On {primary}: " if others else ""),
         tally=tally,
         notes=tuple(graph.get("notes", ())),
         seeds=tuple(graph["seeds"]),
         evaluations_done=measured,
         evaluations_planned=len(scores),
-        benchmark=graph["benchmark"],
+        benchmarks=tuple(graph["benchmarks"]),
+        overlap=graph.get("overlap", {}),
         arms=tuple(arms),
         contrasts=contrasts,
-        conditions=_conditions(folder, graph),
+        other_contrasts=_contrasts(folder, graph, others),
+        conditions=_conditions(folder, graph, primary),
         flows=_flows(folder, graph),
         curves=curves(folder, graph),
         stages=stages(folder, graph),
@@ -83,8 +87,8 @@ def summarise(folder: RunFolder) -> Summary:
 # --- Scores
 
 
-def _seed_score(folder: RunFolder, entry: Mapping[str, Any]) -> SeedScore:
-    scores = read_scores(folder, entry.get("evaluation"))
+def _seed_score(folder: RunFolder, entry: Mapping[str, Any], benchmark: str) -> SeedScore:
+    scores = read_scores(folder, entry["evaluation"].get(benchmark))
     if scores is None:
         return SeedScore(seed=entry["seed"], state=REFUSED if entry.get("refused") else NOT_RUN)
     samples, correct = scores["samples"], np.array(scores["correct"])
@@ -102,22 +106,36 @@ def _seed_score(folder: RunFolder, entry: Mapping[str, Any]) -> SeedScore:
     )
 
 
-def _arm(folder: RunFolder, graph: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> ArmRow:
-    scores = tuple(_seed_score(folder, entry) for entry in entries)
-    done = [score for score in scores if score.state == MEASURED]
-    averages = [score.average.mean for score in done if score.average]
+def _on(folder: RunFolder, entries: Sequence[Mapping[str, Any]], benchmark: str) -> BenchmarkScore:
+    """An arm's scores on one benchmark."""
+    scores = tuple(_seed_score(folder, entry, benchmark) for entry in entries)
+    averages = [score.average.mean for score in scores if score.average]
     states = {score.state for score in scores}
+    return BenchmarkScore(
+        benchmark=benchmark,
+        state=states.pop() if len(states) == 1 else f"{len(averages)} of {len(scores)} seeds",
+        scores=scores,
+        mean=mean(averages),
+        spread=float(np.std(averages, ddof=1)) if len(averages) > 1 else None,
+    )
+
+
+def _arm(
+    folder: RunFolder, graph: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], benchmarks: Sequence[str]
+) -> ArmRow:
+    first, *others = [_on(folder, entries, benchmark) for benchmark in benchmarks]
+    done = [score for score in first.scores if score.state == MEASURED]
     stages = [graph["nodes"][node] for node in entries[0]["stages"]]
     labels = (_label_use(folder, graph, entry) for entry in entries)
     return ArmRow(
         name=entries[0]["name"],
         title=entries[0]["title"],
         group=entries[0]["group"],
-        state=states.pop() if len(states) == 1 else f"{len(done)} of {len(scores)} seeds",
+        state=first.state,
         reason=next((entry["refused"] for entry in entries if entry.get("refused")), ""),
-        scores=scores,
-        mean=mean(averages),
-        spread=float(np.std(averages, ddof=1)) if len(averages) > 1 else None,
+        scores=first.scores,
+        mean=first.mean,
+        spread=first.spread,
         passed=mean(score.passed.mean for score in done if score.passed),
         mixed=mean(score.mixed for score in done),
         response_tokens=mean(score.response_tokens for score in done),
@@ -127,37 +145,46 @@ def _arm(folder: RunFolder, graph: Mapping[str, Any], entries: Sequence[Mapping[
         updates=sum(stage["updates"] or 0 for stage in stages),
         labels=tuple(use for use in labels if use),
         stages=tuple(stage["title"] for stage in stages),
+        others=tuple(others),
     )
 
 
 # --- Comparisons
 
 
-def _contrasts(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[ContrastRow, ...]:
-    """Every planned contrast; Holm's family is all that are measured so far."""
+def _contrasts(folder: RunFolder, graph: Mapping[str, Any], benchmarks: Sequence[str]) -> tuple[ContrastRow, ...]:
+    """Every planned contrast on these benchmarks; Holm's family is all of them that are measured so far.
+
+    The primary benchmark is a family of its own; all others are one more, with each contrast on each of them.
+    """
     arms = arms_by_name(graph["arms"])
+    planned = [
+        {"matched": _matched(graph, arms, contrast), **contrast, "benchmark": benchmark}
+        for benchmark in benchmarks
+        for contrast in graph["contrasts"]
+    ]
     paired: list[tuple[tuple[int, ...], SeededDifference | None]] = []
-    for contrast in graph["contrasts"]:
-        pairs = _pairs(folder, arms.get(contrast["treatment"], []), arms.get(contrast["control"], []))
+    for contrast in planned:
+        sides = [arms.get(contrast[side], []) for side in ("treatment", "control")]
+        pairs = _pairs(folder, sides[0], sides[1], contrast["benchmark"])
         paired.append((tuple(pairs), seeded_difference(list(pairs.values())) if pairs else None))
     measured = {str(i): seeded.overall.p_value for i, (_, seeded) in enumerate(paired) if seeded}
     adjusted = holm(measured)
-    return tuple(
-        _contrast({"matched": _matched(graph, arms, contrast), **contrast}, arms, *paired[i], adjusted.get(str(i)))
-        for i, contrast in enumerate(graph["contrasts"])
-    )
+    return tuple(_contrast(contrast, arms, *paired[i], adjusted.get(str(i))) for i, contrast in enumerate(planned))
 
 
 def _pairs(
-    folder: RunFolder, treatment: Sequence[Mapping[str, Any]], control: Sequence[Mapping[str, Any]]
+    folder: RunFolder, treatment: Sequence[Mapping[str, Any]], control: Sequence[Mapping[str, Any]], benchmark: str
 ) -> dict[int, np.ndarray]:
     """Seed -> differences of shares [problem], for seeds finished on both sides; problems meet by id."""
     controls = {entry["seed"]: entry for entry in control}
     pairs: dict[int, np.ndarray] = {}
     order: list[str] | None = None
     for entry in treatment:
-        ours = read_scores(folder, entry.get("evaluation"))
-        theirs = read_scores(folder, controls.get(entry["seed"], {}).get("evaluation"))
+        ours, theirs = (
+            read_scores(folder, side.get("evaluation", {}).get(benchmark))
+            for side in (entry, controls.get(entry["seed"], {}))
+        )
         if ours is None or theirs is None:
             continue
         left, right = (
@@ -206,6 +233,7 @@ def _contrast(
         }
     return ContrastRow(
         name=contrast["name"],
+        benchmark=contrast["benchmark"],
         question=contrast.get("question") or "",
         treatment=treatment,
         control=control,
@@ -222,7 +250,7 @@ def _contrast(
     )
 
 
-def _headline(contrasts: Sequence[ContrastRow], measured: int, planned: int) -> str:
+def _headline(contrasts: Sequence[ContrastRow], measured: int, planned: int, where: str) -> str:
     """What the first planned contrast says, whatever it is: choosing the nicest would be a claim."""
     if not contrasts:
         return f"No comparison is planned among these arms; {measured} of {planned} evaluations are done."
@@ -230,7 +258,7 @@ def _headline(contrasts: Sequence[ContrastRow], measured: int, planned: int) -> 
         return f"No verdict yet: {measured} of {planned} evaluations are done."
     first = contrasts[0]
     part = f"So far, on {len(first.seeds)} of {first.planned} seeds: " if len(first.seeds) < first.planned else ""
-    return part + first.sentence
+    return where + part + first.sentence
 
 
 # --- Labels
@@ -293,7 +321,7 @@ def _flows(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[Flow, ...]:
 # --- C1 and C2
 
 
-def _conditions(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[ConditionRow, ...]:
+def _conditions(folder: RunFolder, graph: Mapping[str, Any], benchmark: str) -> tuple[ConditionRow, ...]:
     rows = []
     for name, entries in arms_by_name(graph["arms"]).items():
         taught = [entry for entry in entries if entry.get("teacher")]
@@ -303,8 +331,8 @@ def _conditions(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[ConditionR
         made = [node for node in nodes if node["learner"] == "teacher"]
         signals = {node["signal"] for node in made}
         shaped = next((signal for signal in ("reward", "imitation") if signal in signals), "nothing")
-        before = _level(folder, [entry["teacher"].get("before") for entry in taught])
-        after = _level(folder, [entry["teacher"].get("after") for entry in taught])
+        before = _level(folder, benchmark, [entry["teacher"].get("before") for entry in taught])
+        after = _level(folder, benchmark, [entry["teacher"].get("after") for entry in taught])
         rows.append(
             ConditionRow(
                 arm=name,
@@ -312,16 +340,16 @@ def _conditions(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[ConditionR
                 shaped_by=shaped,
                 teacher_before=before,
                 teacher_after=before if shaped == "nothing" else after,
-                student_before=_level(folder, [entry.get("student_before") for entry in taught]),
-                student_end=_level(folder, [entry.get("evaluation") for entry in taught]),
+                student_before=_level(folder, benchmark, [entry.get("student_before") for entry in taught]),
+                student_end=_level(folder, benchmark, [entry.get("evaluation") for entry in taught]),
                 closeness=tuple(_closeness(folder, taught)),
             )
         )
     return tuple(rows)
 
 
-def _level(folder: RunFolder, nodes: Iterable[str | None]) -> float | None:
-    found = (read_scores(folder, node) for node in nodes)
+def _level(folder: RunFolder, benchmark: str, nodes: Iterable[Mapping[str, str] | None]) -> float | None:
+    found = (read_scores(folder, (node or {}).get(benchmark)) for node in nodes)
     return mean(average_at_k(np.array(s["correct"]), s["samples"]).mean for s in found if s)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -31,9 +33,15 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(Text(summary.headline))
     for note in summary.notes:
         console.print(Text(f"note: {note}", style="bold yellow"))
+    if len(summary.benchmarks) > 1:
+        console.print(Text(f"avg % and comparisons first on {summary.benchmark['name']}, the primary benchmark"))
     console.print(_arms(summary, wide))
     if summary.contrasts:
-        console.print(_contrasts(summary, wide))
+        console.print(_contrasts(summary.contrasts, wide))
+    for benchmark in summary.benchmarks[1:]:
+        rows = summary.contrasts_on(benchmark["name"])
+        console.print(Text(f"on {benchmark['name']}, {benchmark['problems']} problems:", style="bold"))
+        console.print(_contrasts(rows, wide) if rows else Text("no comparison is planned"))
     hidden = ": a true difference below 'sees' can hide here." if wide else "."
     console.print(Text(f"Not resolved is not equal{hidden}", style="dim"))
 
@@ -45,6 +53,8 @@ def _arms(summary: Summary, wide: bool) -> Table:
     table.add_column("± seeds", justify="right", no_wrap=True)
     if wide:
         table.add_column("by seed", justify="left", overflow="fold", max_width=30)
+    for benchmark in summary.benchmarks[1:]:
+        table.add_column(benchmark["name"], justify="right", overflow="fold", max_width=12)
     table.add_column("direct", justify="right", no_wrap=True)
     table.add_column("inherited", justify="right", no_wrap=True)
     table.add_column("tokens", justify="right", no_wrap=True)
@@ -63,6 +73,7 @@ def _arm_cells(arm: ArmRow, wide: bool) -> list[str]:
         _percent(arm.mean),
         _percent(arm.spread),
         *([seeds] if wide else []),
+        *(_percent(other.mean) for other in arm.others),
         label_range(arm, "direct"),
         label_range(arm, "inherited"),
         "–" if arm.response_tokens is None else f"{arm.response_tokens:.1f}",
@@ -71,7 +82,7 @@ def _arm_cells(arm: ArmRow, wide: bool) -> list[str]:
     ]
 
 
-def _contrasts(summary: Summary, wide: bool) -> Table:
+def _contrasts(rows: Sequence[ContrastRow], wide: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     table.add_column("treatment − control", overflow="fold")
     table.add_column("points", justify="right", no_wrap=True)
@@ -81,7 +92,7 @@ def _contrasts(summary: Summary, wide: bool) -> Table:
         table.add_column("sees", justify="right", no_wrap=True)
         table.add_column("seeds", justify="right", no_wrap=True)
     table.add_column("verdict")
-    for row in summary.contrasts:
+    for row in rows:
         cells = [Text(cell) for cell in _contrast_cells(row, wide)]
         said = row.word if row.state == MEASURED else f"{row.state}: {row.reason}"
         table.add_row(*cells, Text(said, style=COLOURS.get(row.word, "")))

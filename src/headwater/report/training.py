@@ -22,7 +22,7 @@ def _users(graph: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Node -> the arms that go through it."""
     users: dict[str, dict[str, None]] = {}
     for entry in graph["arms"]:
-        for node in [*entry["stages"], entry.get("evaluation")]:
+        for node in [*entry["stages"], *entry["evaluation"].values()]:
             users.setdefault(str(node), {})[entry["name"]] = None
     return {node: tuple(names) for node, names in users.items()}
 

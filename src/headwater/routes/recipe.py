@@ -7,6 +7,7 @@ wrong. A recipe holds names and numbers, never live things: it can be hashed, co
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -20,44 +21,17 @@ from headwater.errors import ContrastError, InputError
 from headwater.guard import Guard
 from headwater.interfaces import Signal, Value
 from headwater.loop import Schedule, Stage
-from headwater.models.choice import MOST, Count, ModelChoice
-from headwater.problems.files import FileSource
+from headwater.models.choice import Count, ModelChoice
 from headwater.routes import contrast as contrasts
 from headwater.routes import document, table
 from headwater.routes.contrast import Contrast
+from headwater.routes.problems import ProblemSource, source_model
 from headwater.routes.stages import Step
 from headwater.routes.table import Route
 from headwater.samplers import OnPolicy, Recorded
 from headwater.signals import Divergence, Imitation, Reward
-from headwater.verifiers.grading import Grading
 
 RUN_NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?$"
-
-
-class ProblemSource(Value):
-    """Where labelled and held-out problems come from, and how answers are graded."""
-
-    kind: Literal["arithmetic", "files"] = Field("arithmetic", description="modular chains made here, or your files")
-    labelled: int = Field(256, ge=2, le=MOST, description="problems whose answers may be read in training")
-    held_out: int = Field(400, ge=2, le=MOST, description="test problems; their answers train nothing")
-    seed: int = Field(0, description="which problems are drawn")
-    labels: FileSource | None = Field(None, description="labelled problems (kind files)")
-    benchmark: FileSource | None = Field(None, description="held-out problems (kind files)")
-    drop_overlap: bool = Field(False, description="take benchmark problems out of the pool, noted in the report")
-    grading: Grading = Field(
-        Grading(answer_type="integer", extractor="marker", marker="#", end="<eos>"),
-        description="type of the answers, and where a response gives its own",
-    )
-
-    @model_validator(mode="after")
-    def _files_are_named(self) -> Self:
-        named = [name for name in ("labels", "benchmark") if getattr(self, name) is not None]
-        wanted = ["labels", "benchmark"] if self.kind == "files" else []
-        if named != wanted:
-            raise ValueError(
-                f"kind {self.kind} takes {', '.join(wanted) or 'no files'}; given: {', '.join(named) or 'none'}"
-            )
-        return self
 
 
 class StageSettings(Value):
@@ -113,19 +87,39 @@ class Recipe(Value):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         """Arithmetic that cannot work is refused here, before anything is spent."""
+        kind, labelled = self.problems.kind, self.problems.labelled
         for role in ("student", "teacher"):
-            if self.problems.kind == "files" and getattr(self, role).path is None:
+            if kind != "arithmetic" and getattr(self, role).path is None:
                 raise ValueError(
-                    f"{role}.path: a model made here speaks the arithmetic task alone; give a model for files"
+                    f"{role}.path: a model made here speaks the arithmetic task alone; give a model for {kind}"
                 )
-        if self.problems.labelled % 2:
-            raise ValueError(f"problems.labelled: {self.problems.labelled} cannot be halved; use an even number")
+        if labelled is not None and labelled % 2:
+            raise ValueError(f"problems.labelled: {labelled} cannot be halved; use an even number")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: {list(self.seeds)} names a seed twice; each repetition needs a seed of its own")
         for name, route in self.routes_by_name().items():
-            for step in route.steps:
+            for step in route.steps if labelled is not None else ():
                 self._updates(name, step)
         return self
+
+    def sized(self, available: int) -> Recipe:
+        """This recipe with its number of labels written out: of all that there are, as many as fill whole batches.
+
+        A label is left out rather than a batch cut short: every stage, on the pool and on a half, keeps batches of
+        one size, and no batch holds a problem twice. Raises InputError when there are too few for one.
+        """
+        if self.problems.labelled is not None:
+            return self
+        batches = [getattr(self.stages, name).problems for name in type(self.stages).model_fields]
+        unit = math.lcm(*(2 * problems for problems in batches))
+        if available < unit:
+            raise InputError(
+                f"recipe {self.name}: problems.labelled: {available} problems are there, and batches of "
+                f"{', '.join(map(str, sorted(set(batches))))} problems on two halves need a multiple of {unit}; give a "
+                "number, smaller batches or more problems"
+            )
+        labelled = available - available % unit
+        return self.model_copy(update={"problems": self.problems.model_copy(update={"labelled": labelled})})
 
     def _updates(self, route: str, step: Step) -> int:
         """A step's updates: its own, and those of the stages that it replaces."""
@@ -133,8 +127,10 @@ class Recipe(Value):
         return step.budget * self._own_updates(route, step) + sum(self._own_updates(route, s) for s in replaced)
 
     def _own_updates(self, route: str, step: Step) -> int:
-        settings = self.settings(step)
-        size = self.problems.labelled if step.pool == "pool" else self.problems.labelled // 2
+        settings, labelled = self.settings(step), self.problems.labelled
+        if labelled is None:
+            raise ValueError("problems.labelled: not yet known; `sized` writes it out")
+        size = labelled if step.pool == "pool" else labelled // 2
         key = f"stages.{step.stage.replace('-', '_')}"
         if settings.problems > size:
             raise ValueError(
@@ -177,7 +173,7 @@ class Recipe(Value):
         arms = self.routes_by_name()
         chosen = (*contrasts.declared_for(arms), *self.contrasts)
         contrasts.check(chosen, arms)
-        for contrast in chosen:
+        for contrast in chosen if self.problems.labelled is not None else ():
             ours, theirs = (self._student_updates(arms[arm]) for arm in (contrast.treatment, contrast.control))
             if contrast.equal_updates and ours != theirs:
                 raise ContrastError(
@@ -317,9 +313,13 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise InputError(f"override {override!r:.200}: the value is not YAML ({_problem(error)}); quote it") from error
 
 
+_UNION = ("literal[", "tuple[", "[", "bool")
+"""How pydantic names a member of a union inside a place; no key of a recipe begins so."""
+
+
 def _one_line(source: str, text: str, overrides: Sequence[str], error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    place = [str(part) for part in first["loc"] if not str(part).startswith(("literal[", "tuple["))]
+    place = [str(part) for part in first["loc"] if not str(part).startswith(_UNION)]
     message = first["msg"].removeprefix("Value error, ")
     # A check of the whole recipe names its key at the start of its message.
     key = ".".join(place) or message.partition(":")[0]
@@ -329,7 +329,7 @@ def _one_line(source: str, text: str, overrides: Sequence[str], error: Validatio
     if override is not None:
         where = f"{source}, override {_brief(override)}"
     if first["type"] == "extra_forbidden":
-        return f"recipe {where}: unknown key {key}; allowed here: {', '.join(_keys_beside(place))}"
+        return f"recipe {where}: unknown key {key}; allowed here: {', '.join(_keys_beside(first['loc']))}"
     if not place:
         return f"recipe {where}: {message}"
     return f"recipe {where}: {key} = {_brief(first['input'])}; {message[:1].lower()}{message[1:]}"
@@ -340,12 +340,14 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _keys_beside(place: Sequence[str]) -> list[str]:
+def _keys_beside(place: Sequence[str | int]) -> list[str]:
     """The keys that are allowed where this one stands."""
     kind: type[BaseModel] = Recipe
-    for part in place[:-1]:
-        if part in kind.model_fields:
-            kind = next(_models(kind.model_fields[part].annotation))
+    for part in map(str, place[:-1]):
+        if part.startswith("["):
+            kind = source_model(part)
+        elif part in kind.model_fields:
+            kind = next(_models(kind.model_fields[part].annotation), kind)
     return list(kind.model_fields)
 
 

@@ -1,20 +1,23 @@
-"""The problems of a run: labelled pools, held-out benchmark, and the answers kept apart from both."""
+"""The problems of a run: labelled pools, held-out benchmarks, and the answers kept apart from both."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
+from headwater.errors import InputError, LabelError
 from headwater.fingerprint import derive_seed
 from headwater.problems import arithmetic
-from headwater.problems.files import FileSource, read_problems
+from headwater.problems.files import read_problems
 from headwater.problems.generated import from_rows
 from headwater.problems.labels import LabelSet
-from headwater.problems.overlap import drop_overlap
-from headwater.problems.pools import Pools, check_overlap, halves
+from headwater.problems.overlap import OverlapRecord, drop_overlap
+from headwater.problems.pools import Pools, halves
+from headwater.problems.reasoning_gym import GymSource, read_family
 from headwater.records import Problem
-from headwater.routes.recipe import ProblemSource
+from headwater.routes.problems import HELD_OUT, ProblemSource, Source
 
 
 @dataclass(frozen=True)
@@ -24,23 +27,56 @@ class RunData:
     source: ProblemSource
 
     @cached_property
-    def _held_out(self) -> LabelSet:
-        if self.source.benchmark is not None:
-            return read_problems(self.source.benchmark).draw(self.source.held_out, self.source.seed)
-        return self._made(self.source.held_out, "held out", frozenset())
+    def benchmarks(self) -> Mapping[str, LabelSet]:
+        """The held-out problems by name, the primary benchmark first. Their answers train nothing."""
+        if self.source.kind == "arithmetic":
+            return {HELD_OUT: self._made(self.source.held_out, "held out", frozenset())}
+        return {name: self._benchmark(name) for name in self.source.names}
+
+    def _benchmark(self, name: str) -> LabelSet:
+        choice = self.source.benchmarks[name]
+        found = _read(choice.source)
+        return found if choice.problems is None else found.draw(choice.problems, self.source.seed)
 
     @cached_property
-    def _labelled(self) -> tuple[LabelSet, list[str]]:
-        """The labelled set, and what must be noted of how it came about."""
-        if self.source.labels is None:
-            return self._made(self.source.labelled, "labelled", frozenset(self._held_out.answers)), []
-        read = read_problems(self.source.labels)
-        notes = self._dropped(read, self.source.labels)
-        if self.source.drop_overlap:
-            kept, record = drop_overlap(read.problems, {"held-out": self._held_out.problems})
-            read = read.keep({problem.problem_id for problem in kept})
-            notes.append(str(record))
-        return read.draw(self.source.labelled, self.source.seed), notes
+    def _all(self) -> LabelSet:
+        """Every labelled problem that the source has."""
+        if self.source.labels is not None:
+            return _read(self.source.labels)
+        held_out = frozenset[str]().union(*(found.answers for found in self.benchmarks.values()))
+        return self._made(self.source.labelled or 0, "labelled", held_out)
+
+    @cached_property
+    def overlap(self) -> OverlapRecord:
+        """What of the labelled problems is in which benchmark."""
+        held = {name: found.problems for name, found in self.benchmarks.items()}
+        return drop_overlap(self._all.problems, held, near=self.source.drop_overlap == "near")[1]
+
+    @cached_property
+    def _pool(self) -> LabelSet:
+        """What labels are drawn from."""
+        if not self.source.drop_overlap:
+            return self._all
+        return self._all.keep(frozenset(self._all.answers) - frozenset(self.overlap.dropped))
+
+    @cached_property
+    def _labelled(self) -> LabelSet:
+        """The labelled set: as many of the pool as the recipe says."""
+        if self.source.labelled is None:
+            raise InputError("problems.labelled: not yet known; `Recipe.sized` writes it out")
+        return self._pool.draw(self.source.labelled, self.source.seed)
+
+    @property
+    def available(self) -> int:
+        """Problems that labels are drawn from."""
+        return len(self._pool.problems)
+
+    def of(self, source: ProblemSource) -> RunData:
+        """The same sources with another number of labels; what was read is kept."""
+        other = replace(self, source=source)
+        kept = ("benchmarks", "_all", "overlap", "_pool")
+        vars(other).update({name: value for name, value in vars(self).items() if name in kept})
+        return other
 
     def _made(self, count: int, purpose: str, exclude: frozenset[str]) -> LabelSet:
         seed = derive_seed(self.source.seed, purpose)
@@ -48,42 +84,30 @@ class RunData:
         rows = ({"prompt": p.prompt, "answer": answers[p.problem_id], "source": p.source} for p in problems)
         return from_rows(rows, name=f"arithmetic, {purpose}")
 
-    @staticmethod
-    def _dropped(read: LabelSet, source: FileSource) -> list[str]:
-        """Rows that were left out by choice are said."""
-        if not read.dropped:
-            return []
-        first = read.dropped[0]
-        return [f"{len(read.dropped)} rows of {source.path} were dropped (first: line {first.line}, {first.reason})"]
-
     @property
     def labelled(self) -> tuple[Problem, ...]:
         """The labelled pool, in a fixed order."""
-        return self._labelled[0].problems
+        return self._labelled.problems
 
     @property
     def answers(self) -> Mapping[str, str]:
         """The labels. Only an AnswerKey hands them on."""
-        return self._labelled[0].answers
+        return self._labelled.answers
 
     @property
     def demonstrations(self) -> Mapping[str, str]:
         """Worked solutions, where the labels bring some. Only an AnswerKey hands them on."""
-        return self._labelled[0].demonstrations
-
-    @property
-    def held_out(self) -> tuple[Problem, ...]:
-        """The benchmark's problems."""
-        return self._held_out.problems
-
-    @property
-    def held_out_answers(self) -> Mapping[str, str]:
-        """The benchmark's answers: they train nothing."""
-        return self._held_out.answers
+        return self._labelled.demonstrations
 
     def pools(self, seed: int) -> Pools:
         """The pool and its halves for one seed; split by problem cluster, never by row."""
-        return halves(self.labelled, seed)
+        if seed not in self._halves:
+            self._halves[seed] = halves(self.labelled, seed)
+        return self._halves[seed]
+
+    @cached_property
+    def _halves(self) -> dict[int, Pools]:
+        return {}
 
     def problems(self, pool: str, seed: int) -> list[Problem]:
         """The problems of one pool, in the pool's order."""
@@ -91,23 +115,65 @@ class RunData:
         return [by_id[problem_id] for problem_id in self.pools(seed).ids[pool]]
 
     def check(self) -> list[str]:
-        """Refuse a pool that shares a problem with the benchmark (LabelError); notes for the report otherwise."""
-        near = check_overlap(self.labelled, self.held_out, "pool", "held-out")
-        notes = list(self._labelled[1])
-        if near:
-            notes.append(f"{len(near)} problems of the pool are near-duplicates of held-out problems")
+        """Refuse a pool that shares a problem with a benchmark (LabelError); notes for the report otherwise."""
+        drawn = frozenset(self.answers)
+        notes = [note for read in (self._all, *self.benchmarks.values()) for note in _dropped(read)]
+        for found in self.overlap.benchmarks if not self.source.drop_overlap else ():
+            shared = sorted(found.same & drawn)
+            if shared:
+                raise LabelError(
+                    f"labels: {len(shared)} problems of pool also occur in benchmark {found.benchmark} "
+                    f"(first: {shared[0]}). Remove them with --drop-overlap (recorded in the report) or change the "
+                    "split."
+                )
+            if near := {pair.pool_id for pair in found.near} & drawn:
+                notes.append(f"{len(near)} problems of the pool are near-duplicates of {found.benchmark} problems")
+        if self.source.drop_overlap:
+            notes.append(str(self.overlap))
+        if len(drawn) < self.available:
+            notes.append(f"{len(drawn):,} of {self.available:,} labelled problems are used, drawn by seed and text")
         return notes
+
+    def overlap_counts(self) -> dict[str, Any]:
+        """How much of the pool was or is in each benchmark, for the report: no id, no text."""
+        ids = frozenset(self.overlap.dropped) | frozenset(self.answers)
+        return {
+            "problems": self.overlap.problems,
+            "removed": len(self.overlap.dropped) if self.source.drop_overlap else 0,
+            "near_removed": self.overlap.near_dropped,
+            "benchmarks": [
+                {
+                    "benchmark": found.benchmark,
+                    "problems": found.problems,
+                    "exact": len({pool_id for pool_id, _ in found.exact} & ids),
+                    "normalised": len({pool_id for pool_id, _ in found.normalised} & ids),
+                    "near": len(({pair.pool_id for pair in found.near} & ids) - found.same),
+                }
+                for found in self.overlap.benchmarks
+            ],
+        }
 
     @property
     def label_digest(self) -> str:
         """Identity of the labelled set: prompts, answers and demonstrations."""
-        return self._labelled[0].content_digest
+        return self._labelled.content_digest
 
-    @property
-    def benchmark_digest(self) -> str:
-        """Identity of the benchmark: its problems and answers."""
-        return self._held_out.content_digest
+    def benchmark_digest(self, name: str) -> str:
+        """Identity of a benchmark: its problems and answers."""
+        return self.benchmarks[name].content_digest
 
     def corpus_exclusions(self) -> frozenset[str]:
         """Problems that pretraining must never show: labelled and held out."""
-        return frozenset(self.answers) | frozenset(self.held_out_answers)
+        return frozenset(self.answers).union(*(found.answers for found in self.benchmarks.values()))
+
+
+def _read(source: Source) -> LabelSet:
+    return read_family(source) if isinstance(source, GymSource) else read_problems(source)
+
+
+def _dropped(read: LabelSet) -> list[str]:
+    """Rows that were left out by choice are said."""
+    if not read.dropped:
+        return []
+    first = read.dropped[0]
+    return [f"{len(read.dropped)} rows of {read.name} were dropped (first: line {first.line}, {first.reason})"]

@@ -76,8 +76,7 @@ def print_plan(graph: Graph, done: Mapping[str, bool], console: Console) -> None
 
 
 def _pool_size(graph: Graph, node: Node) -> int:
-    labelled = graph.recipe.problems.labelled
-    return labelled if node.pool == "pool" else labelled // 2
+    return len(graph.data.problems(str(node.pool), node.seed))
 
 
 def _tokens(graph: Graph, node: Node) -> int:

@@ -63,7 +63,7 @@ class Executor:
     _inputs: dict[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._data = RunData(self.graph.recipe.problems)
+        self._data = self.graph.data
         self._origin = {"recipe": fingerprint(self.graph.recipe), "code": identity()}
         self._verifier = make_verifier(self.graph.recipe.problems.grading)
 
@@ -198,14 +198,10 @@ class Executor:
         self._commit(node, _files(scratch / "cache", ""), step=0, done=True)
 
     def _evaluate(self, node: Node, scratch: Path) -> None:
-        """avg@k on the held-out problems."""
+        """avg@k on one benchmark."""
         model = self.open_model(node.parents["model"], scratch)
-        self._commit(
-            node,
-            {"scores.json": _json(measure(model, self.graph.recipe, node.seed, self.budget))},
-            step=0,
-            done=True,
-        )
+        scores = measure(model, self.graph.recipe, self._data, node.settings["benchmark"], node.seed, self.budget)
+        self._commit(node, {"scores.json": _json(scores)}, step=0, done=True)
 
     def _closeness(self, node: Node, scratch: Path) -> None:
         """C2 on the student's and on the teacher's own states, CLOSENESS_SAMPLES rollouts a prompt."""
@@ -222,32 +218,34 @@ class Executor:
         self._commit(node, {"closeness.json": _json(result)}, step=0, done=True)
 
 
-def measure(model: LanguageModel, recipe: Recipe, seed: int, budget: Budget) -> dict[str, Any]:
-    """A model's scores on the recipe's held-out problems."""
-    data = RunData(recipe.problems)
-    evaluation = recipe.evaluation
+def measure(
+    model: LanguageModel, recipe: Recipe, data: RunData, name: str, seed: int, budget: Budget
+) -> dict[str, Any]:
+    """A model's scores on one of the recipe's benchmarks."""
+    evaluation, problems, held_out = recipe.evaluation, recipe.problems, data.benchmarks[name]
     benchmark = Benchmark(
-        name="held-out",
-        problems=tuple(data.held_out),
-        answers=data.held_out_answers,
-        samples=evaluation.samples,
+        name=name,
+        problems=held_out.problems,
+        answers=held_out.answers,
+        samples=problems.samples_of(name, evaluation.samples),
         sampling=Sampling(
             temperature=evaluation.temperature,
             top_p=evaluation.top_p,
             max_response_tokens=recipe.max_response_tokens,
         ),
     )
-    verifier = make_verifier(recipe.problems.grading)
+    verifier = make_verifier(problems.grading_of(name))
     try:
         return evaluate(benchmark, LocalGenerator(model, None, budget), verifier, seed)
     finally:
         verifier.close()
 
 
-def evaluate_model(source: str, recipe: Recipe, seed: int = 0) -> dict[str, Any]:
-    """Open a model directory or hub id and measure it."""
+def evaluate_model(source: str, recipe: Recipe, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Open a model directory or hub id and measure it: benchmark -> scores, the primary one first."""
     silence_progress()
-    return measure(LanguageModel.load(source), recipe, seed, Budget())
+    model, data = LanguageModel.load(source), RunData(recipe.problems)
+    return {name: measure(model, recipe, data, name, seed, Budget()) for name in data.benchmarks}
 
 
 class _Committer:

@@ -68,8 +68,9 @@ class Arm:
     seed: int
     stages: tuple[str, ...]
     endpoint: str
-    evaluation: str
-    student_before: str | None = None
+    evaluation: Mapping[str, str]
+    """benchmark -> the node that measures the endpoint on it"""
+    student_before: Mapping[str, str] | None = None
     teacher: Mapping[str, Any] | None = None
     closeness: Mapping[str, str] | None = None
 
@@ -79,13 +80,14 @@ class Graph:
     """All nodes of a run in an order in which parents come first, and its arms."""
 
     recipe: Recipe
+    """with its number of labels written out"""
+    data: RunData
     nodes: Mapping[str, Node]
     arms: tuple[Arm, ...]
 
     def plain(self, identity: Mapping[str, str]) -> dict[str, Any]:
         """The graph as JSON data: what the report reads beside the results."""
-        data = RunData(self.recipe.problems)
-        pools = {}
+        data, pools = self.data, {}
         for seed in self.recipe.seeds:
             split = data.pools(seed)
             pools[str(seed)] = {
@@ -95,7 +97,6 @@ class Graph:
                     for name in ("pool", "1H", "2H")
                 },
             }
-        evaluation = self.recipe.evaluation
         return {
             "name": self.recipe.name,
             "seeds": list(self.recipe.seeds),
@@ -104,15 +105,20 @@ class Graph:
             "notes": data.check(),
             "nodes": {name: _plain_node(node) for name, node in self.nodes.items()},
             "pools": pools,
-            "benchmark": {
-                "name": f"{self.recipe.problems.kind} held-out",
-                "problems": len(data.held_out),
-                "samples": evaluation.samples,
-                "temperature": evaluation.temperature,
-                "digest": data.benchmark_digest,
-            },
+            "benchmarks": [self._benchmark(name) for name in self.recipe.problems.names],
+            "overlap": data.overlap_counts(),
             "arms": [plain(arm) for arm in self.arms],
             "contrasts": [c.model_dump(mode="json") for c in self.recipe.all_contrasts()],
+        }
+
+    def _benchmark(self, name: str) -> dict[str, Any]:
+        evaluation, problems = self.recipe.evaluation, self.recipe.problems
+        return {
+            "name": name,
+            "problems": len(self.data.benchmarks[name].problems),
+            "samples": problems.samples_of(name, evaluation.samples),
+            "temperature": evaluation.temperature,
+            "digest": self.data.benchmark_digest(name),
         }
 
 
@@ -137,8 +143,9 @@ class GraphBuilder:
     """Adds a recipe's nodes one after another; asking twice for the same work gives one node."""
 
     def __init__(self, recipe: Recipe):
-        self._recipe = recipe
-        self._data = RunData(recipe.problems)
+        data = RunData(recipe.problems)
+        self._recipe = recipe.sized(data.available) if recipe.problems.labelled is None else recipe
+        self._data = data.of(self._recipe.problems)
         self._nodes: dict[str, Node] = {}
 
     def build(self) -> Graph:
@@ -156,7 +163,7 @@ class GraphBuilder:
                 if teacher is not None:
                     teachers.setdefault(teacher.endpoint, teacher)
             arms += [teacher for teacher in teachers.values() if teacher.stages]
-        return Graph(recipe=self._recipe, nodes=self._nodes, arms=tuple(arms))
+        return Graph(recipe=self._recipe, data=self._data, nodes=self._nodes, arms=tuple(arms))
 
     def _add(self, node: Node) -> str:
         self._nodes.setdefault(node.fingerprint, node)
@@ -170,7 +177,7 @@ class GraphBuilder:
         settings: dict[str, Any] = {
             "shape": choice.shape,
             "pretraining": choice.pretraining,
-            "problems": self._recipe.problems,
+            "problems": self._recipe.problems.model_dump(include={"labelled", "held_out", "seed"}),
             "role": role,
         }
         updates = choice.pretraining.updates
@@ -254,6 +261,12 @@ class GraphBuilder:
             parents["teacher"] = models["teacher"]
         role = "student" if route.teacher == "student" else stage.learner
         rollouts = stage.schedule.problems * stage.sampler.samples
+        settings: dict[str, Any] = {
+            "pool": self._data.pools(seed).digests[stage.pool],
+            "labels": self._data.label_digest,
+        }
+        if stage.reads_labels:
+            settings["grading"] = self._recipe.problems.grading
         per_update = {"teacher-rl": 0.14, "student-rl": 0.14, "on-policy-distillation": 0.2}.get(stage.name, 0.1)
         return self._add(
             Node(
@@ -261,7 +274,7 @@ class GraphBuilder:
                 title=f"{stage.name} on {stage.pool}",
                 seed=seed,
                 parents=parents,
-                settings={"pool": self._data.pools(seed).digests[stage.pool], "labels": self._data.label_digest},
+                settings=settings,
                 stage=stage,
                 pool=stage.pool,
                 updates=stage.schedule.updates,
@@ -291,11 +304,20 @@ class GraphBuilder:
             )
         )
 
-    def _evaluate(self, model: str, who: str, seed: int) -> str:
-        evaluation = self._recipe.evaluation
+    def _evaluate(self, model: str, who: str, seed: int) -> dict[str, str]:
+        """Benchmark -> the node that measures a model on it."""
+        names = self._recipe.problems.names
+        return {
+            name: self._evaluate_on(name, model, who if len(names) == 1 else f"{who} on {name}", seed) for name in names
+        }
+
+    def _evaluate_on(self, benchmark: str, model: str, title: str, seed: int) -> str:
+        evaluation, problems = self._recipe.evaluation, self._recipe.problems
         settings = {
-            "benchmark": self._data.benchmark_digest,
-            "samples": evaluation.samples,
+            "benchmark": benchmark,
+            "problems": self._data.benchmark_digest(benchmark),
+            "grading": problems.grading_of(benchmark),
+            "samples": problems.samples_of(benchmark, evaluation.samples),
             "temperature": evaluation.temperature,
             "top_p": evaluation.top_p,
             "max_response_tokens": self._recipe.max_response_tokens,
@@ -303,7 +325,7 @@ class GraphBuilder:
         return self._add(
             Node(
                 kind="evaluate",
-                title=f"evaluate {who}",
+                title=f"evaluate {title}",
                 seed=seed,
                 parents={"model": model},
                 settings=settings,
@@ -315,7 +337,7 @@ class GraphBuilder:
         recipe = self._recipe
         settings = {
             "pool": self._data.pools(seed).digests["pool"],
-            "problems": min(recipe.evaluation.closeness_problems, recipe.problems.labelled),
+            "problems": min(recipe.evaluation.closeness_problems, len(self._data.labelled)),
             "temperature": recipe.temperature,
             "max_response_tokens": recipe.max_response_tokens,
         }

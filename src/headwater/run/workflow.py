@@ -30,7 +30,6 @@ from headwater.folder import (
 from headwater.ledger import Ledger
 from headwater.routes.recipe import Recipe
 from headwater.run.consistency import refuse_mixed, refuse_unfinished, settle_ledger
-from headwater.run.data import RunData
 from headwater.run.execute import MODEL
 from headwater.run.graph import Graph, build_graph
 from headwater.run.identity import identity
@@ -38,6 +37,7 @@ from headwater.run.processes import Orders, Pool
 from headwater.run.progress import ProgressDisplay
 from headwater.store import Store, full_disk_named, run_folder
 from headwater.verifiers.choose import make_verifier
+from headwater.verifiers.grading import Grading
 
 EXTENSIONS = ("routes", "seeds", "arms", "contrasts", "name", "guard")
 """Recipe fields that add to a run without touching what was made."""
@@ -66,8 +66,8 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
     if not options.commit_seconds >= 0:
         raise InputError(f"run: --commit-seconds {options.commit_seconds}; at least 0")
     graph = build_graph(recipe)
-    check_labels(recipe)
-    root = run_folder(options.runs, recipe.name)
+    check_labels(graph)
+    recipe, root = graph.recipe, run_folder(options.runs, recipe.name)
     store = Store(root)
     if options.redo is not None and options.redo not in {*graph.nodes, *store.nodes()}:
         raise InputError(f"run: --redo {options.redo:.80}; {recipe.name} has no such node")
@@ -104,13 +104,21 @@ def _make(graph: Graph, root: Path, done: set[str], options: RunOptions, console
         write_json(root / TIMINGS, seal({**before, **pool.seconds}))
 
 
-def check_labels(recipe: Recipe) -> None:
-    """Every gold is graded against itself, every pool held against the benchmark. Raises InputError, LabelError."""
-    data = RunData(recipe.problems)
+def check_labels(graph: Graph) -> None:
+    """Every gold is graded against itself, every pool held against every benchmark. Raises InputError, LabelError."""
+    data, problems = graph.data, graph.recipe.problems
     data.check()
-    verifier = make_verifier(recipe.problems.grading)
+    _check_golds("labels", data.answers, problems.grading)
+    for name, held_out in data.benchmarks.items():
+        _check_golds(f"benchmark {name}", held_out.answers, problems.grading_of(name))
+
+
+def _check_golds(where: str, golds: Mapping[str, str], grading: Grading) -> None:
+    verifier = make_verifier(grading)
     try:
-        verifier.check_golds({**data.answers, **data.held_out_answers})
+        verifier.check_golds(golds)
+    except InputError as error:
+        raise type(error)(f"{where}: {error}") from error
     finally:
         verifier.close()
 
