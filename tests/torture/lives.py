@@ -8,7 +8,9 @@ names is there. Worker processes import this file as well, so they note and writ
 
 from __future__ import annotations
 
+import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,15 @@ from headwater.run.graph import Node
 from headwater.store import Manifest, Store, measure
 
 NOTES, PROTOCOL = Path(os.environ["NOTES"]), os.environ["PROTOCOL"]
-WIDTH = 200
+WIDTH = 600
+MADE = Counter[str]()
+"""Steps by kind of stage that this process has made; a piece of work without steps counts as one."""
 
 
 def note(kind: str, title: str, step: int, doing: str) -> None:
     """Overwrite this process's one line; a kill leaves what was written."""
-    os.pwrite(FILE, f"{kind}|{title}|{step}|{doing}".ljust(WIDTH).encode()[:WIDTH], 0)
+    line = json.dumps([kind, title, step, doing, MADE])
+    os.pwrite(FILE, line.ljust(WIDTH).encode(), 0)
 
 
 FILE = os.open(NOTES / str(os.getpid()), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -33,12 +38,14 @@ _execute, _step, _commit, _write = Executor.execute, _Committer.step, Executor._
 
 def execute(self: Executor, name: str) -> None:
     node = self.graph.nodes[name]
-    note(node.stage.name if node.stage else node.kind, node.title, 0, "opens")
+    MADE[_kind(node)] += node.stage is None
+    note(_kind(node), node.title, 0, "opens")
     _execute(self, name)
     note("", "", 0, "waits")
 
 
 def step(self: _Committer, record: Any) -> None:
+    MADE[_kind(self._node)] += 1
     note(_kind(self._node), self._node.title, record.step + 1, "steps")
     _step(self, record)
 
