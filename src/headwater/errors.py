@@ -17,6 +17,8 @@ A message is one line: what failed, where, what was found and what is allowed, w
 
 from __future__ import annotations
 
+import errno
+
 
 class HeadwaterError(Exception):
     """Base of every error that headwater raises on purpose; `exit_code` is the process's status."""
@@ -76,3 +78,15 @@ class Interrupted(HeadwaterError):
     """Stopped by a signal after a commit; the same command goes on where this one stopped."""
 
     exit_code = 75
+
+
+def says_no_memory(error: Exception) -> bool:
+    """Whether an error of Python's, torch's or the system's says that memory ran out: a ResourceError in our words."""
+    if isinstance(error, HeadwaterError):
+        return False
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in said or "not enough memory" in said)

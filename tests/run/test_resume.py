@@ -17,6 +17,7 @@ import pytest
 
 from headwater.errors import Interrupted
 from headwater.run import build_graph
+from headwater.run.processes import SECOND_WISH, _Wish
 from headwater.store import Store
 from micro import FILE, HEADWATER, Finished, finished, heads, headwater, identity, make, make_until_killed, micro
 
@@ -113,37 +114,27 @@ def holder(root: Path) -> int | None:
         return None
 
 
+def committed(root: Path) -> dict[str, str]:
+    return heads(root) if (root / "heads").exists() else {}
+
+
 def test_killed_orphaned_stopped_and_interrupted_one_run_ends_as_if_left_alone(run: Finished, tmp_path: Path) -> None:
     root = tmp_path / "runs" / "micro"
-
-    def committed() -> int:
-        return len(heads(root)) if (root / "heads").exists() else 0
-
     # kill -9 of the whole group
     started = start(tmp_path, "--commit-seconds", "0", "--workers", "2")
-    running(started, "a first commit", lambda: committed() >= 1)
+    running(started, "a first commit", lambda: len(committed(root)) >= 1)
     os.killpg(started.pid, signal.SIGKILL)
     assert started.wait() == -signal.SIGKILL
 
     # kill -9 of the parent alone: its workers die with it
-    before = committed()
+    before = len(committed(root))
     started = start(tmp_path, "--commit-seconds", "0", "--workers", "1")
-    running(started, "a later commit", lambda: committed() > before)
+    running(started, "a later commit", lambda: len(committed(root)) > before)
     family = children(started.pid)
     assert len(family) >= 2  # a worker, and multiprocessing's own resource tracker
     started.kill()
     started.wait()
     wait_for("the workers' death", lambda: not any(alive(pid) for pid in family))
-
-    # kill -9 of a worker alone, as when memory runs out: the run does not claim to be done
-    before = committed()
-    started = start(tmp_path, "--commit-seconds", "0", "--workers", "1")
-    running(started, "a later commit", lambda: committed() > before)
-    os.kill(next(pid for pid in children(started.pid) if imports_torch(pid)), signal.SIGKILL)
-    _, said = started.communicate()
-    assert started.returncode == 1, said
-    assert len(said.splitlines()) == 1, said
-    assert "worker process ended without a word" in said
 
     # Ctrl-C in the terminal, while the workers still import: everyone in the group gets it
     started = start(tmp_path, "--workers", "1")
@@ -155,19 +146,59 @@ def test_killed_orphaned_stopped_and_interrupted_one_run_ends_as_if_left_alone(r
     assert "goes on where it stopped" in said
 
     # SIGTERM to the parent, in the middle of the work
-    before = committed()
+    before = len(committed(root))
     started = start(tmp_path, "--commit-seconds", "0", "--workers", "1")
-    running(started, "a later commit", lambda: committed() > before)
+    running(started, "a later commit", lambda: len(committed(root)) > before)
     started.terminate()
     _, said = started.communicate()
     assert started.returncode == 75, said
     assert len(said.splitlines()) == 1, said
     assert "goes on where it stopped" in said
-    assert committed() < len(build_graph(micro()).nodes), "the run was over before it was stopped"
+    assert len(committed(root)) < len(build_graph(micro()).nodes), "the run was over before it was stopped"
 
     done = headwater("run", "micro.yaml", "--workers", "1", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert identity(root) == identity(run.root)
+
+
+def test_a_worker_that_is_killed_or_hangs_neither_loses_the_run_nor_lets_it_claim_to_be_done(tmp_path: Path) -> None:
+    root = tmp_path / "runs" / "micro"
+    # kill -9 of a worker alone, as when memory runs out: the run does not claim to be done
+    before = len(committed(root))
+    started = start(tmp_path, "--commit-seconds", "0", "--workers", "1")
+    running(started, "a later commit", lambda: len(committed(root)) > before)
+    os.kill(next(pid for pid in children(started.pid) if imports_torch(pid)), signal.SIGKILL)
+    _, said = started.communicate()
+    assert started.returncode == 6, said
+    assert len(said.splitlines()) == 1, said
+    assert "was killed (SIGKILL), as the kernel does when memory runs out" in said
+
+    # a worker that hangs: the first Ctrl-C waits for its commit, a second one ends the run
+    before = len(committed(root))
+    started = start(tmp_path, "--commit-seconds", "0", "--workers", "1")
+    running(started, "a later commit", lambda: len(committed(root)) > before)
+    os.kill(next(pid for pid in children(started.pid) if imports_torch(pid)), signal.SIGSTOP)
+    started.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        started.wait(timeout=2 * SECOND_WISH)
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate()
+    assert started.returncode == 75, said
+    assert said == "headwater: run: stopped at once; the same command goes on from the last commits\n"
+    assert Store(root).verify() == []
+
+
+def test_work_without_steps_stops_where_it_is_and_a_stage_after_its_step() -> None:
+    wish = _Wish()
+    with pytest.raises(Interrupted), wish.obeyed_at_once(True):
+        wish.note()
+        raise AssertionError("went on")
+    with pytest.raises(Interrupted), wish.obeyed_at_once(True):
+        raise AssertionError("a worker that was asked before began")
+    stage = _Wish()
+    with stage.obeyed_at_once(False):
+        stage.note()
+    assert stage.stop
 
 
 def test_a_second_starter_exits_3_names_the_first_and_touches_nothing(run: Finished, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Worker processes for independent nodes: one torch thread each, the longest chain of work first.
 
 A node is a function of its parents, so the results are the same with one worker and with many. Workers die
-with their parent; told to stop, they commit the step they are at.
+with their parent. Told to stop, they commit the step they are at, or drop work that has no steps; told twice,
+they end at once, and the last commits are good.
 """
 
 from __future__ import annotations
@@ -11,24 +12,31 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from headwater import errors
-from headwater.errors import HeadwaterError, Interrupted
+from headwater.errors import HeadwaterError, Interrupted, ResourceError, says_no_memory
 from headwater.run.graph import Graph, Node
+
+if TYPE_CHECKING:
+    from headwater.run.execute import Executor
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 STEP_SECONDS = 0.2
 """A worker tells of its steps at most this often."""
+
+SECOND_WISH = 1.0
+"""Seconds after a first signal from which another one is a second wish, and not the first one passed on by a shell."""
 
 
 class Observer(Protocol):
@@ -37,6 +45,7 @@ class Observer(Protocol):
     def started(self, node: Node) -> None: ...
     def stepped(self, node: Node, step: int, metrics: Mapping[str, float]) -> None: ...
     def finished(self, node: Node, seconds: float, commit_seconds: float) -> None: ...
+    def stopping(self) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +74,24 @@ class Pool:
         self._size = workers
         self._workers: list[_Worker] = []
         self._stopping = False
+        self._asked: float | None = None
+        self._killed = False
         self.seconds: dict[str, float] = {}
 
+    def interrupt(self) -> None:
+        """From a signal handler: ask every worker to commit and end, and end them all when asked once more."""
+        now = time.monotonic()
+        if self._asked is None:
+            self._asked = now
+            self.stop()
+            self._observer.stopping()
+        elif now - self._asked > SECOND_WISH:
+            self._killed = True
+            for worker in self._workers:
+                worker.process.kill()
+
     def stop(self) -> None:
-        """Ask every worker to commit and end (from a signal handler)."""
+        """Ask every worker to commit and end."""
         self._stopping = True
         for worker in self._workers:
             if worker.process.is_alive():
@@ -95,6 +118,8 @@ class Pool:
             self._end()
         if failure is not None:
             raise failure
+        if self._killed:
+            raise Interrupted("run: stopped at once; the same command goes on from the last commits")
         if self._stopping:
             raise Interrupted("run: stopped after a commit; the same command goes on where it stopped")
         if remaining:
@@ -124,9 +149,12 @@ class Pool:
                 ready = next((n for n in remaining if set(self._graph.nodes[n].parents.values()) <= done), None)
                 if ready is None:
                     return
+                try:
+                    worker.connection.send(ready)
+                except OSError:  # it has ended since
+                    continue
                 remaining.remove(ready)
                 worker.node = ready
-                worker.connection.send(ready)
                 self._observer.started(self._graph.nodes[ready])
 
     def _listen(self, busy: list[_Worker], done: set[str]) -> HeadwaterError | None:
@@ -138,12 +166,10 @@ class Pool:
             node = self._graph.nodes[name]
             try:
                 kind, payload = worker.connection.recv()
-            except (EOFError, ConnectionResetError):
+            except (EOFError, OSError):  # gone, perhaps in the middle of a word
                 worker.node = None
-                failure = HeadwaterError(
-                    f"{node.title}: its worker process ended without a word (out of memory?); "
-                    "run the same command again"
-                )
+                if not self._killed:
+                    failure = _ended(worker, node)
                 continue
             if kind == "step":
                 self._observer.stepped(node, *payload)
@@ -174,6 +200,22 @@ class Pool:
         return urgency
 
 
+def _ended(worker: _Worker, node: Node) -> HeadwaterError:
+    """The error for a worker that is gone: what ended it, and what to do."""
+    worker.process.join(timeout=5)
+    code = worker.process.exitcode
+    if code == -signal.SIGKILL:
+        return ResourceError(
+            f"{node.title}: its worker process was killed (SIGKILL), as the kernel does when memory runs out; the last "
+            "commit is intact: run the same command again, with fewer --workers"
+        )
+    how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
+    return HeadwaterError(
+        f"{node.title}: its worker process ended {how} and without a word; the last commit is intact: run the same "
+        "command again"
+    )
+
+
 def _rebuild(kind: str, message: str, trace: str) -> HeadwaterError:
     """A worker's error as the same error here; a bug keeps its traceback for --debug."""
     found = getattr(errors, kind, None)
@@ -187,7 +229,29 @@ def _rebuild(kind: str, message: str, trace: str) -> HeadwaterError:
 
 def _work(connection: Connection, orders: Orders) -> None:
     """A worker's life: take a node, make it, say so; end when the parent closes the line or dies."""
-    stop = _obey_signals()
+    wish = _Wish()
+    _obey_signals(wish)
+    try:
+        executor = _executor(connection, orders, wish)
+    except Exception as error:  # noqa: BLE001  everything is told to the parent, which decides
+        _tell(connection, error)
+        return
+    while True:
+        try:
+            name = connection.recv()
+        except (EOFError, OSError):
+            return
+        begun = time.monotonic()
+        try:
+            with wish.obeyed_at_once(executor.graph.nodes[name].stage is None):
+                executor.execute(name)
+            connection.send(("done", (time.monotonic() - begun, executor.commit_cost)))
+        except Exception as error:  # noqa: BLE001  as above
+            _tell(connection, error)
+
+
+def _executor(connection: Connection, orders: Orders, wish: _Wish) -> Executor:
+    """What a worker works with; its steps are told to the parent now and then."""
     import torch  # noqa: PLC0415  only workers pay for it
 
     from headwater.folder import LEDGER  # noqa: PLC0415
@@ -208,37 +272,62 @@ def _work(connection: Connection, orders: Orders) -> None:
             last_told = time.monotonic()
             connection.send(("step", (record.step, dict(record.metrics))))
 
-    executor = Executor(
+    return Executor(
         graph=build_graph(Recipe.model_validate_json(orders.recipe_json)),
         store=Store(orders.root),
         ledger=Ledger(orders.root / LEDGER),
         commit_seconds=orders.commit_seconds,
         on_step=tell,
-        stopping=lambda: stop["asked"],
+        stopping=lambda: wish.stop,
     )
-    while True:
-        try:
-            name = connection.recv()
-        except (EOFError, OSError):
-            return
-        begun = time.monotonic()
-        try:
-            executor.execute(name)
-            connection.send(("done", (time.monotonic() - begun, executor.commit_cost)))
-        except Exception as error:  # noqa: BLE001  everything is told to the parent, which decides
-            with suppress(OSError):  # a parent that is gone decides nothing
-                connection.send(("error", (type(error).__name__, str(error), traceback.format_exc())))
 
 
-def _obey_signals() -> dict[str, bool]:
-    """Leave Ctrl-C to the parent, note SIGTERM, and die with the parent where the kernel can promise it."""
-    stop = {"asked": False}
+def _tell(connection: Connection, error: Exception) -> None:
+    """Say to the parent what went wrong; one that is gone decides nothing."""
+    kind = ResourceError.__name__ if says_no_memory(error) else type(error).__name__
+    with suppress(OSError):
+        connection.send(("error", (kind, str(error), traceback.format_exc())))
+
+
+class _Wish:
+    """Whether this worker has been asked to stop. Mutable; set by a signal handler."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        self._at_once = False
+
+    def note(self, *_: object) -> None:
+        """The handler: a stage stops after its step, and work without steps where it is, since none of it is kept."""
+        self.stop = True
+        if self._at_once:
+            self._at_once = False
+            raise Interrupted("stopped; run again to go on")
+
+    @contextmanager
+    def obeyed_at_once(self, at_once: bool) -> Iterator[None]:
+        """While this work goes on."""
+        self._at_once = at_once
+        try:
+            if at_once and self.stop:
+                self.note()
+            yield
+        finally:
+            self._at_once = False
+
+
+def _obey_signals(wish: _Wish) -> None:
+    """Leave Ctrl-C to the parent, note SIGTERM, and die with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: stop.update(asked=True))
+    signal.signal(signal.SIGTERM, wish.note)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # held back since the parent started this process
-    if sys.platform == "linux":
+    if sys.platform == "linux":  # at once, and whatever this process is doing
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() == 1:  # the parent died before this line
-            os._exit(1)
-    return stop
+    threading.Thread(target=_die_with_parent, daemon=True).start()  # a parent that died before this line, too
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

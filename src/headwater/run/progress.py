@@ -86,6 +86,10 @@ class ProgressDisplay:
             markup=False,
         )
 
+    def stopping(self) -> None:
+        """The run was asked to stop."""
+        self._bars.update(self._all, note="stopping after a commit; Ctrl-C again ends at once")
+
     def _note(self, node: Node, step: int, metrics: Mapping[str, float]) -> str:
         """The stage's number, its speed and its own time left."""
         before = self._steps.get(node.fingerprint)

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,8 +126,11 @@ def _check_golds(where: str, golds: Mapping[str, str], grading: Grading) -> None
 
 @contextmanager
 def _stop_on_signal(pool: Pool) -> Iterator[None]:
-    """Ctrl-C and SIGTERM commit and end the run, instead of tearing it."""
-    before = {number: signal.signal(number, lambda *_: pool.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Ctrl-C and SIGTERM commit and end the run, instead of tearing it; in a thread they are somebody else's."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda *_: pool.interrupt()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
