@@ -9,8 +9,9 @@ import torch
 import tiny
 from headwater import cache
 from headwater.batch import FullDistribution, TopKDistribution
-from headwater.engines.local import Budget, LocalTeacher
+from headwater.engines.local import LocalTeacher
 from headwater.engines.scripted import ScriptedTeacher, scripted_group
+from headwater.engines.settings import Engine
 from headwater.errors import InputError, IntegrityError
 from headwater.records import Group, rollouts_of
 from headwater.signals import Divergence, Imitation
@@ -24,7 +25,7 @@ def teacher_model():
 
 
 def live():
-    return LocalTeacher(teacher_model(), TEMPERATURE, Budget())
+    return LocalTeacher(teacher_model(), TEMPERATURE, Engine())
 
 
 def recorded(directory, keep=None):
@@ -178,7 +179,7 @@ def test_a_cached_top_k_divergence_has_the_gradient_of_the_live_teachers_top_k(d
 
     groups = recorded(tmp_path, keep=3)
     cached = gradient(cache.CachedTeacher(tmp_path, TEMPERATURE), groups, direction)
-    coarse = Coarse(teacher_model(), TEMPERATURE, Budget())
+    coarse = Coarse(teacher_model(), TEMPERATURE, Engine())
     tiny.assert_near(cached, gradient(coarse, groups, direction), 1e-5)
     assert (cached - gradient(live(), groups, direction)).norm() > 1e-3 * cached.norm()
 

@@ -8,9 +8,10 @@ import torch
 
 import tiny
 from headwater import cache, loop
-from headwater.engines.local import Budget, LocalGenerator, LocalLearner, LocalTeacher
+from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
 from headwater.engines.optimiser import Optimiser
 from headwater.engines.scripted import ScriptedGenerator, ScriptedLearner, ScriptedTeacher, scripted_group
+from headwater.engines.settings import Engine
 from headwater.errors import InputError, LabelError
 from headwater.fingerprint import fingerprint
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
@@ -256,11 +257,11 @@ class Bench:
             cache.write(folder / "cache", groups, self.frozen(8), temperature=1.0, keep=None)
 
     def frozen(self, seed):
-        return LocalTeacher(tiny.qwen(seed), 1.0, Budget())
+        return LocalTeacher(tiny.qwen(seed), 1.0, Engine())
 
     def learner(self):
         model = tiny.qwen(seed=8 if self.stage.learner == "teacher" else 0)
-        return LocalLearner(model, self.stage.optimiser, self.stage.schedule.updates, 1.0, Budget())
+        return LocalLearner(model, self.stage.optimiser, self.stage.schedule.updates, 1.0, Engine())
 
     def answers(self):
         if not self.stage.reads_labels:
@@ -274,7 +275,7 @@ class Bench:
         cached = cache.CachedTeacher(self.folder / "cache", 1.0)
         workers = tiny.workers(
             learner=learner,
-            generator=LocalGenerator(learner.model, learner, Budget()),
+            generator=LocalGenerator(learner.model, learner, Engine()),
             teacher=self.frozen(8) if on_policy else cached,
             reference=self.frozen(8 if stage.learner == "teacher" else 0),
             answers=answers,

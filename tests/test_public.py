@@ -13,6 +13,7 @@ import headwater
 NAMES = [
     "CachedTeacher",
     "Divergence",
+    "Engine",
     "HeadwaterError",
     "Imitation",
     "Labels",

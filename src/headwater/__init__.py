@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headwater.cache import CachedTeacher
     from headwater.engines.optimiser import Optimiser
+    from headwater.engines.settings import Engine
     from headwater.errors import HeadwaterError
     from headwater.folder import RunFolder
     from headwater.loop import Schedule, Stage
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CachedTeacher": "headwater.cache",
     "Divergence": "headwater.signals",
+    "Engine": "headwater.engines.settings",
     "HeadwaterError": "headwater.errors",
     "Imitation": "headwater.signals",
     "Labels": "headwater.run.assemble",
@@ -53,9 +55,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "CachedTeacher", "Divergence", "HeadwaterError", "Imitation", "Labels", "LanguageModel", "Message", "OnPolicy",
-    "Optimiser", "Problem", "Recipe", "Recorded", "Reward", "Route", "RunFolder", "RunOptions", "Sampling", "Schedule",
-    "Stage", "TypedVerifier", "read_recipe", "record", "run_recipe", "train",
+    "CachedTeacher", "Divergence", "Engine", "HeadwaterError", "Imitation", "Labels", "LanguageModel", "Message",
+    "OnPolicy", "Optimiser", "Problem", "Recipe", "Recorded", "Reward", "Route", "RunFolder", "RunOptions", "Sampling",
+    "Schedule", "Stage", "TypedVerifier", "read_recipe", "record", "run_recipe", "train",
 ]  # fmt: skip
 
 

@@ -8,8 +8,9 @@ import torch
 
 import tiny
 from headwater.batch import FullDistribution, NoTarget, Scored, ScoredRollout
-from headwater.engines.local import Budget, LocalTeacher
+from headwater.engines.local import LocalTeacher
 from headwater.engines.optimiser import Optimiser, build, set_rate
+from headwater.engines.settings import Engine
 from headwater.errors import HeadwaterError, NumericError
 from headwater.records import Verdict
 from headwater.signals import Divergence, Imitation, PolicyTarget, Reward
@@ -28,7 +29,7 @@ def imitated(model, **settings):
 
 def distilled(signal, model, teacher, temperature=1.0):
     groups = tiny.sample(model, samples=2, temperature=temperature)
-    return signal.score(groups, tiny.workers(teacher=LocalTeacher(teacher, temperature, Budget())))
+    return signal.score(groups, tiny.workers(teacher=LocalTeacher(teacher, temperature, Engine())))
 
 
 def policy(model, advantages=(1.0, -1.0), **settings):
@@ -90,7 +91,7 @@ def test_distillation_brings_the_student_to_its_teacher():
 
 def test_a_frozen_teacher_stays_as_it_is_while_the_student_learns():
     model, teacher = tiny.qwen(), tiny.qwen(seed=8)
-    frozen, before = LocalTeacher(teacher, 1.0, Budget()), tiny.weights(teacher)
+    frozen, before = LocalTeacher(teacher, 1.0, Engine()), tiny.weights(teacher)
     rollouts = tiny.draw(model)
     distributions = [d.logprobs() for d in frozen.distributions(rollouts)]
     learner = tiny.learner(model)
@@ -106,7 +107,7 @@ def test_a_frozen_teacher_stays_as_it_is_while_the_student_learns():
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_a_teacher_says_what_a_plain_forward_pass_says(family, temperature):
     model = tiny.FAMILIES[family]()
-    teacher = LocalTeacher(model, temperature, Budget(micro_batch_tokens=40))
+    teacher = LocalTeacher(model, temperature, Engine(micro_batch_tokens=40))
     rollouts = tiny.draw(model, tiny.problems(6), temperature=temperature)
     distributions, logprobs = teacher.distributions(rollouts), teacher.logprobs(rollouts)
     for one, distribution, found in zip(rollouts, distributions, logprobs, strict=True):
@@ -118,7 +119,7 @@ def test_a_teacher_says_what_a_plain_forward_pass_says(family, temperature):
 def test_the_references_logprobs_are_those_of_generation_at_zero_staleness():
     model = tiny.llama()
     rollouts = tiny.draw(model, samples=6, temperature=0.8)
-    for one, found in zip(rollouts, LocalTeacher(tiny.llama(), 0.8, Budget()).logprobs(rollouts), strict=True):
+    for one, found in zip(rollouts, LocalTeacher(tiny.llama(), 0.8, Engine()).logprobs(rollouts), strict=True):
         torch.testing.assert_close(found, torch.tensor(one.logprobs), rtol=0, atol=1e-5)
 
 
@@ -278,10 +279,10 @@ def planted(scored, problem_id, value):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("budget", [Budget(micro_batch_tokens=1), Budget(micro_batch_tokens=10**6)])
-def test_a_loss_that_is_not_finite_names_its_problem_and_leaves_the_weights(value, budget):
+@pytest.mark.parametrize("engine", [Engine(micro_batch_tokens=1), Engine(micro_batch_tokens=10**6)])
+def test_a_loss_that_is_not_finite_names_its_problem_and_leaves_the_weights(value, engine):
     model, signal = tiny.qwen(), DENSE["reverse"]
-    learner = tiny.learner(model, budget=budget)
+    learner = tiny.learner(model, engine=engine)
     good = distilled(signal, model, tiny.qwen(seed=8))
     learner.update(good, signal)
     before, moments = tiny.weights(model), learner._optimiser.state_dict()["state"]

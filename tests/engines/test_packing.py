@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 import tiny
 from headwater.batch import Scored
-from headwater.engines.local import Budget, LocalTeacher
+from headwater.engines.local import LocalTeacher
 from headwater.engines.packing import pack
+from headwater.engines.settings import Engine
 from headwater.records import Verdict, rollouts_of
 from headwater.signals import Divergence, Imitation, Reward
 
@@ -67,10 +68,10 @@ def test_the_budget_is_kept_and_every_rollout_is_in_one_micro_batch(lengths, bud
 def test_the_logprob_of_a_count_is_zero_only_at_the_position_before_each_token():
     model = tiny.counting()
     rollouts = [tiny.rollout("p0/0", (2, 3), (4, 5, 6)), tiny.rollout("p1/0", (5,), (6, 7, 8, 9))]
-    for found in LocalTeacher(model, 1.0, Budget()).logprobs(rollouts):
+    for found in LocalTeacher(model, 1.0, Engine()).logprobs(rollouts):
         assert found.abs().max() < 1e-4
     late = [tiny.rollout("p0/0", (2, 3), (5, 6, 7))]
-    assert LocalTeacher(model, 1.0, Budget()).logprobs(late)[0][0] < -10
+    assert LocalTeacher(model, 1.0, Engine()).logprobs(late)[0][0] < -10
 
 
 # one gradient, whatever the cut
@@ -91,12 +92,12 @@ SIGNALS = {
     "reverse": Divergence(direction="reverse"),
     "jsd": Divergence(direction="jsd"),
 }
-ONE_ROW, FOUR_ROWS, ALL = Budget(micro_batch_tokens=1), Budget(micro_batch_tokens=60), Budget(micro_batch_tokens=10**6)
+ONE_ROW, FOUR_ROWS, ALL = Engine(micro_batch_tokens=1), Engine(micro_batch_tokens=60), Engine(micro_batch_tokens=10**6)
 
 
 def scored_by(signal, model, temperature=1.0):
     groups = tiny.sample(model, tiny.problems(4), samples=4, temperature=temperature, tokens=9)
-    other = LocalTeacher(tiny.qwen(seed=9), temperature, Budget())
+    other = LocalTeacher(tiny.qwen(seed=9), temperature, Engine())
     answers = tiny.workers().answers
     answers.answers = {group.problem.problem_id: "1" for group in groups}
     workers = tiny.workers(teacher=other, reference=other, verifier=Alternating(), answers=answers)
@@ -111,10 +112,10 @@ def test_one_row_four_rows_and_all_rows_at_once_give_one_gradient(name, family):
     assert len(scored.rollouts) == 16
     expected = tiny.plain_gradient(tiny.FAMILIES[family](), scored, signal, temperature)
     losses, passes = [], []
-    for budget in (ONE_ROW, FOUR_ROWS, ALL):
-        passes.append(len(list(pack([s.rollout for s in scored.rollouts], budget.micro_batch_tokens, 0))))
+    for engine in (ONE_ROW, FOUR_ROWS, ALL):
+        passes.append(len(list(pack([s.rollout for s in scored.rollouts], engine.micro_batch_tokens, 0))))
         model = tiny.FAMILIES[family]()
-        metrics = tiny.learner(model, temperature=temperature, budget=budget).update(scored, signal)
+        metrics = tiny.learner(model, temperature=temperature, engine=engine).update(scored, signal)
         tiny.assert_near(tiny.gradients(model), expected, 1e-5)
         losses.append(metrics["loss"])
     assert passes[0] == 16 > passes[1] > passes[2] == 1
@@ -127,7 +128,7 @@ def test_the_order_of_rollouts_changes_no_gradient():
     found = []
     for rollouts in (scored.rollouts, scored.rollouts[::-1]):
         model = tiny.qwen()
-        tiny.learner(model, budget=FOUR_ROWS).update(Scored(rollouts=rollouts), signal)
+        tiny.learner(model, engine=FOUR_ROWS).update(Scored(rollouts=rollouts), signal)
         found.append(tiny.gradients(model))
     tiny.assert_near(found[1], found[0], 1e-5)
 
@@ -140,7 +141,7 @@ def test_padding_with_the_end_token_gives_the_same_loss_and_the_end_token_is_tra
         groups = tiny.sample(model, tiny.problems(6), samples=4, tokens=9)
         assert any(r.response_ids[-1] == 1 for r in rollouts_of(groups))
         scored = Imitation().score(groups, tiny.workers())
-        metrics = tiny.learner(model, budget=ALL).update(scored, Imitation())
+        metrics = tiny.learner(model, engine=ALL).update(scored, Imitation())
         assert metrics["tokens"] == sum(len(r.response_ids) for r in rollouts_of(groups))
         found.append((model.pad_id, metrics["loss"], tiny.gradients(model)))
     (pad, loss, gradient), (end, same_loss, same_gradient) = found
@@ -155,7 +156,7 @@ def test_ending_a_response_is_learned():
     ended = tiny.rollout("p0/0", group.rollouts[0].prompt_ids, (2, 1))
     scored = Imitation().score([type(group)(problem=group.problem, rollouts=(ended,))], tiny.workers())
     before = tiny.token_logprobs(model, ended)[1]
-    learner = tiny.learner(model, budget=ALL)
+    learner = tiny.learner(model, engine=ALL)
     for _ in range(5):
         learner.update(scored, Imitation())
     assert tiny.token_logprobs(model, ended)[1] > before + 0.1

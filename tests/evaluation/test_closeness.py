@@ -5,8 +5,9 @@ import torch
 
 import tiny
 from headwater.batch import FullDistribution, TopKDistribution
-from headwater.engines.local import Budget, LocalTeacher
+from headwater.engines.local import LocalTeacher
 from headwater.engines.scripted import ScriptedTeacher, scripted_group
+from headwater.engines.settings import Engine
 from headwater.errors import InputError
 from headwater.evaluation.closeness import closeness, compare
 
@@ -14,7 +15,7 @@ MEASURES = {"kl_teacher_student", "kl_student_teacher", "overlap", "top1", "stud
 
 
 def scorer(model, temperature=1.0):
-    return LocalTeacher(model, temperature, Budget(micro_batch_tokens=60))
+    return LocalTeacher(model, temperature, Engine(micro_batch_tokens=60))
 
 
 def test_a_model_and_itself_are_at_distance_zero_and_overlap_one():

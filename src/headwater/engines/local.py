@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,34 +16,24 @@ from headwater.engines.generation import Drawn, draw_responses
 from headwater.engines.head import Head, HeadBatch, tile_size, tiled_backward
 from headwater.engines.optimiser import Optimiser, build, set_rate
 from headwater.engines.packing import Layout, pack
+from headwater.engines.settings import Engine
 from headwater.errors import HeadwaterError, NumericError
 from headwater.interfaces import Generator, Learner, Seeds, Signal, Teacher
 from headwater.models.language_model import LanguageModel
 from headwater.records import Group, Problem, Rollout, Sampling
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """How much is laid on the device at once. None of these changes a result beyond rounding."""
-
-    micro_batch_tokens: int = 1536
-    """padded tokens of one forward and backward pass"""
-    head_bytes: int = 64 * 2**20
-    """memory for one tile of logits and their gradient"""
-    rows: int = 512
-    """responses sampled side by side"""
-
-
 class LocalLearner(Learner):
     """A model that learns in this process."""
 
-    def __init__(self, model: LanguageModel, optimiser: Optimiser, updates: int, temperature: float, budget: Budget):
+    def __init__(self, model: LanguageModel, optimiser: Optimiser, updates: int, temperature: float, engine: Engine):
         self.model = model
         self.version = 0
         self._settings = optimiser
         self._updates = updates
         self._temperature = temperature
-        self._budget = budget
+        self._engine = engine
+        model.to(engine.torch_device)
         self._optimiser = build(model, optimiser)
         self._parameters = [p for p in model.network.parameters() if p.requires_grad]
 
@@ -86,10 +75,10 @@ class LocalLearner(Learner):
         self._optimiser.zero_grad(set_to_none=True)
         rollouts = [s.rollout for s in scored.rollouts]
         weight, bias = self.model.head
-        tile = tile_size(self._budget.head_bytes, weight.shape[0])
+        tile = tile_size(self._engine.tile_bytes, weight.shape[0])
         head = Head(weight=weight, bias=bias, temperature=self._temperature, tile=tile)
         loss, tokens, sums = 0.0, 0, dict[str, float]()
-        for layout in pack(rollouts, self._budget.micro_batch_tokens, self.model.pad_id):
+        for layout in pack(rollouts, self._engine.tokens_a_pass(self.model), self.model.pad_id):
             hidden = _scored_hidden(self.model, layout)
             result = tiled_backward(hidden, head, signal, _token_batch(layout, scored, hidden.device))
             if result.first_bad_token is not None:
@@ -125,16 +114,18 @@ class LocalLearner(Learner):
 class LocalGenerator(Generator):
     """Samples from a model in this process; stamps each rollout with the learner's version (None: a fixed model)."""
 
-    def __init__(self, model: LanguageModel, learner: Learner | None, budget: Budget):
+    def __init__(self, model: LanguageModel, learner: Learner | None, engine: Engine):
+        model.to(engine.torch_device)
         self._model = model
         self._learner = learner
-        self._budget = budget
+        self._engine = engine
 
     def generate(self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds) -> list[Group]:
         """Responses in waves of similar prompt length, so that little of a wave is padding."""
         prompts = [self._model.encode(problem) for problem in problems]
         order = sorted(range(len(problems)), key=lambda i: (len(prompts[i]), i))
-        per_wave = max(1, self._budget.rows // samples)
+        places = max((len(prompt) for prompt in prompts), default=0) + sampling.max_response_tokens
+        per_wave = max(1, self._engine.rows_a_wave(self._model, places) // samples)
         groups: dict[int, Group] = {}
         version = self._learner.version if self._learner is not None else -1
         for start in range(0, len(order), per_wave):
@@ -173,10 +164,11 @@ def _refuse_not_finite(problems: Sequence[Problem], drawn: Sequence[Sequence[Dra
 class LocalTeacher(Teacher):
     """A frozen model that says what comes next: exact distributions, kept as hidden states and a head."""
 
-    def __init__(self, model: LanguageModel, temperature: float, budget: Budget):
+    def __init__(self, model: LanguageModel, temperature: float, engine: Engine):
+        model.to(engine.torch_device)
         self._model = model
         self._temperature = temperature
-        self._budget = budget
+        self._engine = engine
 
     def distributions(self, rollouts: Sequence[Rollout]) -> list[TeacherDistribution]:
         """One HiddenDistribution a rollout; logits are made tile by tile where they are used."""
@@ -202,7 +194,7 @@ class LocalTeacher(Teacher):
     @torch.no_grad()
     def _hidden(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, "token hidden"]]:
         found: dict[int, Tensor] = {}
-        for layout in pack(rollouts, self._budget.micro_batch_tokens, self._model.pad_id):
+        for layout in pack(rollouts, self._engine.tokens_a_pass(self._model), self._model.pad_id):
             hidden = _scored_hidden(self._model, layout)
             found.update(zip(layout.members, hidden.split(layout.response_lengths), strict=True))
         return [found[i] for i in range(len(rollouts))]

@@ -198,6 +198,10 @@ class LanguageModel:
         """Last hidden states of right-padded rows; causality makes a padding mask needless."""
         return self.body(input_ids=input_ids, use_cache=False).last_hidden_state
 
+    def to(self, device: torch.device) -> None:
+        """Move the network there, in place."""
+        nn.Module.to(self.network, device)
+
     def save(self, directory: Path) -> None:
         """Write a directory that `from_pretrained` opens: safetensors, configs, tokenizer."""
         if self.template:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from yaml import YAMLError
 
 from headwater.engines.optimiser import Optimiser
+from headwater.engines.settings import Engine
 from headwater.errors import ContrastError, InputError
 from headwater.guard import Guard
 from headwater.interfaces import Signal, Value
@@ -79,6 +80,7 @@ class Recipe(Value):
     cache_top_k: Count | None = Field(None, description="teacher tokens cached a position; null keeps all")
     stages: Stages = Field(Stages(), description="numbers of the six stages")
     evaluation: Evaluation = Field(Evaluation(), description="how arms are measured")
+    engine: Engine = Field(Engine(), description="device, precision and memory, one for the whole run")
     guard: Guard = Field(Guard(), description="when a collapsing stage is stopped; changes no result")
     routes: tuple[str, ...] | Literal["default", "all"] = Field("default", description="arms by name")
     arms: tuple[Route, ...] = Field((), description="arms of your own")

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 from headwater import cache
 from headwater.cache import CachedTeacher
-from headwater.engines.local import Budget, LocalGenerator, LocalLearner, LocalTeacher
+from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
+from headwater.engines.settings import Engine
 from headwater.errors import HeadwaterError, InputError
 from headwater.fingerprint import fingerprint
 from headwater.interfaces import Answers, Seeds, Teacher, Verifier, Workers
@@ -45,12 +46,12 @@ class Given:
     recorded: Mapping[str, Group] = field(default_factory=dict)
 
 
-def assemble(stage: Stage, model: LanguageModel, given: Given, budget: Budget) -> tuple[LocalLearner, Workers]:
+def assemble(stage: Stage, model: LanguageModel, given: Given, engine: Engine) -> tuple[LocalLearner, Workers]:
     """The learner on this model, and the workers around it. What was not given raises when it is used."""
-    learner = LocalLearner(model, stage.optimiser, stage.schedule.updates, stage.sampler.temperature, budget)
+    learner = LocalLearner(model, stage.optimiser, stage.schedule.updates, stage.sampler.temperature, engine)
     workers = Workers(
         learner=learner,
-        generator=LocalGenerator(model, learner, budget),
+        generator=LocalGenerator(model, learner, engine),
         teacher=given.teacher or _absent(stage, "teacher"),
         reference=given.reference or _absent(stage, "reference"),
         answers=given.answers,
@@ -65,7 +66,7 @@ def _absent(stage: Stage, what: str) -> Any:
     return _Absent(stage.name, what)
 
 
-def record(
+def record(  # noqa: PLR0913  a notebook's settings are parameters
     model: LanguageModel,
     problems: Sequence[Problem],
     directory: Path,
@@ -74,15 +75,15 @@ def record(
     sampling: Sampling,
     seeds: Seeds = Seeds(run=0, stream="rollouts", step=0),  # noqa: B008  a frozen value
     keep: int | None = None,
+    engine: Engine = Engine(),  # noqa: B008
 ) -> CachedTeacher:
     """Record a teacher: its rollouts on these problems with its next-token distributions, for the offline stages.
 
     Args: samples: rollouts a problem. keep: tokens kept of each distribution, the mass of the rest in one bucket;
-    None keeps every logprob. Returns the cache that lies in `directory` now.
+    None keeps every logprob. engine: device, precision and memory. Returns the cache that lies in `directory` now.
     """
-    budget = Budget()
-    groups = LocalGenerator(model, None, budget).generate(problems, samples, sampling, seeds)
-    teacher = LocalTeacher(model, sampling.temperature, budget)
+    groups = LocalGenerator(model, None, engine).generate(problems, samples, sampling, seeds)
+    teacher = LocalTeacher(model, sampling.temperature, engine)
     cache.write(directory, groups, teacher, temperature=sampling.temperature, keep=keep, vocabulary=model.vocabulary)
     return CachedTeacher(directory, sampling.temperature)
 
@@ -101,7 +102,7 @@ class Labels:
     ledger: str = ":memory:"
 
 
-def train(
+def train(  # noqa: PLR0913
     stage: Stage,
     model: LanguageModel,
     problems: Sequence[Problem],
@@ -109,12 +110,14 @@ def train(
     teacher: LanguageModel | CachedTeacher | None = None,
     labels: Labels | None = None,
     seed: int = 0,
+    engine: Engine = Engine(),  # noqa: B008
     on_step: Callable[[StepRecord], None] = lambda record: None,
 ) -> list[StepRecord]:
     """Run one stage on a model of your own, in this process; the model changes in place.
 
     Args: teacher: a live model, or a recorded cache for the offline stages. labels: needed by stages that read
-    them. Returns one record a step. Raises InputError when the stage needs what it was not given.
+    them. engine: device, precision and memory. Returns one record a step. Raises InputError when the stage needs
+    what it was not given.
     """
     if stage.reads_labels and labels is None:
         raise InputError(f"{stage.name}: this stage reads labels; pass labels=Labels(answers={{problem_id: answer}})")
@@ -124,7 +127,7 @@ def train(
         check_pair(model, teacher)
     if isinstance(teacher, CachedTeacher):
         teacher.check_student(model.vocabulary, len(model.head[0]))
-    budget, temperature = Budget(), stage.sampler.temperature
+    temperature = stage.sampler.temperature
     key = fingerprint({"stage": stage, "seed": seed, "problems": [problem.problem_id for problem in problems]})
     records: list[StepRecord] = []
     with Ledger(labels.ledger if labels else ":memory:") as ledger:
@@ -137,11 +140,11 @@ def train(
             problems=problems,
             answers=answers,
             verifier=labels.verifier if labels else None,
-            teacher=LocalTeacher(teacher, temperature, budget) if isinstance(teacher, LanguageModel) else teacher,
-            reference=LocalTeacher(frozen, temperature, budget) if needs_reference(stage) else None,
+            teacher=LocalTeacher(teacher, temperature, engine) if isinstance(teacher, LanguageModel) else teacher,
+            reference=LocalTeacher(frozen, temperature, engine) if needs_reference(stage) else None,
             recorded=teacher.groups(problems) if isinstance(teacher, CachedTeacher) else {},
         )
-        _, workers = assemble(stage, model, given, budget)
+        _, workers = assemble(stage, model, given, engine)
 
         def note(record: StepRecord) -> None:
             records.append(record)

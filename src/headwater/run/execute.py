@@ -14,7 +14,7 @@ from typing import Any
 
 from headwater import cache
 from headwater.cache import CachedTeacher
-from headwater.engines.local import Budget, LocalGenerator, LocalLearner, LocalTeacher
+from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
 from headwater.errors import InputError, Interrupted
 from headwater.evaluation.benchmark import Benchmark, evaluate
 from headwater.evaluation.closeness import closeness
@@ -54,7 +54,6 @@ class Executor:
     graph: Graph
     store: Store
     ledger: Ledger
-    budget: Budget = field(default_factory=Budget)
     commit_seconds: float = 60.0
     on_step: Callable[[Node, StepRecord], None] = lambda node, record: None
     stopping: Callable[[], bool] = lambda: False
@@ -64,6 +63,7 @@ class Executor:
 
     def __post_init__(self) -> None:
         self._data = self.graph.data
+        self._engine = self.graph.recipe.engine
         self._origin = {"recipe": fingerprint(self.graph.recipe), "code": identity()}
         self._verifier = make_verifier(self.graph.recipe.problems.grading)
 
@@ -151,20 +151,20 @@ class Executor:
         if "teacher" in node.parents:
             teacher = self.open_model(node.parents["teacher"], scratch / "teacher")
             check_pair(model, teacher)
-            given = replace(given, teacher=LocalTeacher(teacher, temperature, self.budget))
+            given = replace(given, teacher=LocalTeacher(teacher, temperature, self._engine))
         if "recorded" in node.parents:
             cached = CachedTeacher(self.store.checkout(node.parents["recorded"], scratch / "recorded"), temperature)
             cached.check_student(model.vocabulary, len(model.head[0]))
             given = replace(given, recorded=cached.groups(problems), teacher=cached)
         if needs_reference(stage):
             start = self.open_model(node.parents["start"], scratch / "reference")
-            given = replace(given, reference=LocalTeacher(start, temperature, self.budget))
+            given = replace(given, reference=LocalTeacher(start, temperature, self._engine))
         self._run(node, model, given, scratch)
 
     def _run(self, node: Node, model: LanguageModel, given: Given, scratch: Path) -> None:
         """The loop with commits: from the last committed step, by time, and at the end."""
         stage = _stage(node)
-        learner, workers = assemble(stage, model, given, self.budget)
+        learner, workers = assemble(stage, model, given, self._engine)
         records: list[StepRecord] = []
         head = self.store.head(node.fingerprint)
         self.store.require(node.fingerprint, _stage_sizes(model, node.updates, head))
@@ -194,13 +194,14 @@ class Executor:
             sampling=Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"]),
             seeds=Seeds(run=node.seed, stream=f"rollouts/{node.pool}", step=0),
             keep=settings["keep"],
+            engine=self._engine,
         )
         self._commit(node, _files(scratch / "cache", ""), step=0, done=True)
 
     def _evaluate(self, node: Node, scratch: Path) -> None:
         """avg@k on one benchmark."""
         model = self.open_model(node.parents["model"], scratch)
-        scores = measure(model, self.graph.recipe, self._data, node.settings["benchmark"], node.seed, self.budget)
+        scores = measure(model, self.graph.recipe, self._data, node.settings["benchmark"], node.seed)
         self._commit(node, {"scores.json": _json(scores)}, step=0, done=True)
 
     def _closeness(self, node: Node, scratch: Path) -> None:
@@ -209,18 +210,16 @@ class Executor:
         problems = self._data.problems("pool", node.seed)[: settings["problems"]]
         sampling = Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"])
         models = {role: self.open_model(node.parents[role], scratch) for role in ("student", "teacher")}
-        scorers = {role: LocalTeacher(model, settings["temperature"], self.budget) for role, model in models.items()}
+        scorers = {role: LocalTeacher(model, settings["temperature"], self._engine) for role, model in models.items()}
         result: dict[str, Any] = {"temperature": settings["temperature"]}
         for role, model in models.items():
             seeds = Seeds(run=node.seed, stream=f"closeness/{role}", step=0)
-            groups = LocalGenerator(model, None, self.budget).generate(problems, CLOSENESS_SAMPLES, sampling, seeds)
+            groups = LocalGenerator(model, None, self._engine).generate(problems, CLOSENESS_SAMPLES, sampling, seeds)
             result[f"{role}_states"] = closeness(scorers["student"], scorers["teacher"], rollouts_of(groups))
         self._commit(node, {"closeness.json": _json(result)}, step=0, done=True)
 
 
-def measure(
-    model: LanguageModel, recipe: Recipe, data: RunData, name: str, seed: int, budget: Budget
-) -> dict[str, Any]:
+def measure(model: LanguageModel, recipe: Recipe, data: RunData, name: str, seed: int) -> dict[str, Any]:
     """A model's scores on one of the recipe's benchmarks."""
     evaluation, problems, held_out = recipe.evaluation, recipe.problems, data.benchmarks[name]
     benchmark = Benchmark(
@@ -236,7 +235,7 @@ def measure(
     )
     verifier = make_verifier(problems.grading_of(name))
     try:
-        return evaluate(benchmark, LocalGenerator(model, None, budget), verifier, seed)
+        return evaluate(benchmark, LocalGenerator(model, None, recipe.engine), verifier, seed)
     finally:
         verifier.close()
 
@@ -245,7 +244,7 @@ def evaluate_model(source: str, recipe: Recipe, seed: int = 0) -> dict[str, dict
     """Open a model directory or hub id and measure it: benchmark -> scores, the primary one first."""
     silence_progress()
     model, data = LanguageModel.load(source), RunData(recipe.problems)
-    return {name: measure(model, recipe, data, name, seed, Budget()) for name in data.benchmarks}
+    return {name: measure(model, recipe, data, name, seed) for name in data.benchmarks}
 
 
 class _Committer:

@@ -179,6 +179,7 @@ class GraphBuilder:
             "pretraining": choice.pretraining,
             "problems": self._recipe.problems.model_dump(include={"labelled", "held_out", "seed"}),
             "role": role,
+            "engine": self._recipe.engine.numerics,
         }
         updates = choice.pretraining.updates
         return self._add(
@@ -264,6 +265,7 @@ class GraphBuilder:
         settings: dict[str, Any] = {
             "pool": self._data.pools(seed).digests[stage.pool],
             "labels": self._data.label_digest,
+            "engine": self._recipe.engine.numerics,
         }
         if stage.reads_labels:
             settings["grading"] = self._recipe.problems.grading
@@ -291,6 +293,7 @@ class GraphBuilder:
             "temperature": recipe.temperature,
             "max_response_tokens": recipe.max_response_tokens,
             "keep": recipe.cache_top_k,
+            "engine": recipe.engine.numerics,
         }
         return self._add(
             Node(
@@ -321,6 +324,7 @@ class GraphBuilder:
             "temperature": evaluation.temperature,
             "top_p": evaluation.top_p,
             "max_response_tokens": self._recipe.max_response_tokens,
+            "engine": self._recipe.engine.numerics,
         }
         return self._add(
             Node(
@@ -340,6 +344,7 @@ class GraphBuilder:
             "problems": min(recipe.evaluation.closeness_problems, len(self._data.labelled)),
             "temperature": recipe.temperature,
             "max_response_tokens": recipe.max_response_tokens,
+            "engine": recipe.engine.numerics,
         }
         parents = {"student": models["student"], "teacher": models["teacher"]}
         return self._add(

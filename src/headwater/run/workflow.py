@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from headwater.engines.settings import NUMERICS, Engine
 from headwater.errors import InputError
 from headwater.folder import (
     GRAPH,
@@ -42,6 +43,9 @@ from headwater.verifiers.grading import Grading
 
 EXTENSIONS = ("routes", "seeds", "arms", "contrasts", "name", "guard")
 """Recipe fields that add to a run without touching what was made."""
+
+ROUNDING = tuple(f"engine.{name}" for name in Engine.model_fields if name not in NUMERICS)
+"""Recipe fields that cut the same sums into other pieces: a run may go on with others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +150,7 @@ def _refuse_change(root: Path, recipe: Recipe) -> None:
     changed = [
         (key, old, new)
         for key, old, new in _differences(before, recipe.model_dump(mode="json"))
-        if key.split(".")[0] not in EXTENSIONS
+        if key.split(".")[0] not in EXTENSIONS and key not in ROUNDING
     ]
     if changed:
         key, old, new = changed[0]

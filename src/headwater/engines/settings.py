@@ -1,0 +1,101 @@
+"""The engine: where a run computes, in what precision, and how much is laid on the device at once.
+
+One engine serves every stage of a run, so two arms never differ in it. Two kinds of settings are kept apart:
+those that change what is computed (`numerics`: device, precision, attention, compile) are part of the name of
+every result; those that only cut the same sums into other pieces (memory and the three sizes below it) change
+rounding at most and are no part of it, so a run that ran out of memory may go on with less. The same settings
+give the same bytes; memory is a number of the recipe and is never read off the machine, for the same reason.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+
+from headwater.errors import InputError
+from headwater.interfaces import Value
+from headwater.models.language_model import LanguageModel
+
+MICRO_BATCH = {"cpu": 1536, "cuda": 32_768}
+"""Padded tokens beyond which a larger pass is no faster: on a CPU its activations leave the cache."""
+ROWS = {"cpu": 512, "cuda": 4096}
+"""Responses beyond which a larger wave is no faster."""
+
+NUMERICS = ("device", "attention", "precision", "compile")
+"""The settings that change what is computed."""
+
+Bytes = Annotated[int, Field(ge=2**20, le=2**46)]
+Size = Annotated[int, Field(ge=1, le=2**24)]
+
+
+class Engine(Value):
+    """Where and how a run computes."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = Field(
+        None, description="attention kernel; null takes the best one"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="inputs of linear layers; weights, their updates and all sums stay float32"
+    )
+    compile: bool = Field(False, description="torch.compile the body: seconds at the start, faster updates")
+    gradient_checkpointing: bool = Field(False, description="recompute layers in the backward pass to save memory")
+    memory: Bytes = Field(2 * 2**30, description="bytes for activations, tiles of logits and the sampler's cache")
+    micro_batch_tokens: Size | None = Field(None, description="padded tokens of one pass; null: from memory")
+    head_bytes: Bytes | None = Field(None, description="bytes of one tile of logits; null: from memory")
+    rows: Size | None = Field(None, description="responses sampled side by side; null: from memory")
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device meant. Raises InputError when a GPU is asked for and there is none."""
+        found = torch.cuda.is_available()
+        if self.device == "cuda" and not found:
+            raise InputError("engine.device: cuda is asked for, but torch finds no GPU here; use cpu or auto")
+        return torch.device("cuda" if found and self.device != "cpu" else "cpu")
+
+    @property
+    def numerics(self) -> dict[str, Any]:
+        """What changes a result, as plain data: part of the name of everything that a model computes."""
+        return {**{name: getattr(self, name) for name in NUMERICS}, "device": self.torch_device.type}
+
+    @property
+    def tile_bytes(self) -> int:
+        """Memory for one tile of logits with everything made from it: a quarter of all."""
+        return self.head_bytes or self.memory // 4
+
+    def tokens_a_pass(self, model: LanguageModel) -> int:
+        """Padded tokens of one forward and backward pass: half of memory, as far as more of them help."""
+        if self.micro_batch_tokens is not None:
+            return self.micro_batch_tokens
+        fitting = self.memory // 2 // _activation_bytes(model, self.gradient_checkpointing)
+        return max(1, min(MICRO_BATCH[self.torch_device.type], fitting))
+
+    def rows_a_wave(self, model: LanguageModel, places: int) -> int:
+        """Responses sampled side by side, each with room for so many tokens: half of memory, as far as it helps."""
+        if self.rows is not None:
+            return self.rows
+        fitting = self.memory // 2 // (places * _cache_bytes(model))
+        return max(1, min(ROWS[self.torch_device.type], fitting))
+
+
+def _activation_bytes(model: LanguageModel, checkpointing: bool) -> int:
+    """About what one token leaves behind for the backward pass: a dozen hidden and four feed-forward vectors a layer.
+
+    With checkpointing a layer leaves its input alone, and one layer at a time the rest.
+    """
+    config = model.network.config.get_text_config()
+    hidden, layers = int(config.hidden_size), int(config.num_hidden_layers)
+    inner = int(getattr(config, "intermediate_size", None) or 4 * hidden)
+    layer = 4 * (12 * hidden + 4 * inner)
+    return layers * 4 * hidden + layer if checkpointing else layers * layer
+
+
+def _cache_bytes(model: LanguageModel) -> int:
+    """Keys and values of one token."""
+    config = model.network.config.get_text_config()
+    heads = int(config.num_attention_heads)
+    width = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    kept = int(getattr(config, "num_key_value_heads", None) or heads)
+    return 2 * int(config.num_hidden_layers) * kept * width * next(model.network.parameters()).element_size()

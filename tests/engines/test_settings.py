@@ -1,0 +1,51 @@
+"""The engine's settings: what changes a result is told from what only cuts the work into other pieces."""
+
+import pytest
+import torch
+
+import tiny
+from headwater.engines.settings import NUMERICS, Engine
+from headwater.errors import InputError
+from headwater.routes.recipe import Recipe
+from headwater.run.graph import build_graph
+
+SIZES = {"gradient_checkpointing": True, "memory": 2**24, "micro_batch_tokens": 7, "head_bytes": 2**20, "rows": 3}
+CHANGES = {"device": "cpu", "attention": "eager", "precision": "bfloat16", "compile": True}
+
+
+def test_every_setting_either_changes_results_or_only_cuts_the_work():
+    assert set(CHANGES) == set(NUMERICS)
+    assert {*CHANGES, *SIZES} == set(Engine.model_fields)
+
+
+@pytest.mark.parametrize("name", [*CHANGES, *SIZES])
+def test_a_node_is_named_after_what_changes_its_result_and_nothing_else(name):
+    changed = Engine(**{name: {**CHANGES, **SIZES}[name]})
+    here = name == "device" and not torch.cuda.is_available()  # auto means the CPU then: nothing is changed
+    plain, other = (set(build_graph(Recipe(engine=engine)).nodes) for engine in (Engine(), changed))
+    assert (plain == other) == (name in SIZES or here)
+
+
+def test_more_memory_lays_more_on_the_device_until_it_no_longer_helps():
+    model = tiny.qwen()
+    tokens = [Engine(device="cpu", memory=2**n).tokens_a_pass(model) for n in range(20, 40, 2)]
+    rows = [Engine(device="cpu", memory=2**n).rows_a_wave(model, 40) for n in range(20, 40, 2)]
+    assert tokens == sorted(tokens)
+    assert rows == sorted(rows)
+    assert tokens[0] < tokens[-1] == 1536
+    assert rows[0] < rows[-1] == 512
+    assert Engine(device="cpu", memory=2**20, gradient_checkpointing=True).tokens_a_pass(model) > tokens[0]
+
+
+def test_a_size_that_is_set_is_taken():
+    engine = Engine(micro_batch_tokens=11, head_bytes=2**22, rows=5)
+    assert engine.tokens_a_pass(tiny.qwen()) == 11
+    assert engine.rows_a_wave(tiny.qwen(), 40) == 5
+    assert engine.tile_bytes == 2**22
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused():
+    assert Engine().torch_device == torch.device("cpu")
+    with pytest.raises(InputError, match=r"engine\.device.*no GPU"):
+        _ = Engine(device="cuda").torch_device
