@@ -112,6 +112,21 @@ def test_a_sweep_removes_what_no_head_reaches_and_nothing_else(tmp_path: Path) -
     assert store.head(B) is None
 
 
+@pytest.mark.parametrize("name", ["heads", "objects", "objects/ab", "tmp", "lock", "gate"])
+def test_a_folder_from_elsewhere_has_nothing_written_or_deleted_outside_of_it(tmp_path: Path, name: str) -> None:
+    root, outside = tmp_path / "run", tmp_path / "mine"
+    precious = outside if name in ("lock", "gate") else outside / ("ab" * 32)
+    precious.parent.mkdir(exist_ok=True)
+    precious.write_text("precious")
+    (root / name).parent.mkdir(parents=True)
+    (root / name).symlink_to(outside)
+    for use in (Store.lock, Store.sweep, commit):
+        with pytest.raises(InputError, match=f"{name} is a symbolic link"):
+            use(Store(root, Hasty()))
+    assert precious.read_text() == "precious"
+    assert outside.is_file() or list(outside.iterdir()) == [precious]
+
+
 # -- damage
 
 

@@ -168,7 +168,7 @@ def run(
     runs: Runs = Path("runs"),
     workers: Annotated[int | None, Parameter(help="worker processes; the cores if not given")] = None,
     change: Annotated[bool, Parameter(help="remake what a changed recipe touches, in the same folder")] = False,
-    redo: Annotated[str | None, Parameter(help="forget one node (64 hex digits) and make it again")] = None,
+    redo: Annotated[str | None, Parameter(help="make a node (64 hex digits) again, and what depends on it")] = None,
     commit_seconds: Annotated[float, Parameter(help="seconds between commits of a stage in progress")] = 60.0,
     as_json: Annotated[bool, Parameter(name="--json", help="print the summary as JSON")] = False,
 ) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from headwater.errors import HeadwaterError, IntegrityError, LabelError, LockedError, ResourceError
+from headwater.errors import HeadwaterError, InputError, IntegrityError, LabelError, LockedError, ResourceError
 from headwater.records import Problem
 
 USES = ("prompt", "answer", "demonstration")
@@ -64,6 +64,8 @@ class Ledger:
         self.path = Path(path)
         self._buffers: dict[str, list[Use]] = {}
         self._seen: dict[str, set[Use]] = {}
+        if self.path.is_symlink():  # another run's rows would be rolled back
+            raise InputError(f"ledger: {self.path} is a symbolic link; a run keeps its ledger in its own folder")
         with self._named_errors():
             self._connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
             # EXTRA is FULL and an fsync of the folder after the journal is removed: without it a power cut

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from headwater.errors import InputError, LabelError
+from headwater.errors import InputError, IntegrityError, Interrupted, LabelError
+from headwater.folder import LEDGER, RunFolder
+from headwater.ledger import Ledger
 from headwater.models.family import build
 from headwater.models.shape import QwenShape
 from headwater.problems.arithmetic import VOCABULARY, problem_set
 from headwater.routes.recipe import Recipe, read_recipe
-from headwater.run import build_graph, check_labels
+from headwater.run import RunOptions, build_graph, check_labels, run_recipe, workflow
+from headwater.run.consistency import mixed, redo
 from headwater.run.data import RunData
+from headwater.run.execute import Executor
+from headwater.run.graph import Graph
+from headwater.run.processes import Orders, _executor, _Wish
+from headwater.store import Store
+from micro import heads
 
 SHAPE = QwenShape(hidden_size=16, layers=1, heads=2, kv_heads=1, head_dim=8, ff_size=32)
 
@@ -53,8 +63,6 @@ def recipe(folder: Path, **problems: object) -> Path:
 
 
 def test_labels_and_models_of_ones_own_run_to_a_report(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from headwater.run import RunOptions, run_recipe
-
     read = read_recipe(str(recipe(tmp_path)))
     folder = run_recipe(read, RunOptions(runs=tmp_path / "runs", workers=1))
     arm = next(arm for arm in folder.graph["arms"] if arm["name"] == "R1")
@@ -62,6 +70,78 @@ def test_labels_and_models_of_ones_own_run_to_a_report(tmp_path: Path, capfd: py
     assert len(scores["problems"]) == 12
     assert len(folder.labels(arm["stages"][0])["answer"]) == 16  # and no label of the eight that were not drawn
     capfd.readouterr()
+
+    # the same command again: problems that changed are refused by the key that names them
+    for name, key in (("labels", "problems.labels"), ("benchmark", "problems.benchmarks.held-out")):
+        path = tmp_path / f"{name}.jsonl"
+        before = path.read_text()
+        path.write_text(before.replace('"solution": "', '"solution": "1'))
+        with pytest.raises(InputError, match=rf"the content of {key} \({path}\) was \w+, is now \w+.*--name"):
+            run_recipe(read, RunOptions(runs=tmp_path / "runs"))
+        path.write_text(before.replace("\n", " \n"))  # the same problems, written otherwise
+        run_recipe(read, RunOptions(runs=tmp_path / "runs"))
+
+
+def in_this_process(graph: Graph, root: Path, done: set[str], *_: object) -> None:
+    with Ledger(root / LEDGER) as ledger:
+        executor = Executor(graph=graph, store=Store(root), ledger=ledger)
+        for node in graph.nodes.keys() - done:
+            make_with_parents(executor, node)
+
+
+def make_with_parents(executor: Executor, node: str) -> None:
+    for parent in executor.graph.nodes[node].parents.values():
+        make_with_parents(executor, parent)
+    executor.execute(node)
+
+
+def test_a_model_directory_that_changed_is_refused_and_redo_makes_again_all_that_comes_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow, "_make", in_this_process)
+    read, options = read_recipe(str(recipe(tmp_path))), RunOptions(runs=tmp_path / "runs")
+    store = Store(run_recipe(read, options).root)
+    before = heads(store.root)
+    build(SHAPE, VOCABULARY, 1).save(tmp_path / "model")
+    with pytest.raises(IntegrityError, match=r"another path than the one that is there now.*--redo \w{64}") as refused:
+        run_recipe(read, options)
+    assert heads(store.root) == before
+    run_recipe(read, replace(options, redo=str(refused.value).split()[-1]))
+    after = heads(store.root)
+    assert after.keys() == before.keys()
+    assert not set(after.values()) & set(before.values())
+    assert mixed(build_graph(read), store) == {}
+    assert RunFolder(store.root).verify() == []
+
+
+def test_what_was_begun_from_another_parent_is_not_gone_on_with(tmp_path: Path) -> None:
+    graph = build_graph(read_recipe(str(recipe(tmp_path))))
+    store = Store(tmp_path / "run")
+    with store.lock(), Ledger(store.root / LEDGER) as ledger:
+        with pytest.raises(Interrupted):
+            executor = Executor(graph=graph, store=store, ledger=ledger, stopping=lambda: True)
+            for node in graph.nodes:
+                executor.execute(node)
+        [stage] = [name for name, node in graph.nodes.items() if node.stage]
+        [parent] = set(graph.nodes[stage].parents.values())
+        begun = store.head(stage)
+        assert begun is not None and not begun.done
+        store.forget(parent)
+        build(SHAPE, VOCABULARY, 1).save(tmp_path / "model")
+        executor.execute(parent)
+        with pytest.raises(IntegrityError, match=r"student-rl .* was made from another start"):
+            executor.execute(stage)
+        redo(graph, store, parent)
+        assert store.head(stage) is None
+
+
+def test_a_worker_that_reads_other_problems_than_its_parent_begins_nothing(tmp_path: Path) -> None:
+    read = read_recipe(str(recipe(tmp_path)))
+    _ours, theirs = multiprocessing.Pipe()
+    orders = Orders(recipe_json=read.model_dump_json(), work="of other files", root=tmp_path / "run", commit_seconds=1)
+    with pytest.raises(InputError, match="a file of problems, or the code, changed while the run began"):
+        _executor(theirs, orders, _Wish())
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_changed_answer_is_another_stage(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def write_page(folder: RunFolder, path: str | Path) -> None:
     """Writes the run's report to `path`; a reader never meets half a page."""
     path = Path(path)
     unfinished = path.with_name(path.name + ".part")
+    unfinished.unlink(missing_ok=True)  # what a crash left, or a link that leads elsewhere
     unfinished.write_text(render_page(summarise(folder)), encoding="utf-8", newline="\n")
     os.replace(unfinished, path)
 

@@ -61,19 +61,46 @@ def _head(store: Store, node: str) -> Manifest:
     return head
 
 
-def refuse_mixed(graph: Graph, store: Store) -> None:
-    """Raise IntegrityError for a result that was made from other inputs than those that are there now."""
+def mixed(graph: Graph, store: Store) -> dict[str, str]:
+    """Node -> the role of an input that is not what the node's result was made from."""
+    found = {}
     for name, node in graph.nodes.items():
         head = store.head(name)
-        if head is None:
-            continue
-        made_from = head.about.get("inputs", {})
-        changed = [role for role, digest in inputs(node, store).items() if made_from.get(role) != digest]
-        if changed:
-            raise IntegrityError(
-                f"run {graph.recipe.name}: {node.title} (seed {node.seed}) was made from another {changed[0]} than "
-                f"the one that is there now; to make it again from this one: headwater run RECIPE --redo {name}"
-            )
+        if head is not None and (role := other_input(head, inputs(node, store))) is not None:
+            found[name] = role
+    return found
+
+
+def other_input(head: Manifest, found: Mapping[str, str]) -> str | None:
+    """The first role whose input is not what this commit was made from."""
+    made_from = head.about.get("inputs", {})
+    return next((role for role, digest in found.items() if made_from.get(role) != digest), None)
+
+
+def refuse_mixed(graph: Graph, store: Store) -> None:
+    """Raise IntegrityError for a result that was made from other inputs than those that are there now."""
+    for name, role in mixed(graph, store).items():
+        raise not_from_this(graph.nodes[name], role)
+
+
+def not_from_this(node: Node, role: str) -> IntegrityError:
+    """The error for a result, whole or begun, that comes from another input than the one that is there."""
+    return IntegrityError(
+        f"run: {node.title} (seed {node.seed}) was made from another {role} than the one that is there now; to make "
+        f"it again from this one, and what comes from it: headwater run RECIPE --redo {node.fingerprint}"
+    )
+
+
+def redo(graph: Graph, store: Store, name: str) -> None:
+    """Drop a node's result, and what has been begun from it; what is finished may prove to be the same again."""
+    store.forget(name)
+    dropped = {name}
+    for child, node in graph.nodes.items():  # parents come first
+        if dropped.intersection(node.parents.values()):
+            dropped.add(child)
+            head = store.head(child)
+            if head is not None and not head.done:
+                store.forget(child)
 
 
 def refuse_unfinished(graph: Graph, store: Store) -> None:

@@ -162,9 +162,22 @@ class RunData:
         """Identity of a benchmark: its problems and answers."""
         return self.benchmarks[name].content_digest
 
+    def contents(self) -> dict[str, str]:
+        """Place in the recipe, with what is read there -> digest of the problems that came of it."""
+        found = {f"problems.labels{_said(self.source.labels)}": self.label_digest}
+        for name in self.benchmarks:
+            choice = self.source.benchmarks.get(name)
+            place = f"problems.benchmarks.{name}{_said(choice.source if choice else None)}"
+            found[place] = self.benchmark_digest(name)
+        return found
+
     def corpus_exclusions(self) -> frozenset[str]:
         """Problems that pretraining must never show: labelled and held out."""
         return frozenset(self.answers).union(*(found.answers for found in self.benchmarks.values()))
+
+
+def _said(source: Source | None) -> str:
+    return "" if source is None else f" ({source.family if isinstance(source, GymSource) else source.path})"
 
 
 def _read(source: Source) -> LabelSet:

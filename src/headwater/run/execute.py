@@ -31,7 +31,7 @@ from headwater.records import Sampling, StepRecord, rollouts_of
 from headwater.routes.recipe import Recipe
 from headwater.run.assemble import Given, assemble, needs_reference, record
 from headwater.run.card import model_card
-from headwater.run.consistency import inputs
+from headwater.run.consistency import inputs, not_from_this, other_input
 from headwater.run.data import RunData
 from headwater.run.graph import Graph, Node
 from headwater.run.identity import identity
@@ -85,6 +85,8 @@ class Executor:
             "closeness": self._closeness,
         }[node.kind]
         self._inputs = inputs(node, self.store)
+        if head is not None and (role := other_input(head, self._inputs)) is not None:
+            raise not_from_this(node, role)
         with full_disk_named(node.title, self.store.root), self._scratch() as scratch:
             work(node, scratch)
 

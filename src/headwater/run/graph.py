@@ -105,6 +105,7 @@ class Graph:
             "notes": data.check(),
             "nodes": {name: _plain_node(node) for name, node in self.nodes.items()},
             "pools": pools,
+            "content": data.contents(),
             "benchmarks": [self._benchmark(name) for name in self.recipe.problems.names],
             "overlap": data.overlap_counts(),
             "arms": [plain(arm) for arm in self.arms],

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from headwater import errors
-from headwater.errors import HeadwaterError, Interrupted, ResourceError, says_no_memory
+from headwater.errors import HeadwaterError, InputError, Interrupted, ResourceError, says_no_memory
+from headwater.fingerprint import fingerprint
 from headwater.run.graph import Graph, Node
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Orders:
     """What a worker process is started with; all of it can be pickled by multiprocessing."""
 
     recipe_json: str
+    work: str
+    """hash of the graph's nodes: a worker reads the problem files itself, and they must be the parent's"""
     root: Path
     commit_seconds: float
 
@@ -264,6 +267,12 @@ def _executor(connection: Connection, orders: Orders, wish: _Wish) -> Executor:
 
     torch.set_num_threads(1)
     silence_progress()
+    graph = build_graph(Recipe.model_validate_json(orders.recipe_json))
+    if fingerprint(list(graph.nodes)) != orders.work:
+        raise InputError(
+            f"run {graph.recipe.name}: a file of problems, or the code, changed while the run began; run the same "
+            "command again"
+        )
     last_told = 0.0
 
     def tell(node: Node, record: Any) -> None:
@@ -273,7 +282,7 @@ def _executor(connection: Connection, orders: Orders, wish: _Wish) -> Executor:
             connection.send(("step", (record.step, dict(record.metrics))))
 
     return Executor(
-        graph=build_graph(Recipe.model_validate_json(orders.recipe_json)),
+        graph=graph,
         store=Store(orders.root),
         ledger=Ledger(orders.root / LEDGER),
         commit_seconds=orders.commit_seconds,

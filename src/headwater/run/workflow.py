@@ -17,6 +17,7 @@ from rich.console import Console
 
 from headwater.engines.settings import NUMERICS, Engine
 from headwater.errors import InputError
+from headwater.fingerprint import fingerprint
 from headwater.folder import (
     GRAPH,
     LEDGER,
@@ -31,7 +32,7 @@ from headwater.folder import (
 )
 from headwater.ledger import Ledger
 from headwater.routes.recipe import Recipe
-from headwater.run.consistency import refuse_mixed, refuse_unfinished, settle_ledger
+from headwater.run.consistency import mixed, redo, refuse_mixed, refuse_unfinished, settle_ledger
 from headwater.run.execute import MODEL
 from headwater.run.graph import Graph, build_graph
 from headwater.run.identity import identity
@@ -78,26 +79,39 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
         raise InputError(f"run: --redo {options.redo:.80}; {recipe.name} has no such node")
     with full_disk_named(f"run {recipe.name}", root), store.lock():
         if not options.change:
-            _refuse_change(root, recipe)
+            _refuse_change(root, graph)
         if options.redo is not None:
-            store.forget(options.redo)
+            redo(graph, store, options.redo)
         store.sweep()
         with Ledger(root / LEDGER) as ledger:  # made here once, before the workers race for it
             settle_ledger(ledger, store)
         refuse_mixed(graph, store)
         write_json(root / GRAPH, seal(graph.plain(identity())))
         write_json(root / RECIPE, recipe.model_dump(mode="json"))
-        done = {name for name in graph.nodes if (head := store.head(name)) is not None and head.done}
-        if len(done) < len(graph.nodes):
-            _make(graph, root, done, options, console)
+        _make_missing(graph, store, options, console)
+        while options.redo is not None and (stale := mixed(graph, store)):
+            for name in stale:  # the new result differs from the old one, so these come from what is gone
+                redo(graph, store, name)
+            _make_missing(graph, store, options, console)
         refuse_unfinished(graph, store)
         refuse_mixed(graph, store)
         hand_out_models(graph, store)
     return RunFolder(root)
 
 
+def _make_missing(graph: Graph, store: Store, options: RunOptions, console: Console) -> None:
+    done = {name for name in graph.nodes if (head := store.head(name)) is not None and head.done}
+    if len(done) < len(graph.nodes):
+        _make(graph, store.root, done, options, console)
+
+
 def _make(graph: Graph, root: Path, done: set[str], options: RunOptions, console: Console) -> None:
-    orders = Orders(recipe_json=graph.recipe.model_dump_json(), root=root, commit_seconds=options.commit_seconds)
+    orders = Orders(
+        recipe_json=graph.recipe.model_dump_json(),
+        work=fingerprint(list(graph.nodes)),
+        root=root,
+        commit_seconds=options.commit_seconds,
+    )
     workers = options.workers or os.cpu_count() or 1
     display = ProgressDisplay(graph, done, workers, console)
     before = read_sealed(root / TIMINGS) if (root / TIMINGS).exists() else {}
@@ -142,21 +156,25 @@ def _stop_on_signal(pool: Pool) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _refuse_change(root: Path, recipe: Recipe) -> None:
-    """A run folder holds one recipe; adding routes or seeds is no change."""
+def _refuse_change(root: Path, graph: Graph) -> None:
+    """A run folder holds one recipe and one set of problems; adding routes or seeds is no change."""
     if not (root / GRAPH).exists():
         return
-    before = RunFolder(root).graph["recipe"]
+    recipe, before = graph.recipe, RunFolder(root).graph
     changed = [
-        (key, old, new)
-        for key, old, new in _differences(before, recipe.model_dump(mode="json"))
+        (key, repr(old), repr(new))
+        for key, old, new in _differences(before["recipe"], recipe.model_dump(mode="json"))
         if key.split(".")[0] not in EXTENSIONS and key not in ROUNDING
+    ] or [
+        (f"the content of {key}", old[:12], new[:12])
+        for key, old, new in _differences(before.get("content", {}), graph.data.contents())
+        if None not in (old, new)
     ]
     if changed:
         key, old, new = changed[0]
         more = f" (and {len(changed) - 1} more)" if changed[1:] else ""
         raise InputError(
-            f"run {recipe.name}: {key} was {old!r}, is now {new!r}{more}. "
+            f"run {recipe.name}: {key} was {old}, is now {new}{more}. "
             "Give the new run a name (--name NAME), or --change to remake here what depends on it."
         )
 

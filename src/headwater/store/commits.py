@@ -195,6 +195,7 @@ class Store:
                 self._disk.make_folder(folder)
         for folder in (self.root, self._objects.folder, self._heads, self._objects.temporary_folder):
             self._disk.make_folder(folder)
+        self._refuse_links()
         self._disk.sync(self.root)
         for folder in above:  # also those that were there: who made them may have died before syncing them
             with suppress(PermissionError):  # a folder of somebody else that we may only pass through
@@ -202,6 +203,13 @@ class Store:
             if folder.is_mount():
                 break
         self._prepared = True
+
+    def _refuse_links(self) -> None:
+        """InputError for a folder from elsewhere that would have us write, or delete, outside of it."""
+        inner = (self._heads, self._objects.temporary_folder, self._objects.folder, *self._objects.folder.glob("??"))
+        for path in (*inner, self.root / "lock", self.root / "gate"):
+            if path.is_symlink():
+                raise InputError(f"store: {path} is a symbolic link; a run keeps its files in its own folder")
 
     def _write(
         self,

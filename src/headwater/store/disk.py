@@ -57,8 +57,8 @@ class Disk:
             shutil.rmtree(path)
 
     def open_lock(self, path: Path) -> int:
-        """A descriptor, not inherited by other programs, of a file that is made when it is not there."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """A descriptor, not inherited by other programs, of a file that is made when it is not there; of no link."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
 
     def rewrite(self, descriptor: int, data: bytes) -> None:
         """Replace the content of an open lock file. Not atomic: such content is only ever shown to people."""
