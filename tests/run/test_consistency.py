@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ def other_bytes(store: Store, node: str) -> None:
 )
 def test_a_result_of_other_weights_is_refused(root: Path, parent: str, child: str, role: str) -> None:
     other_bytes(Store(root), named(parent))
-    alone = Graph(recipe=GRAPH.recipe, nodes={named(child): GRAPH.nodes[named(child)]}, arms=())
+    alone = replace(GRAPH, nodes={named(child): GRAPH.nodes[named(child)]}, arms=())
     with pytest.raises(IntegrityError, match=rf"{child} .*another {role} .*--redo {named(child)}"):
         refuse_mixed(alone, Store(root))
 
