@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,10 @@ def lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def children_of(pid: int) -> set[int]:
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 def test_a_task_that_hangs_or_swells_loses_its_own_verdict_and_no_other() -> None:
@@ -106,6 +111,56 @@ pool.run([Task{tuple(HANGS)!r}])
     while lives(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not lives(pid)
+
+
+def in_a_fork(work: Callable[[], bool]) -> bool:
+    """What the work says in a fork of this process, which ends as Python ends, with its finalizers."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            code = 0 if work() else 2
+        finally:
+            atexit._run_exitfuncs()
+            os._exit(code)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_fork_has_processes_of_its_own_and_leaves_the_parents_alone(pool: WorkerPool) -> None:
+    pool.run([FITS])
+    ours = pool.pids
+    with pool._lock:  # held by some thread at the moment of the fork
+        assert in_a_fork(lambda: pool.pids == [] and pool.run([FITS]) == [True] and pool.pids != ours)
+        assert in_a_fork(lambda: True)
+    assert pool.pids == ours and all(map(lives, ours))
+    assert pool.run([FITS]) == [True]
+    assert not children_of(os.getpid()) - set(ours)
+
+
+def test_a_fork_that_outlives_its_parent_keeps_no_process_alive() -> None:
+    code = f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(ROOT / "src")!r})
+from headwater.verifiers.pool import Task, WorkerPool
+pool = WorkerPool(1, cpu_seconds=60.0, memory_bytes=1 << 30)
+pool.run([Task{tuple(FITS)!r}])
+print(pool.pids[0], flush=True)
+if (fork := os.fork()) == 0:
+    time.sleep(60)
+print(fork, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        grader, fork = int(parent.stdout.readline()), int(parent.stdout.readline())
+    try:
+        deadline = time.monotonic() + 20
+        while lives(grader) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not lives(grader)
+        assert lives(fork)
+    finally:
+        os.kill(fork, signal.SIGKILL)
 
 
 def test_three_failed_starts_in_a_row_stop_the_grader(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,13 +58,17 @@ def _at_most(kind: int, value: int) -> int:
     return value if inherited == resource.RLIM_INFINITY else min(value, inherited)
 
 
-def die_with_parent(descriptor: int) -> None:
-    """End this process at once when the other end of this pipe is closed, whatever it is doing."""
+def die_with_parent(descriptor: int, parent: int) -> None:
+    """End this process at once when the other end of this pipe is closed, whatever it is doing.
+
+    And within a second of its parent's end: a fork of the parent may hold that end open for longer.
+    """
 
     def watch() -> None:
         poll = select.poll()
         poll.register(descriptor, 0)  # hang-up alone is reported
-        poll.poll()
+        while not poll.poll(1000) and os.getppid() == parent:
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -2,7 +2,9 @@
 
 A process is replaced after any failure and after 2,000 tasks. It is killed from here only when it has used no
 CPU time for 60 seconds: it is then stuck and not slow, however loaded the machine is; CPU time itself is
-limited by the kernel, inside the process. The children see no environment variable and no open file of ours.
+limited by the kernel, inside the process. The children see no environment variable and no open file of ours, and
+end with the process that started them. A fork of that process has no grading process until it needs one: the
+children answer to their parent alone.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ _STARTS = 3
 """Starts that may fail in a row."""
 _START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
-    "from headwater.verifiers.worker import main; main({!r}, {}, {})"
+    "from headwater.verifiers.worker import main; main({!r}, {}, {}, {})"
 )
 
 
@@ -92,6 +94,12 @@ class _Child:
                     pipe.close()
         self.process.wait()
 
+    def forget(self) -> None:
+        """Close a forked copy's ends of the pipes; what the parent was writing is not ours to send."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.raw.close()  # type: ignore[attr-defined]  beneath the buffer, which is not flushed
+
 
 class WorkerPool:
     """At most `size` grading processes of one kind ("decide" or "second"; see `worker.py`).
@@ -110,28 +118,38 @@ class WorkerPool:
         """CPU seconds of the longest task that ended by itself"""
         self.lost = 0
         """tasks over which a process failed"""
-        self._finalizer = weakref.finalize(self, _kill_all, self._children)
+        self._finalizer = weakref.finalize(self, _kill_all, self._children, self._owner)
 
     def run(self, tasks: Sequence[Task]) -> list[bool | None]:
         """Each task's verdict, in order; None where a process failed over it.
 
         Raises GraderError when three starts in a row fail.
         """
-        if os.getpid() != self._owner:  # forked: the processes belong to the parent
-            self._children, self._owner, self._lock = [], os.getpid(), threading.Lock()
-            self._finalizer = weakref.finalize(self, _kill_all, self._children)
+        self._leave_the_parents()
         with self._lock:
             return _Round(self, tasks).play()
 
     def close(self) -> None:
         """End the processes; the next `run` starts new ones."""
+        self._leave_the_parents()
         with self._lock:
             _kill_all(self._children)
 
     @property
     def pids(self) -> list[int]:
         """The processes that live now."""
+        self._leave_the_parents()
         return [child.process.pid for child in self._children]
+
+    def _leave_the_parents(self) -> None:
+        """In a fork, begin anew: processes, pipes and a lock that may be held belong to the parent."""
+        if os.getpid() == self._owner:
+            return
+        self._finalizer.detach()
+        for child in self._children:
+            child.forget()
+        self._children, self._owner, self._lock = [], os.getpid(), threading.Lock()
+        self._finalizer = weakref.finalize(self, _kill_all, self._children, self._owner)
 
     def free_child(self) -> _Child | None:
         """A process without a task, a new one if there is room for it."""
@@ -235,7 +253,7 @@ class _Round:
 
 
 def _start(settings: tuple[str, float, int]) -> subprocess.Popen[bytes]:
-    code = _START.format(*settings)
+    code = _START.format(*settings, os.getpid())
     paths = [os.path.abspath(path) for path in sys.path if path]
     environment = {"PYTHONHASHSEED": "0"}  # one order of sets, so one verdict
     if "LD_LIBRARY_PATH" in os.environ:  # without it some Pythons do not start
@@ -247,11 +265,13 @@ def _start(settings: tuple[str, float, int]) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         env=environment,
         cwd="/",
+        start_new_session=True,  # a Ctrl-C at the terminal must not lose a verdict that is then committed
     )
 
 
-def _kill_all(children: list[_Child]) -> None:
-    while children:
+def _kill_all(children: list[_Child], owner: int | None = None) -> None:
+    """End them all; a fork of their owner that ends before it needs a grader has none to end."""
+    while children and owner in (None, os.getpid()):
         children.pop().kill()
 
 

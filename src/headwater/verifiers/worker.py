@@ -21,11 +21,11 @@ from headwater.verifiers.decide import decide
 Grader = Callable[[str, str], bool]
 
 
-def main(kind: str, cpu_seconds: float, memory_bytes: int) -> None:
+def main(kind: str, cpu_seconds: float, memory_bytes: int, parent: int) -> None:
     """Serve until the input ends. The first line out says {"ready": true} or why not."""
     lines, replies = os.fdopen(os.dup(0), "r", encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not stand between the replies
-    guard.die_with_parent(lines.fileno())
+    guard.die_with_parent(lines.fileno(), parent)
     try:
         grade = _load(kind)
         guard.limit_process(memory_bytes)
