@@ -9,6 +9,7 @@ from headwater.verifiers.answers import AnswerVerifier
 from headwater.verifiers.audit import AuditedVerifier, audit
 from headwater.verifiers.choose import second_judge
 from headwater.verifiers.expression import ExpressionJudge
+from headwater.verifiers.function import FunctionVerifier
 from headwater.verifiers.grading import Grading
 from headwater.verifiers.typed import TypedJudge
 
@@ -48,29 +49,45 @@ def test_disagreements_are_listed_as_plain_data() -> None:
             "bad gold": ("five", r"\boxed{5}"),
         }
     )
-    second = second_judge(Grading(answer_type="integer"))
+    second = second_judge(Grading(answer_type="integer"), AnswerVerifier(judge=TypedJudge()))
     found = audit(verifier.sample, TypedJudge().name, second)
     second.close()
     assert (found["checked"], found["agreed"], found["undecided"]) == (5, 3, 1)
-    assert [(row["rollout"], row["verdict"], row["second"]) for row in found["disagreements"]] == [
-        ("units", "wrong", "correct")
-    ]
+    assert found["disagreements"] == ["units"]
+    assert {row["rollout"]: (row["verdict"], row["second"]) for row in found["sample"]}["units"] == ("wrong", "correct")
     assert json.loads(json.dumps(found)) == found
     assert found["first"].startswith("integer/")
     assert found["second"].startswith("expression/")
 
 
 def test_expressions_are_audited_by_math_verify_as_it_ships() -> None:
-    verifier = AuditedVerifier(AnswerVerifier(judge=ExpressionJudge()), seed="stage")
+    judge = ExpressionJudge()
+    verifier = AuditedVerifier(AnswerVerifier(judge=judge), seed="stage")
     pairs = {
         "right": (r"\frac{\sqrt{3}}{2}", r"\boxed{\sqrt{\frac{3}{4}}}"),
         "wrong": ("x^2-1", r"\boxed{x^2+1}"),
         "lenient": (r"5\text{ cm}", r"\boxed{5\text{ m}}"),
     }
     verdicts = verifier.grade(pairs)
-    verifier.close()
-    second = second_judge(Grading(answer_type="expression"))
+    judge.close()
+    second = second_judge(Grading(answer_type="expression"), AnswerVerifier(judge=ExpressionJudge()))
     found = audit(verifier.sample, "expression", second)
     second.close()
     assert verdicts == {"right": Verdict.CORRECT, "wrong": Verdict.WRONG, "lenient": Verdict.WRONG}
-    assert [row["rollout"] for row in found["disagreements"]] == ["lenient"]
+    assert found["disagreements"] == ["lenient"]
+
+
+def test_a_function_is_asked_again_and_part_marks_are_compared() -> None:
+    calls = iter((0.5, 1.0, None, 0.25, 1.0, 0.0))
+
+    def moody(completions: list[str], **_: object) -> list[float | None]:
+        return [next(calls) for _ in completions]
+
+    function = FunctionVerifier(function=moody)
+    verifier = AuditedVerifier(function, seed="stage")
+    verifier.grade({name: ("5", f"text of {name}") for name in "abc"})
+    found = audit(verifier.sample, function.name, second_judge(Grading(function="own.py:moody"), function))
+    assert found["disagreements"] == ["a"]
+    assert found["undecided"] == 1
+    assert found["sample"][0]["answer"] == "text of a"
+    assert found["second"] == "reward function moody, asked again"

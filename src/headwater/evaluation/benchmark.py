@@ -11,6 +11,7 @@ import numpy as np
 from headwater.evaluation.estimate import mixed_share
 from headwater.interfaces import Generator, Seeds, Verifier
 from headwater.records import Grade, Problem, Rollout, Sampling, Verdict, rollouts_of
+from headwater.verifiers.ungraded import refuse_ungraded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +25,18 @@ class Benchmark:
     sampling: Sampling
 
 
-def evaluate(benchmark: Benchmark, generator: Generator, verifier: Verifier, seed: int) -> dict[str, Any]:
-    """Scores as plain data: right and ungraded counts by problem, lengths, truncation, entropy, mixed groups."""
+def evaluate(
+    benchmark: Benchmark, generator: Generator, verifier: Verifier, seed: int, *, ungraded_limit: float = 1.0
+) -> dict[str, Any]:
+    """Scores as plain data: right and ungraded counts by problem, lengths, truncation, entropy, mixed groups.
+
+    Raises GraderError when more than `ungraded_limit` of the responses have no verdict.
+    """
     seeds = Seeds(run=seed, stream=f"evaluate/{benchmark.name}", step=0)
     groups = generator.generate(benchmark.problems, benchmark.samples, benchmark.sampling, seeds)
     rollouts = rollouts_of(groups)
     verdicts = verifier.grade({r.rollout_id: (benchmark.answers[r.problem_id], r.response_text) for r in rollouts})
+    refuse_ungraded(verdicts, ungraded_limit, f"evaluation on {benchmark.name}")
     correct = [_count(group.rollouts, verdicts, Verdict.CORRECT) for group in groups]
     tokens = sum(len(r.response_ids) for r in rollouts)
     eight = min(8, benchmark.samples)

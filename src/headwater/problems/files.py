@@ -45,8 +45,10 @@ class FileSource(BaseModel):
         return self
 
 
-def read_problems(source: FileSource) -> LabelSet:
+def read_problems(source: FileSource, *, packed: bool = False) -> LabelSet:
     """The problems of a source, their answers apart from them, and an account of every row.
+
+    With `packed` each label is its whole row as JSON, for a reward function of the user's own.
 
     Raises InputError, one line with file, line, what was found and what is allowed: for a source that cannot be
     read, and, unless `on_bad` is "drop", for the first bad row (with their number) and contradictory answers.
@@ -58,10 +60,12 @@ def read_problems(source: FileSource) -> LabelSet:
         system_prompt=source.system_prompt,
         limit=source.limit,
         on_bad=source.on_bad,
+        packed=packed,
     )
+    wanted = None if packed else source.columns.top_level
     path = Path(source.path).expanduser()
     if path.suffix in SUFFIXES or _is_file(path):
-        rows = file_rows(path, source.columns.top_level)
+        rows = file_rows(path, wanted)
         return gather(rows, replace(reading, source=path.name, digest=digest_of([(path.name, path)])))
     revision = None
     if _is_directory(path):
@@ -79,13 +83,13 @@ def read_problems(source: FileSource) -> LabelSet:
         )
     files = hub.split_files(path, named(source.path), source.config, source.split or "train")
     reading = replace(reading, source=path.name if revision is None else source.path, revision=revision)
-    return gather(_all_rows(files, source), replace(reading, digest=digest_of(files)))
+    return gather(_all_rows(files, source.path, wanted), replace(reading, digest=digest_of(files)))
 
 
-def _all_rows(files: list[tuple[str, Path]], source: FileSource) -> Iterator[Row]:
+def _all_rows(files: list[tuple[str, Path]], source: str, wanted: frozenset[str] | None) -> Iterator[Row]:
     for name, path in files:
         # Messages and records name the file inside the data set: its place in a cache says nothing.
-        yield from (replace(row, file=f"{source.path}/{name}") for row in file_rows(path, source.columns.top_level))
+        yield from (replace(row, file=f"{source}/{name}") for row in file_rows(path, wanted))
 
 
 def _is_file(path: Path) -> bool:

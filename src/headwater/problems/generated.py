@@ -30,10 +30,12 @@ def from_rows(
     system_prompt: str | None = None,
     limit: int | None = None,
     on_bad: OnBad = "refuse",
+    packed: bool = False,
 ) -> LabelSet:
     """Rows as a label set; line n of a message is the n-th row. Raises InputError as `files.read_problems` does.
 
-    `limit` is the number of rows taken; a generator without an end needs one.
+    `limit` is the number of rows taken; a generator without an end needs one. With `packed` each label is its whole
+    row as JSON, for a reward function of the user's own.
     """
     reading = Reading(
         name=name,
@@ -42,6 +44,7 @@ def from_rows(
         system_prompt=system_prompt,
         limit=limit,
         on_bad=on_bad,
+        packed=packed,
     )
     return gather(_numbered(rows, name), reading)
 

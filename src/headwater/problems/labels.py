@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 from headwater.errors import InputError
 from headwater.fingerprint import derive_seed, fingerprint
 from headwater.problems.columns import Columns, Layout, Parts, RowFault, brief, find_layout, missing, read_parts
+from headwater.problems.packed import packed
 from headwater.problems.pools import contradictions, identity, prompt_text
 from headwater.problems.rows import Row, named
 from headwater.records import Problem
@@ -121,7 +122,10 @@ def _content_digest(problems: Iterable[Problem], answers: Mapping[str, str], dem
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """How rows are made into a label set; `name` stands in messages, `source` in problems without a source column."""
+    """How rows are made into a label set; `name` stands in messages, `source` in problems without a source column.
+
+    With `packed` a label is its whole row as JSON (`problems.packed`), for a reward function of the user's own.
+    """
 
     name: str
     source: str
@@ -129,6 +133,7 @@ class Reading:
     system_prompt: str | None = None
     limit: int | None = None
     on_bad: OnBad = "refuse"
+    packed: bool = False
     digest: str | None = None
     revision: str | None = None
 
@@ -140,6 +145,7 @@ class _Entry(NamedTuple):
     file: str
     line: int
     parts: Parts
+    label: str
 
 
 @dataclass(slots=True)
@@ -197,9 +203,10 @@ def _add(found: _Gathered, row: Row, reading: Reading) -> None:
     cluster = identity(prompt_text(Problem(problem_id="", prompt=parts.prompt, source="")))
     if cluster == _NOTHING:
         raise RowFault(f"{brief(layout.prompt)} holds nothing but spaces and marks; allowed: the text of a problem")
+    label = packed(row.values, parts) if reading.packed else parts.answer
     key = str(len(found.entries))
     found.seen[content] = key
-    found.entries[key] = _Entry(found.count, row.file, row.line, parts)
+    found.entries[key] = _Entry(found.count, row.file, row.line, parts, label)
     found.clusters[key] = cluster
 
 
@@ -248,7 +255,7 @@ def _label_set(found: _Gathered, reading: Reading, disputed: frozenset[str]) -> 
             continue
         source = parts.source or reading.source
         problems[problem_id] = Problem(problem_id=problem_id, prompt=parts.prompt, source=source)
-        answers[problem_id] = parts.answer
+        answers[problem_id] = entry.label
         if parts.demonstration is not None:
             demonstrations[problem_id] = parts.demonstration
     dropped = tuple(row for _, row in sorted(found.bad, key=itemgetter(0)))

@@ -49,8 +49,10 @@ class GymSource(BaseModel):
     on_bad: Literal["refuse", "drop"] = Field("refuse", description="contradictory repeats are refused, or dropped")
 
 
-def read_family(source: GymSource) -> LabelSet:
+def read_family(source: GymSource, *, packed: bool = False) -> LabelSet:
     """The family's problems as a label set; the same source gives the same set under one version of the package.
+
+    With `packed` each label is its whole row as JSON, for a reward function of the user's own.
 
     Raises InputError: the package is missing, the family unknown or not graded here, or a parameter wrong.
     """
@@ -61,6 +63,7 @@ def read_family(source: GymSource) -> LabelSet:
         columns=Columns(prompt="question", answer="answer"),
         system_prompt=source.system_prompt,
         on_bad=source.on_bad,
+        packed=packed,
         revision=importlib.metadata.version("reasoning-gym"),
     )
     return gather(_rows(family, reading.name, source.size), reading)

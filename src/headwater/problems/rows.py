@@ -48,8 +48,8 @@ class Row:
     fault: str = ""
 
 
-def file_rows(path: Path, wanted: frozenset[str]) -> Iterator[Row]:
-    """The rows of a file, by its suffix; of a Parquet file only the `wanted` columns are read.
+def file_rows(path: Path, wanted: frozenset[str] | None = None) -> Iterator[Row]:
+    """The rows of a file, by its suffix; of a Parquet file only the `wanted` columns are read, None: all.
 
     Raises InputError for a file that is missing, empty, of another format, or damaged.
     """
@@ -188,7 +188,7 @@ def _no_number(constant: str) -> NoReturn:
 # --- Parquet ------------------------------------------------------------------------------------------------
 
 
-def _parquet_rows(path: Path, wanted: frozenset[str]) -> Iterator[Row]:
+def _parquet_rows(path: Path, wanted: frozenset[str] | None) -> Iterator[Row]:
     # Loaded here so that who reads no Parquet file does not wait for it.
     import pyarrow  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
@@ -197,7 +197,7 @@ def _parquet_rows(path: Path, wanted: frozenset[str]) -> Iterator[Row]:
     try:
         with parquet.ParquetFile(path) as file:
             names = tuple(file.schema_arrow.names)
-            columns = [column for column in names if column in wanted]
+            columns = [column for column in names if wanted is None or column in wanted]
             if len(set(columns)) < len(columns):
                 raise InputError(f"problems {named(name)}: two columns have one name, of {brief(columns)}; rename one")
             for batch in file.iter_batches(batch_size=BATCH, columns=columns):

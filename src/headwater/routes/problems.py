@@ -107,6 +107,11 @@ class ProblemSource(Value):
         choice = self.benchmarks.get(benchmark)
         return self.grading if choice is None or choice.grading is None else choice.grading
 
+    @property
+    def gradings(self) -> tuple[Grading, ...]:
+        """The ways of grading in a run, each once: that of the labels first."""
+        return tuple(dict.fromkeys((self.grading, *map(self.grading_of, self.names))))
+
     def samples_of(self, benchmark: str, usual: int) -> int:
         """k of avg@k on a benchmark."""
         choice = self.benchmarks.get(benchmark)

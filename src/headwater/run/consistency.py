@@ -14,7 +14,7 @@ from headwater.ledger import Ledger
 from headwater.run.graph import Graph, Node
 from headwater.store import FileEntry, Manifest, Store, measure
 
-REMARKS = ("model/README.md", "metrics.jsonl")
+REMARKS = ("model/README.md", "metrics.jsonl", "audit.json")
 """Files of a node that say something about its result and are read by no other node."""
 
 

@@ -18,6 +18,7 @@ from headwater.problems.pools import Pools, halves
 from headwater.problems.reasoning_gym import GymSource, read_family
 from headwater.records import Problem
 from headwater.routes.problems import HELD_OUT, ProblemSource, Source
+from headwater.verifiers.grading import Grading
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,14 @@ class RunData:
 
     def _benchmark(self, name: str) -> LabelSet:
         choice = self.source.benchmarks[name]
-        found = _read(choice.source)
+        found = _read(choice.source, self.source.grading_of(name))
         return found if choice.problems is None else found.draw(choice.problems, self.source.seed)
 
     @cached_property
     def _all(self) -> LabelSet:
         """Every labelled problem that the source has."""
         if self.source.labels is not None:
-            return _read(self.source.labels)
+            return _read(self.source.labels, self.source.grading)
         held_out = frozenset[str]().union(*(found.answers for found in self.benchmarks.values()))
         return self._made(self.source.labelled or 0, "labelled", held_out)
 
@@ -82,7 +83,7 @@ class RunData:
         seed = derive_seed(self.source.seed, purpose)
         problems, answers = arithmetic.problem_set(count, seed, exclude=exclude)
         rows = ({"prompt": p.prompt, "answer": answers[p.problem_id], "source": p.source} for p in problems)
-        return from_rows(rows, name=f"arithmetic, {purpose}")
+        return from_rows(rows, name=f"arithmetic, {purpose}", packed=self.source.grading.packed)
 
     @property
     def labelled(self) -> tuple[Problem, ...]:
@@ -180,8 +181,10 @@ def _said(source: Source | None) -> str:
     return "" if source is None else f" ({source.family if isinstance(source, GymSource) else source.path})"
 
 
-def _read(source: Source) -> LabelSet:
-    return read_family(source) if isinstance(source, GymSource) else read_problems(source)
+def _read(source: Source, grading: Grading) -> LabelSet:
+    if isinstance(source, GymSource):
+        return read_family(source, packed=grading.packed)
+    return read_problems(source, packed=grading.packed)
 
 
 def _dropped(read: LabelSet) -> list[str]:

@@ -19,7 +19,7 @@ from headwater.errors import InputError, Interrupted
 from headwater.evaluation.benchmark import Benchmark, evaluate
 from headwater.evaluation.closeness import closeness
 from headwater.fingerprint import derive_seed, fingerprint
-from headwater.interfaces import Seeds
+from headwater.interfaces import Seeds, Verifier
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
 from headwater.models.choice import ModelChoice
@@ -27,9 +27,11 @@ from headwater.models.family import build
 from headwater.models.language_model import LanguageModel, silence_progress
 from headwater.models.preflight import check_pair
 from headwater.problems.arithmetic import VOCABULARY
+from headwater.problems.labels import LabelSet
 from headwater.records import Sampling, StepRecord, rollouts_of
 from headwater.routes.recipe import Recipe
 from headwater.run.assemble import Given, assemble, needs_reference, record
+from headwater.run.auditing import Auditor
 from headwater.run.card import model_card
 from headwater.run.consistency import inputs, not_from_this, other_input
 from headwater.run.data import RunData
@@ -37,7 +39,7 @@ from headwater.run.graph import Graph, Node
 from headwater.run.identity import identity
 from headwater.run.pretraining import Exercises
 from headwater.store import Manifest, Store, full_disk_named
-from headwater.verifiers.choose import make_verifier
+from headwater.verifiers.audit import AuditedVerifier
 
 METRICS = "metrics.jsonl"
 METRICS_LINE = 1024
@@ -65,7 +67,11 @@ class Executor:
         self._data = self.graph.data
         self._engine = self.graph.recipe.engine
         self._origin = {"recipe": fingerprint(self.graph.recipe), "code": identity()}
-        self._verifier = make_verifier(self.graph.recipe.problems.grading)
+        self._auditor = Auditor()
+
+    def close(self) -> None:
+        """End the grading processes."""
+        self._auditor.close()
 
     def execute(self, name: str) -> None:
         """Make one node and commit it; a node that is done is left alone.
@@ -148,7 +154,7 @@ class Executor:
                 answers=self._data.answers,
                 demonstrations=self._data.demonstrations,
             )
-        given = Given(problems=problems, answers=answers, verifier=self._verifier)
+        given = Given(problems=problems, answers=answers)
         model = self.open_model(node.parents["start"], scratch / "start")
         if "teacher" in node.parents:
             teacher = self.open_model(node.parents["teacher"], scratch / "teacher")
@@ -166,7 +172,9 @@ class Executor:
     def _run(self, node: Node, model: LanguageModel, given: Given, scratch: Path) -> None:
         """The loop with commits: from the last committed step, by time, and at the end."""
         stage = _stage(node)
-        learner, workers = assemble(stage, model, given, self._engine)
+        grading = self.graph.recipe.problems.grading
+        audited = self._auditor.watch(node, grading, self.store) if stage.reads_labels else None
+        learner, workers = assemble(stage, model, replace(given, verifier=audited), self._engine)
         records: list[StepRecord] = []
         head = self.store.head(node.fingerprint)
         self.store.require(node.fingerprint, _stage_sizes(model, node.updates, head))
@@ -175,7 +183,7 @@ class Executor:
             learner.load(self.store.checkout(node.fingerprint, scratch / "resume", MODEL))
             lines = self.store.read(node.fingerprint, METRICS).splitlines()
             records = [StepRecord(**json.loads(line)) for line in lines]
-        committer = _Committer(self, node, learner, records, scratch)
+        committer = _Committer(self, node, learner, records, scratch, audited)
         account = _Quiet() if node.kind == "model" else Accountant(self.ledger, node.fingerprint, given.answers)
         run_stage(stage, workers, account, given.problems, seed=node.seed, on_step=committer.step)
         committer.commit(done=True)
@@ -203,8 +211,12 @@ class Executor:
     def _evaluate(self, node: Node, scratch: Path) -> None:
         """avg@k on one benchmark."""
         model = self.open_model(node.parents["model"], scratch)
-        scores = measure(model, self.graph.recipe, self._data, node.settings["benchmark"], node.seed)
-        self._commit(node, {"scores.json": _json(scores)}, step=0, done=True)
+        recipe, name = self.graph.recipe, str(node.settings["benchmark"])
+        grading = recipe.problems.grading_of(name)
+        audited = self._auditor.watch(node, grading)
+        scores = measure(model, recipe, self._data.benchmarks[name], name, node.seed, audited)
+        files = {"scores.json": _json(scores), **self._auditor.files(audited, grading, done=True)}
+        self._commit(node, files, step=0, done=True)
 
     def _closeness(self, node: Node, scratch: Path) -> None:
         """C2 on the student's and on the teacher's own states, CLOSENESS_SAMPLES rollouts a prompt."""
@@ -221,9 +233,16 @@ class Executor:
         self._commit(node, {"closeness.json": _json(result)}, step=0, done=True)
 
 
-def measure(model: LanguageModel, recipe: Recipe, data: RunData, name: str, seed: int) -> dict[str, Any]:
-    """A model's scores on one of the recipe's benchmarks."""
-    evaluation, problems, held_out = recipe.evaluation, recipe.problems, data.benchmarks[name]
+def measure(
+    model: LanguageModel,
+    recipe: Recipe,
+    held_out: LabelSet,
+    name: str,
+    seed: int,
+    verifier: Verifier,
+) -> dict[str, Any]:
+    """A model's scores on one of the recipe's benchmarks. Raises GraderError when too many have no verdict."""
+    evaluation, problems = recipe.evaluation, recipe.problems
     benchmark = Benchmark(
         name=name,
         problems=held_out.problems,
@@ -235,26 +254,37 @@ def measure(model: LanguageModel, recipe: Recipe, data: RunData, name: str, seed
             max_response_tokens=recipe.max_response_tokens,
         ),
     )
-    verifier = make_verifier(problems.grading_of(name))
-    try:
-        return evaluate(benchmark, LocalGenerator(model, None, recipe.engine), verifier, seed)
-    finally:
-        verifier.close()
+    generator, limit = LocalGenerator(model, None, recipe.engine), recipe.reward.ungraded_limit
+    return evaluate(benchmark, generator, verifier, seed, ungraded_limit=limit)
 
 
 def evaluate_model(source: str, recipe: Recipe, seed: int = 0) -> dict[str, dict[str, Any]]:
     """Open a model directory or hub id and measure it: benchmark -> scores, the primary one first."""
     silence_progress()
-    model, data = LanguageModel.load(source), RunData(recipe.problems)
-    return {name: measure(model, recipe, data, name, seed) for name in data.benchmarks}
+    model, graders = LanguageModel.load(source), Auditor()
+    try:
+        return {
+            name: measure(model, recipe, held_out, name, seed, graders.verifier(recipe.problems.grading_of(name)))
+            for name, held_out in RunData(recipe.problems).benchmarks.items()
+        }
+    finally:
+        graders.close()
 
 
 class _Committer:
     """Keeps a stage's records and commits by time, at the end, and when told to stop."""
 
-    def __init__(self, executor: Executor, node: Node, learner: LocalLearner, records: list[StepRecord], scratch: Path):
+    def __init__(
+        self,
+        executor: Executor,
+        node: Node,
+        learner: LocalLearner,
+        records: list[StepRecord],
+        scratch: Path,
+        audited: AuditedVerifier | None,
+    ):
         self._executor, self._node, self._learner = executor, node, learner
-        self._records, self._scratch = records, scratch
+        self._records, self._scratch, self._audited = records, scratch, audited
         self._last = time.monotonic()
 
     def step(self, record: StepRecord) -> None:
@@ -272,7 +302,7 @@ class _Committer:
             self.commit(done=False)
 
     def commit(self, *, done: bool) -> None:
-        """Weights, optimiser, metrics and ledger as one."""
+        """Weights, optimiser, metrics, audited verdicts and ledger as one."""
         folder = self._scratch / f"commit-{self._learner.version}"
         self._learner.save(folder)
         (folder / "README.md").write_text(model_card(self._executor.graph, self._node), encoding="utf-8")
@@ -281,6 +311,8 @@ class _Committer:
             files = {name: path for name, path in files.items() if not name.startswith(f"{MODEL}training/")}
         lines = [json.dumps(asdict(record)) for record in self._records]
         files[METRICS] = ("\n".join(lines) + "\n").encode() if lines else b""
+        grading = self._executor.graph.recipe.problems.grading
+        files |= self._executor._auditor.files(self._audited, grading, done=done)
         self._executor._commit(self._node, files, step=self._learner.version, done=done)
         shutil.rmtree(folder)
         self._last = time.monotonic()

@@ -19,6 +19,7 @@ from headwater.routes.recipe import Recipe
 from headwater.routes.table import Route
 from headwater.run.data import RunData
 from headwater.run.pretraining import pretraining_stage
+from headwater.verifiers.choose import grading_identity, own_code
 
 METHOD = 1
 """Raised when a change of code changes what a stage computes: older results are then made again."""
@@ -102,7 +103,7 @@ class Graph:
             "seeds": list(self.recipe.seeds),
             "recipe": self.recipe.model_dump(mode="json"),
             "identity": dict(identity),
-            "notes": data.check(),
+            "notes": [*data.check(), *own_code(self.recipe.problems.gradings)],
             "nodes": {name: _plain_node(node) for name, node in self.nodes.items()},
             "pools": pools,
             "content": data.contents(),
@@ -269,7 +270,7 @@ class GraphBuilder:
             "engine": self._recipe.engine.numerics,
         }
         if stage.reads_labels:
-            settings["grading"] = self._recipe.problems.grading
+            settings["grading"] = grading_identity(self._recipe.problems.grading)
         per_update = {"teacher-rl": 0.14, "student-rl": 0.14, "on-policy-distillation": 0.2}.get(stage.name, 0.1)
         return self._add(
             Node(
@@ -320,7 +321,7 @@ class GraphBuilder:
         settings = {
             "benchmark": benchmark,
             "problems": self._data.benchmark_digest(benchmark),
-            "grading": problems.grading_of(benchmark),
+            "grading": grading_identity(problems.grading_of(benchmark)),
             "samples": problems.samples_of(benchmark, evaluation.samples),
             "temperature": evaluation.temperature,
             "top_p": evaluation.top_p,

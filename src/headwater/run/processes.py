@@ -243,6 +243,7 @@ def _work(connection: Connection, orders: Orders) -> None:
         try:
             name = connection.recv()
         except (EOFError, OSError):
+            executor.close()
             return
         begun = time.monotonic()
         try:

@@ -10,6 +10,7 @@ from pydantic import Field
 from headwater.errors import InputError
 from headwater.interfaces import Sampler, Seeds, Workers
 from headwater.records import Group, Problem, Verdict
+from headwater.verifiers.ungraded import UNGRADED_LIMIT, refuse_ungraded
 
 
 class Recorded(Sampler):
@@ -35,7 +36,7 @@ class Recorded(Sampler):
             )
         groups = [workers.recorded[problem.problem_id] for problem in problems]
         if self.only_correct:
-            groups = [self._right(group, workers) for group in groups]
+            groups = self._right(groups, workers)
         return [self._draw(group, seeds) for group in groups]
 
     def _draw(self, group: Group, seeds: Seeds) -> Group:
@@ -46,8 +47,18 @@ class Recorded(Sampler):
         chosen = sorted(places, key=lambda i: seeds.of(group.problem.problem_id, i))[: self.samples]
         return dataclasses.replace(group, rollouts=tuple(group.rollouts[i] for i in sorted(chosen)))
 
-    def _right(self, group: Group, workers: Workers) -> Group:
-        gold = workers.answers.read(group.problem.problem_id, "answer")
-        verdicts = workers.verifier.grade({r.rollout_id: (gold, r.response_text) for r in group.rollouts})
-        right = tuple(r for r in group.rollouts if verdicts[r.rollout_id].verdict is Verdict.CORRECT)
-        return dataclasses.replace(group, rollouts=right)
+    def _right(self, groups: Sequence[Group], workers: Workers) -> list[Group]:
+        """The groups with their right responses. Raises GraderError when too many of the step have no verdict."""
+        responses: dict[str, tuple[str, str]] = {}
+        for group in groups:
+            gold = workers.answers.read(group.problem.problem_id, "answer")
+            responses |= {rollout.rollout_id: (gold, rollout.response_text) for rollout in group.rollouts}
+        verdicts = workers.verifier.grade(responses)
+        refuse_ungraded(verdicts, UNGRADED_LIMIT, "demonstrations")
+        return [
+            dataclasses.replace(
+                group,
+                rollouts=tuple(r for r in group.rollouts if verdicts[r.rollout_id].verdict is Verdict.CORRECT),
+            )
+            for group in groups
+        ]

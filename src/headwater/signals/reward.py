@@ -24,10 +24,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from headwater.batch import Scored, ScoredRollout, Target, token_mean_weights
-from headwater.errors import GraderError, InputError, NumericError, ObjectiveError
+from headwater.errors import InputError, NumericError, ObjectiveError
 from headwater.interfaces import Signal, Workers
 from headwater.records import Grade, Group, Rollout, Verdict, rollouts_of
 from headwater.signals.responses import entropy, response_metrics
+from headwater.verifiers.ungraded import UNGRADED_LIMIT, refuse_ungraded
 
 
 def group_advantages(rewards: Sequence[float | None], *, divide_by_std: bool, epsilon: float = 1e-4) -> list[float]:
@@ -92,7 +93,7 @@ class Reward(Signal):
         description="groups with equal rewards: keep in the pass, or drop (their tokens still normalise)",
     )
     ungraded_limit: float = Field(
-        default=0.005, ge=0, le=1, description="largest share of a step's rollouts that may go ungraded"
+        default=UNGRADED_LIMIT, ge=0, le=1, description="largest share of a step's rollouts that may go ungraded"
     )
 
     @model_validator(mode="after")
@@ -148,12 +149,7 @@ class Reward(Signal):
                     raise InputError(f"reward: two different rollouts have the id {rollout.rollout_id}")
         graded = workers.verifier.grade(responses)
         verdicts = {name: graded.get(name, Verdict.UNGRADED) for name in responses}
-        ungraded = [name for name in responses if verdicts[name].verdict is Verdict.UNGRADED]
-        if len(ungraded) > self.ungraded_limit * len(responses):
-            raise GraderError(
-                f"reward: {len(ungraded)} of {len(responses)} rollouts have no verdict, {ungraded[0]} first; "
-                f"at most {self.ungraded_limit:.2%} may. Look at the verifier, or raise ungraded_limit"
-            )
+        refuse_ungraded(verdicts, self.ungraded_limit, "reward")
         return verdicts
 
     def _weights(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:

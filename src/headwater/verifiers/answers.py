@@ -60,6 +60,11 @@ class AnswerVerifier:
         """
         return self.judge.judge({name: (gold, self.find(text)) for name, (gold, text) in responses.items()})
 
+    @property
+    def name(self) -> str:
+        """The judge's."""
+        return self.judge.name
+
     def find(self, text: str) -> str | None:
         """The answer of a response, or None."""
         return find_answer(text, self.extractor, self.marker, self.end)

@@ -2,23 +2,34 @@
 
 The sample is the verdicts whose hash of (seed, rollout id) is smallest. It does not depend on the order in
 which rollouts are graded, and a stage that is resumed with its sample ends with the same one.
+
+Left out: changing a verdict. The first grader's stands, whatever the second one says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from heapq import nsmallest
-from typing import Any
+from typing import Any, Protocol
 
 from headwater.fingerprint import derive_seed
-from headwater.records import Verdict
-from headwater.verifiers.answers import AnswerVerifier, Judge
+from headwater.records import Grade, Verdict
+from headwater.verifiers.answers import Judge
+from headwater.verifiers.function import FunctionAgain
 
 AUDITED = 200
 """Verdicts of a stage that are graded twice."""
 
-Row = dict[str, str | None]
-"""{"rollout": id, "gold": text, "answer": text or None, "verdict": "correct"}: plain data, for a file."""
+Row = dict[str, str | float | None]
+"""{"rollout": id, "gold": text, "answer": text or None, "verdict": "correct", "reward": 1.0}: plain data."""
+
+
+class Auditable(Protocol):
+    """A verifier that can say what it took for the answer."""
+
+    def grade(self, responses: Mapping[str, tuple[str, str]]) -> Mapping[str, Verdict | Grade]: ...
+
+    def find(self, text: str) -> str | None: ...
 
 
 class AuditedVerifier:
@@ -28,27 +39,19 @@ class AuditedVerifier:
     """
 
     def __init__(
-        self, verifier: AnswerVerifier, *, seed: str, limit: int = AUDITED, earlier: Sequence[Mapping[str, Any]] = ()
+        self, verifier: Auditable, *, seed: str, limit: int = AUDITED, earlier: Sequence[Mapping[str, Any]] = ()
     ):
         self._verifier = verifier
         self._seed = seed
         self._limit = limit
         self._rows: dict[str, Row] = {str(row["rollout"]): dict(row) for row in earlier}
 
-    def grade(self, responses: Mapping[str, tuple[str, str]]) -> dict[str, Verdict]:
+    def grade(self, responses: Mapping[str, tuple[str, str]]) -> Mapping[str, Verdict | Grade]:
         """The verifier's verdicts."""
         verdicts = self._verifier.grade(responses)
         kept = nsmallest(self._limit, {*self._rows, *responses}, key=self._rank)
         self._rows = {name: self._rows.get(name) or self._row(name, responses[name], verdicts[name]) for name in kept}
         return verdicts
-
-    def check_golds(self, golds: Mapping[str, str]) -> None:
-        """The verifier's check."""
-        self._verifier.check_golds(golds)
-
-    def close(self) -> None:
-        """Give back what the verifier holds."""
-        self._verifier.close()
 
     @property
     def sample(self) -> list[Row]:
@@ -58,26 +61,37 @@ class AuditedVerifier:
     def _rank(self, rollout_id: str) -> tuple[int, str]:
         return derive_seed("audit", self._seed, rollout_id), rollout_id
 
-    def _row(self, name: str, response: tuple[str, str], verdict: Verdict) -> Row:
+    def _row(self, name: str, response: tuple[str, str], given: Verdict | Grade) -> Row:
         gold, text = response
-        return {"rollout": name, "gold": gold, "answer": self._verifier.find(text), "verdict": verdict.value}
+        answer = self._verifier.find(text)
+        return {
+            "rollout": name,
+            "gold": gold,
+            "answer": answer,
+            "verdict": given.verdict.value,
+            "reward": given.reward,
+        }
 
 
-def audit(sample: Sequence[Mapping[str, Any]], first: str, second: Judge) -> dict[str, Any]:
+def audit(sample: Sequence[Mapping[str, Any]], first: str, second: Judge | FunctionAgain) -> dict[str, Any]:
     """Grade the sample again and list the disagreements: plain data, to be stored as audit.json.
 
-    `first` names the first judge. A verdict that either side could not give is counted as undecided.
+    `first` names the first judge. A verdict that either side could not give is counted as undecided. Each row of
+    `sample` gets the second verdict; `disagreements` are the ids of those that differ in verdict or reward.
     """
     again = second.judge({str(row["rollout"]): (str(row["gold"]), row["answer"]) for row in sample})
-    opinions = [(row, again[str(row["rollout"])].value) for row in sample]
-    undecided = [row for row, opinion in opinions if Verdict.UNGRADED.value in (opinion, row["verdict"])]
-    decided = [(row, opinion) for row, opinion in opinions if row not in undecided]
-    disagreements = [{**row, "second": opinion} for row, opinion in decided if opinion != row["verdict"]]
+    rows = [
+        {**row, "second": again[row["rollout"]].verdict.value, "second_reward": again[row["rollout"]].reward}
+        for row in sample
+    ]
+    decided = [row for row in rows if Verdict.UNGRADED.value not in (row["verdict"], row["second"])]
+    differ = [row for row in decided if (row["verdict"], row["reward"]) != (row["second"], row["second_reward"])]
     return {
         "first": first,
         "second": second.name,
-        "checked": len(sample),
-        "agreed": len(decided) - len(disagreements),
-        "undecided": len(undecided),
-        "disagreements": disagreements,
+        "checked": len(rows),
+        "agreed": len(decided) - len(differ),
+        "undecided": len(rows) - len(decided),
+        "disagreements": [row["rollout"] for row in differ],
+        "sample": rows,
     }

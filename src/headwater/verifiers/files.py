@@ -85,7 +85,7 @@ def verify_file(path: Path, grading: Grading, *, workers: int = 1) -> Tally:
         verdicts = verifier.grade({str(row.line): (row.gold, row.response) for row in rows})
     finally:
         verifier.close()
-    graded = [(row, verdicts[str(row.line)]) for row in rows]
+    graded = [(row, verdicts[str(row.line)].verdict) for row in rows]
     counts = {verdict: sum(given is verdict for _, given in graded) for verdict in Verdict}
     disagreements = tuple(
         Disagreement(

@@ -98,7 +98,7 @@ class _Child:
         """Close a forked copy's ends of the pipes; what the parent was writing is not ours to send."""
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
-                pipe.raw.close()  # type: ignore[attr-defined]  beneath the buffer, which is not flushed
+                pipe.raw.close()  # type: ignore[attr-defined]  # beneath the buffer, which is not flushed
 
 
 class WorkerPool:

@@ -1,0 +1,64 @@
+"""The graders of a run, and second ones that look over their shoulders: up to 200 verdicts of each stage.
+
+A stage in progress keeps its sample with its commits, so that one that is killed and resumed ends with the same
+audit. The second grader is asked once, when the stage is done. All are live and closed with their owner.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from headwater.run.graph import Node
+from headwater.store import Store
+from headwater.verifiers.answers import AnswerVerifier, Judge
+from headwater.verifiers.audit import AuditedVerifier, audit
+from headwater.verifiers.choose import make_verifier, second_judge
+from headwater.verifiers.function import FunctionAgain, FunctionVerifier
+from headwater.verifiers.grading import Grading
+
+AUDIT = "audit.json"
+SAMPLE = "audit-sample.json"
+"""Of a stage in progress: its verdicts so far that will be graded again."""
+
+
+class Auditor:
+    """Gives each stage that grades a verifier that keeps a sample, and at its end the second opinion."""
+
+    def __init__(self) -> None:
+        self._first: dict[Grading, AnswerVerifier | FunctionVerifier] = {}
+        self._second: dict[Grading, Judge | FunctionAgain] = {}
+
+    def verifier(self, grading: Grading) -> AnswerVerifier | FunctionVerifier:
+        """The grader of this kind of answer; made once."""
+        if grading not in self._first:
+            self._first[grading] = make_verifier(grading)
+        return self._first[grading]
+
+    def watch(self, node: Node, grading: Grading, store: Store | None = None) -> AuditedVerifier:
+        """The grader with this node's sample, which goes on from its last commit in `store`."""
+        head = None if store is None else store.head(node.fingerprint)
+        earlier = json.loads(store.read(node.fingerprint, SAMPLE)) if store and head and SAMPLE in head.files else ()
+        return AuditedVerifier(self.verifier(grading), seed=node.fingerprint, earlier=earlier)
+
+    def files(self, audited: AuditedVerifier | None, grading: Grading, *, done: bool) -> Mapping[str, bytes]:
+        """What a commit keeps of it: the sample while the stage goes on, the audit when it is done."""
+        if audited is None:
+            return {}
+        if not done:
+            return {SAMPLE: _json(audited.sample)}
+        first = self.verifier(grading)
+        if grading not in self._second:
+            self._second[grading] = second_judge(grading, first)
+        return {AUDIT: _json(audit(audited.sample, first.name, self._second[grading]))}
+
+    def close(self) -> None:
+        """End the grading processes."""
+        for grader in (*self._first.values(), *self._second.values()):
+            grader.close()
+
+
+def _json(value: Any) -> bytes:
+    # ASCII: an answer may hold halves of surrogate pairs, which UTF-8 cannot write
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode("ascii")
