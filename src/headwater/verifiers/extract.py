@@ -5,7 +5,9 @@ r"""Where the final answer stands in a response: one pass over the text, in line
 the last box is broken, an earlier one does not stand in for it, and two answers offered side by side
 ("\boxed{1} or \boxed{2}") are none. `find_answer` leaves out what a model thinks before it answers.
 
-Left out: answers in prose without a declared marker. Text is never evaluated.
+`last_number` takes the last number of a text that follows no format.
+
+Left out: other answers in prose without a declared marker. Text is never evaluated.
 """
 
 from __future__ import annotations
@@ -25,11 +27,14 @@ _LONGEST_JOINT = 40
 _TOKEN = re.compile(r"(?P<box>\\(?:boxed|fbox)(?![A-Za-z]))(?P<open>\s*\{)?|\\.|[{}]", re.DOTALL)
 
 
+_NUMBER = re.compile(r"(?<![\w.])[-\u2212]?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?")
+_JOINED = re.compile(r"[\s,;/*_$]{0,20}(?:or|and)[\s,;/*_$]{0,20}")
+
 _EMPHASIS = re.compile(r"(\*{1,3}|_{1,2}|`)(?P<inside>[^*_`]+)\1")
 
 
 def find_answer(text: str, extractor: str, marker: str, end: str) -> str | None:
-    """The final answer of a response, in the declared format ("boxed", "marker" or "tag"), or None.
+    """The final answer of a response, in the declared format ("boxed", "marker", "tag" or "number"), or None.
 
     What stands in <think>...</think> is no answer, and a response that never stops thinking has none. Bold or
     code marks around an answer behind a marker are dropped.
@@ -43,6 +48,8 @@ def find_answer(text: str, extractor: str, marker: str, end: str) -> str | None:
         return last_box(text)
     if extractor == "tag":
         return last_tagged(text)
+    if extractor == "number":
+        return last_number(text)
     answer = final_marker(text, marker, end)
     emphasis = _EMPHASIS.fullmatch(answer or "")
     return emphasis["inside"].strip() or None if emphasis else answer
@@ -65,6 +72,23 @@ def last_tagged(text: str, tag: str = "answer") -> str | None:
     if opened < 0 or not _side_by_side(text, closed + len(closing), start):
         return content
     return content if _bounded(text, opened + len(opening), closed) == content else None
+
+
+def last_number(text: str) -> str | None:
+    """The last number written, sign, thousands and decimals with it: for small models that follow no other format.
+
+    None when there is none, when it is longer than 10,000 characters, or when it and the one before are two
+    different answers joined by "or" or "and".
+    """
+    last: re.Match[str] | None = None
+    before: re.Match[str] | None = None
+    for found in _NUMBER.finditer(text):
+        last, before = found, last
+    if last is None:
+        return None
+    if before is not None and before[0] != last[0] and _JOINED.fullmatch(text, before.end(), last.start()):
+        return None
+    return _bounded(text, last.start(), last.end())
 
 
 def final_marker(text: str, marker: str = "#", end: str = "<eos>") -> str | None:

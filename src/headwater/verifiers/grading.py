@@ -16,7 +16,8 @@ class Grading(BaseModel):
 
     answer_type: AnswerType = Field(default="integer", description="what every gold answer of the set is")
     extractor: Extractor = Field(
-        default="boxed", description=r"the answer is in the last \boxed{}, after the last marker, or in <answer>"
+        default="boxed",
+        description=r"the answer is in the last \boxed{}, after a marker, in <answer>, or its last number",
     )
     marker: str = Field(default="####", min_length=1, description="what stands before the answer (extractor marker)")
     end: str = Field(default="", description="what stands behind it; the end of the response if empty")
