@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,8 +178,10 @@ class FoldersUnsynced(SimulatedDisk):
 class Trial:
     """One store on one simulated disk that has made some commits without a fault."""
 
-    def __init__(self, folder: Path, commits: int, disk: type[SimulatedDisk] = SimulatedDisk) -> None:
-        self.base = folder
+    def __init__(
+        self, folder: Path, commits: int, disk: type[SimulatedDisk] = SimulatedDisk, taken: bool = False
+    ) -> None:
+        self.base, self.taken = folder, taken
         folder.mkdir()
         self.platter = Platter()
         self.make = disk
@@ -196,10 +198,23 @@ class Trial:
         disk = self.make(self.platter, at, how)
         # A store that has seen its own earlier commits, so that this commit also prunes.
         store = self.store(disk)
+        files = self.written(STATES[self.number]) if self.taken else STATES[self.number]
         try:
-            return commit(store, self.number), None, disk
+            return commit(store, self.number, files=files), None, disk
         except (PowerCut, OSError, ResourceError) as error:
             return None, error, disk
+
+    def written(self, state: Mapping[str, bytes]) -> dict[str, Path | bytes]:
+        """The state as files in the store's tmp/, which nobody has synced."""
+        (work := self.base / "runs/run/tmp/work").mkdir()
+        self.platter.change(work.parent, {work: FOLDER})
+        files: dict[str, Path | bytes] = {}
+        for number, (name, data) in enumerate(state.items()):
+            files[name] = path = work / str(number)
+            path.write_bytes(data)
+            self.platter.contents.append(data)
+            self.platter.change(work, {path: len(self.platter.contents) - 1})
+        return files
 
     def lives(self) -> Iterator[Path]:
         """The folder as the next process sees it, and several that a power cut may leave."""
@@ -208,8 +223,8 @@ class Trial:
             yield self.platter.reboot(self.base, self.base.with_name(f"{self.base.name}.{number}"), chance)
 
 
-def commit(store: Store, number: int, node: str = NODE) -> Manifest:
-    return store.commit(node, STATES[number], step=number, done=False, about={"number": number})
+def commit(store: Store, number: int, node: str = NODE, files: Mapping[str, Path | bytes] | None = None) -> Manifest:
+    return store.commit(node, files or STATES[number], step=number, done=False, about={"number": number})
 
 
 def expected(number: int, before: Manifest | None) -> Manifest:
@@ -235,20 +250,22 @@ def assert_whole(base: Path, allowed: list[Manifest | None], node: str = NODE) -
     assert store.verify() == []
 
 
-@pytest.mark.parametrize("commits", [0, 3])
+@pytest.mark.parametrize(("commits", "taken"), [(0, False), (3, False), (3, True)])
 @pytest.mark.parametrize("how", ["cut", "half", "late", "fail", "full"])
-def test_a_fault_at_any_operation_leaves_the_old_commit_or_the_new_one(tmp_path: Path, commits: int, how: str) -> None:
+def test_a_fault_at_any_operation_leaves_the_old_commit_or_the_new_one(
+    tmp_path: Path, commits: int, taken: bool, how: str
+) -> None:
     reached = True
     at = 0
     while reached:
-        trial = Trial(tmp_path / str(at), commits)
+        trial = Trial(tmp_path / str(at), commits, taken=taken)
         new = expected(commits, trial.before)
         made, error, disk = trial.commit_with_fault(at, how)
         reached = len(disk.operations) > at
         allowed = [new] if made else [trial.before, new]
         if how == "full" and reached and error is not None:
             assert isinstance(error, ResourceError)
-            assert list((trial.base / "runs/run").glob("tmp/*")) == []
+            assert [path.name for path in (trial.base / "runs/run").glob("tmp/*")] == ["work"] * taken
         for base in trial.lives():
             assert_whole(base, allowed)
         at += 1
@@ -257,11 +274,14 @@ def test_a_fault_at_any_operation_leaves_the_old_commit_or_the_new_one(tmp_path:
     assert ("unlink" in disk.operations) == (commits == 3)
 
 
+@pytest.mark.parametrize("taken", [False, True], ids=["copied", "taken"])
 @pytest.mark.parametrize("control", [FilesUnsynced, FoldersUnsynced])
-def test_the_same_protocol_without_sync_fails_the_same_test(tmp_path: Path, control: type[SimulatedDisk]) -> None:
+def test_the_same_protocol_without_sync_fails_the_same_test(
+    tmp_path: Path, control: type[SimulatedDisk], taken: bool
+) -> None:
     broken = 0
     for at in range(25):
-        trial = Trial(tmp_path / str(at), 1, control)
+        trial = Trial(tmp_path / str(at), 1, control, taken)
         new = expected(1, trial.before)
         made, _, _ = trial.commit_with_fault(at, "cut")
         for base in trial.lives():

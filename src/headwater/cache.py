@@ -63,8 +63,7 @@ def read_rollouts(path: Path) -> list[Rollout]:
 def sizes(tokens: int, width: int, keep: int | None) -> dict[str, int]:
     """Bytes by file that recording so many response tokens writes, at most; `width` is the vocabulary's."""
     row = 4 * width if keep is None else 8 * keep + 4
-    files = {DISTRIBUTIONS: tokens * row, ROLLOUTS: tokens * ROLLOUT_BYTES}
-    return {f"{name}{copy}": size for copy in ("", ", stored") for name, size in files.items()}
+    return {DISTRIBUTIONS: tokens * row, ROLLOUTS: tokens * ROLLOUT_BYTES}
 
 
 def write(

@@ -44,6 +44,8 @@ from headwater.verifiers.audit import AuditedVerifier
 METRICS = "metrics.jsonl"
 METRICS_LINE = 1024
 """Bytes that a step's metrics take, at most."""
+SHARE = 10
+"""A stage gives at most one part in so many of its time to its commits."""
 CLOSENESS_SAMPLES = 4
 MODEL = "model/"
 """Prefix of a node's files that together are a Hugging Face directory."""
@@ -124,7 +126,7 @@ class Executor:
         if node.stage is None:
             opening = dict(node.settings)
             model = LanguageModel.load(str(opening.pop("path")), **opening)
-            self.store.require(node.fingerprint, {"a copy": model.size, "the stored weights": model.size})
+            self.store.require(node.fingerprint, {"the weights": model.size})
             model.save(scratch / "import")
             (scratch / "import" / "README.md").write_text(model_card(self.graph, node), encoding="utf-8")
             self._commit(node, _files(scratch / "import", MODEL), step=0, done=True)
@@ -285,7 +287,7 @@ class _Committer:
     ):
         self._executor, self._node, self._learner = executor, node, learner
         self._records, self._scratch, self._audited = records, scratch, audited
-        self._last = time.monotonic()
+        self._last, self._took = time.monotonic(), 0.0
 
     def step(self, record: StepRecord) -> None:
         """After each step of the loop."""
@@ -298,11 +300,18 @@ class _Committer:
             raise Interrupted(
                 f"{self._node.title}: stopped after step {record.step + 1} of {updates}; run again to go on"
             )
-        if time.monotonic() - self._last > self._executor.commit_seconds and self._learner.version < updates:
+        if time.monotonic() - self._last > self._pause and self._learner.version < updates:
             self.commit(done=False)
+
+    @property
+    def _pause(self) -> float:
+        """Seconds between commits: as asked, and more where they would take over a tenth of the time."""
+        asked = self._executor.commit_seconds
+        return max(asked, (SHARE - 1) * self._took) if asked else 0.0
 
     def commit(self, *, done: bool) -> None:
         """Weights, optimiser, metrics, audited verdicts and ledger as one."""
+        begun, before = time.monotonic(), self._executor.commit_cost
         folder = self._scratch / f"commit-{self._learner.version}"
         self._learner.save(folder)
         (folder / "README.md").write_text(model_card(self._executor.graph, self._node), encoding="utf-8")
@@ -316,6 +325,8 @@ class _Committer:
         self._executor._commit(self._node, files, step=self._learner.version, done=done)
         shutil.rmtree(folder)
         self._last = time.monotonic()
+        self._took = self._last - begun
+        self._executor.commit_cost = before + self._took
 
 
 class _Quiet:
@@ -326,13 +337,13 @@ class _Quiet:
 
 
 def _stage_sizes(model: LanguageModel, updates: int, head: Manifest | None) -> dict[str, int]:
-    """Bytes by file that a stage still writes at its peak: a working copy and three commits, less those that are there.
+    """Bytes by file that a stage still writes at its peak: three commits, less those that are there.
 
     Three, because the older of the two that are kept goes only after the new one is safe.
     """
     stored = 0 if head is None else 1 if head.parent is None else 2
     sizes: dict[str, int] = {}
-    for copy in range(stored, 4):
+    for copy in range(stored, 3):
         sizes |= {f"weights {copy}": model.size, f"moments {copy}": 2 * model.size}
         sizes[f"metrics {copy}"] = updates * METRICS_LINE
     return sizes

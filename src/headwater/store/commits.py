@@ -53,13 +53,15 @@ class Store:
     ) -> Manifest:
         """Store these files as the node's new state, all or nothing; returns after it outlasts a power cut.
 
+        Files are copied, and those that lie in the store's own tmp/ are taken: a model is written once, not twice.
         Raises ResourceError when the disk is too small, with the last commit intact and nothing left over.
         """
         check_node(node)
         check_file_names(files)
         if not isinstance(step, int) or step < 0:
             raise InputError(f"store: step {step!r} of node {node} is not a count; use 0, 1, 2, ...")
-        with space_for(_sizes(files, about), node=node, root=self.root, disk=self._disk):
+        written = {name: file for name, file in files.items() if not self._objects.owns(file)}
+        with space_for(_sizes(written, about, len(files)), node=node, root=self.root, disk=self._disk):
             self._prepare()
             with gate(self.root / "gate", self._disk, exclusive=False, patience=COMMIT_PATIENCE) as passed:
                 if not passed:
@@ -369,8 +371,7 @@ class Store:
             self._left_behind = {}
 
 
-def _sizes(files: Mapping[str, Path | bytes], about: Mapping[str, Any]) -> dict[str, int]:
-    """Bytes of each file, and about as many as the manifest will have."""
+def _sizes(files: Mapping[str, Path | bytes], about: Mapping[str, Any], entries: int) -> dict[str, int]:
+    """Bytes of each file that is written, and about as many as the manifest of so many entries will have."""
     sizes = {name: len(f) if isinstance(f, bytes) else f.stat().st_size for name, f in files.items()}
-    entries = sum(len(name.encode()) + 128 for name in files)
-    return sizes | {"the manifest": len(canonical_json(about).encode()) + entries + 512}
+    return sizes | {"the manifest": len(canonical_json(about).encode()) + 256 * entries + 512}

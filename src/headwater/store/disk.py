@@ -43,6 +43,10 @@ class Disk:
         """Give a file or folder its new name, in place of a file that had it."""
         os.replace(source, target)
 
+    def protect(self, path: Path) -> None:
+        """Make a file read-only, as `create` does."""
+        os.chmod(path, 0o444)
+
     def unlink(self, path: Path) -> None:
         """Remove a file's name; one that is gone already is fine."""
         path.unlink(missing_ok=True)

@@ -68,6 +68,10 @@ class Objects:
         """A name in tmp/ that no process uses."""
         return self.temporary_folder / secrets.token_hex(16)
 
+    def owns(self, source: Path | bytes) -> bool:
+        """Whether the source lies in tmp/, where nothing has another owner."""
+        return isinstance(source, Path) and self.temporary_folder in source.parents
+
     def holds(self, entry: FileEntry) -> bool:
         """Whether a good copy is there already; a damaged one counts as absent, so that a redo mends it."""
         path = self.path(entry.sha256)
@@ -131,10 +135,19 @@ class Batch:
         self._staged: dict[str, Path] = {}
 
     def add(self, source: Path | bytes) -> FileEntry:
-        """Write the source to a temporary file, unless a good copy is stored; return hash and size."""
-        if isinstance(source, bytes) and self._has(entry := measure(source)):
+        """Write the source to a temporary file, unless a good copy is stored; return hash and size.
+
+        A file that lies in tmp/ is the store's already: it is hashed where it is, and taken instead of copied.
+        """
+        ours = self._objects.owns(source)
+        if (ours or isinstance(source, bytes)) and self._has(entry := measure(source)):
             return entry
         temporary = self._objects.temporary()
+        if ours and isinstance(source, Path):
+            self._objects.disk.rename(source, temporary)
+            self._staged[entry.sha256] = temporary
+            self._objects.disk.protect(temporary)
+            return entry
         digest = Digest(source)
         try:
             self._objects.disk.create(temporary, digest.pieces())
