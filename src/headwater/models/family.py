@@ -24,20 +24,8 @@ from headwater.models.shape import QwenShape
 def build(shape: QwenShape, vocabulary: Sequence[str], seed: int) -> LanguageModel:
     """A fresh model of this shape over a word vocabulary that starts with the pad and the end token."""
     tokenizer = word_tokenizer(vocabulary)
-    config = Qwen3Config(
-        vocab_size=len(vocabulary),
-        hidden_size=shape.hidden_size,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        head_dim=shape.head_dim,
-        intermediate_size=shape.ff_size,
-        max_position_embeddings=shape.max_positions,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
-    )
+    config = configuration(shape, len(vocabulary))
+    config.pad_token_id, config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
     root = math.sqrt(shape.hidden_size)
     setattr(config, SCALES, {"model.embed_tokens.weight": root, "model.norm.weight": 1 / root})
     network = Qwen3ForCausalLM(config)
@@ -46,6 +34,22 @@ def build(shape: QwenShape, vocabulary: Sequence[str], seed: int) -> LanguageMod
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
     )
     return LanguageModel(network=network, tokenizer=tokenizer)
+
+
+def configuration(shape: QwenShape, vocabulary: int) -> Qwen3Config:
+    """A Qwen3 configuration of this shape, with so many tokens."""
+    return Qwen3Config(
+        vocab_size=vocabulary,
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        intermediate_size=shape.ff_size,
+        max_position_embeddings=shape.max_positions,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+    )
 
 
 def _initialise(network: Qwen3ForCausalLM, seed: int) -> None:

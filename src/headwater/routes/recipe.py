@@ -41,6 +41,7 @@ class StageSettings(Value):
     epochs: Count = Field(1, description="passes over the stage's pool")
     problems: Count = Field(8, description="problems an update")
     samples: Count = Field(8, description="responses to each problem of an update")
+    max_prompt_tokens: Count | None = Field(None, description="a pool with a longer prompt is refused; null: any length")
     optimiser: Optimiser = Field(Optimiser(), description="AdamW and its schedule")
 
 

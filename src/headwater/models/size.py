@@ -1,0 +1,77 @@
+"""How large a model is, from its configuration alone: weights, arithmetic and cache a token. Opens no weights.
+
+    forward FLOPs a token = 2 x weights outside the embedding + 4 x layers x query width x positions seen
+
+A backward pass costs twice the forward one (Kaplan et al. 2020, arXiv 2001.08361, table 1; attention's share is
+kept, since responses are long). Left out: norms, rotations, sampling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from headwater.models.choice import ModelChoice
+from headwater.models.family import configuration
+
+BYTES = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSize:
+    """A network's sizes."""
+
+    parameters: int
+    embedding: int
+    """parameters of an input embedding that is no head as well: looked up, never multiplied"""
+    vocabulary: int
+    layers: int
+    query_width: int
+    weight_bytes: int
+    """of one weight, as the recipe opens the model"""
+
+    @property
+    def bytes(self) -> int:
+        """Of all weights."""
+        return self.parameters * self.weight_bytes
+
+    def forward(self, positions: float) -> float:
+        """FLOPs of one token's forward pass that sees so many positions on average."""
+        return 2 * (self.parameters - self.embedding) + 4 * self.layers * self.query_width * positions
+
+
+def model_size(choice: ModelChoice, vocabulary: int) -> ModelSize | None:
+    """The size of a recipe's model; None when its configuration is not here and cannot be fetched.
+
+    Args: vocabulary: tokens of a model that is made here.
+    """
+    try:
+        config = (
+            configuration(choice.shape, vocabulary)
+            if choice.path is None
+            else AutoConfig.from_pretrained(choice.path, revision=choice.revision, trust_remote_code=False)
+        )
+    except (OSError, ValueError, KeyError):
+        return None
+    return _measured(config, BYTES[choice.dtype])
+
+
+def _measured(config: Any, weight_bytes: int) -> ModelSize:
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    text = config.get_text_config()
+    heads = int(text.num_attention_heads)
+    head_dim = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
+    embedding, head = network.get_input_embeddings().weight, network.get_output_embeddings().weight
+    tied = bool(getattr(text, "tie_word_embeddings", False))
+    return ModelSize(
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        embedding=0 if tied else embedding.numel(),
+        vocabulary=int(head.shape[0]),
+        layers=int(text.num_hidden_layers),
+        query_width=heads * head_dim,
+        weight_bytes=weight_bytes,
+    )
