@@ -31,7 +31,7 @@ app = App(
     version_flags=["--version"],
 )
 
-RecipeName = Annotated[str, Parameter(help="a shipped recipe (lab, smollm2, ...) or a YAML file")]
+RecipeName = Annotated[str, Parameter(help="a shipped recipe (lab, smollm2, qwen3-math, ...) or a YAML file")]
 Overrides = Annotated[
     list[str] | None, Parameter(name="--set", help="dotted override, such as stages.student_rl.epochs=10")
 ]
@@ -158,21 +158,25 @@ def plan(
     overrides: Overrides = None,
     drop_overlap: DropOverlap = False,
     runs: Runs = Path("runs"),
+    flops_per_second: Annotated[float | None, Parameter(help="what your machine reaches, for hours")] = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Print what a run would do: stages, label spend, updates, tokens, and what is already done. Loads no model.
+    """Print what a run would do and cost at most: labels, updates, tokens, FLOPs, memory, disk. Loads no weights.
 
     Example: headwater plan lab --routes all --seeds 3
     """
-    from headwater.run import build_graph, done_nodes, plan_rows, print_plan  # noqa: PLC0415
+    from headwater.run import build_graph, done_nodes, measured_seconds, print_plan  # noqa: PLC0415
+    from headwater.run import plan as plan_of  # noqa: PLC0415
 
     read = _recipe(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides, drop_overlap)
     graph = build_graph(read)
-    done = done_nodes(graph, runs)
+    if flops_per_second is not None and not flops_per_second > 0:
+        raise InputError(f"plan: --flops-per-second {flops_per_second}; above 0")
+    made = plan_of(graph, done_nodes(graph, runs), measured_seconds(graph, runs), flops_per_second)
     if as_json:
-        print(json.dumps(plan_rows(graph, done), indent=1))
+        print(json.dumps(made, indent=1))
     else:
-        print_plan(graph, done, Console())
+        print_plan(made, Console())
 
 
 @app.command

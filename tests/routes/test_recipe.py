@@ -15,6 +15,7 @@ from headwater.errors import InputError
 from headwater.fingerprint import fingerprint
 from headwater.models.choice import ModelChoice, Pretraining
 from headwater.models.shape import QwenShape
+from headwater.routes import table
 from headwater.routes.contrast import Contrast
 from headwater.routes.recipe import (
     Evaluation,
@@ -235,12 +236,23 @@ def test_a_shipped_recipe_is_valid_with_any_routes(name: str, routes: str) -> No
     recipe = read_recipe(name, [f"routes={routes}"])
     assert recipe.name == name
     assert recipe.sized(100_000).all_contrasts()
-    if recipe.problems.kind == "arithmetic":  # the others need their files
+    if recipe.problems.kind == "arithmetic":  # those of the hub are planned in tests/run/test_plan.py
         check_labels(build_graph(recipe))
 
 
+def test_all_labels_are_as_many_as_fill_the_batches_of_every_stage_on_both_halves() -> None:
+    recipe = read_recipe("qwen3-math")
+    assert recipe.sized(16_391).problems.labelled == 16_384
+    assert recipe.sized(16_383).problems.labelled == 16_256
+    stage = recipe.sized(16_391).stage(table.BY_NAME["R5-half"], warm_up("1H"))
+    assert stage.schedule.updates * stage.schedule.problems == 8_192
+    with pytest.raises(InputError, match=r"100 problems are there, and batches of 8, 64 .* multiple of 128"):
+        recipe.sized(100)
+    assert read_recipe("lab").sized(16_391) == read_recipe("lab")
+
+
 def test_these_are_the_shipped_recipes() -> None:
-    assert shipped() == ("lab", "smollm2", "smollm2-short", "support-gap")
+    assert shipped() == ("lab", "llama-math", "qwen3-math", "qwen3-math-14b", "smollm2", "smollm2-short", "support-gap")
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -189,5 +189,6 @@ def test_the_plan_says_what_each_stage_spends() -> None:
         ("student-rl on 2H", 8, 4),
     ]
     assert rows[arm(graph, "R5-half").stages[0]]["tokens_at_most"] == 4 * 4 * 4 * 14
+    assert rows[arm(graph, "R5-half").stages[0]]["generated"] == 4 * 4 * 4 * 14
     assert rows[arm(graph, "R5-half").stages[0]]["arms"] == ["R5-half", "R7", "teacher-rl-1H"]
     assert not any(row["done"] for row in rows.values())

@@ -189,3 +189,14 @@ def test_gold_answers_of_another_type_are_refused_before_training(tmp_path: Path
 def test_files_are_named_when_and_only_when_they_are_used(problems: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         Recipe.model_validate_json(json.dumps({"problems": problems}))
+
+
+def test_a_prompt_longer_than_a_stage_allows_ends_the_run_before_its_first_step(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from headwater.run import RunOptions, run_recipe
+
+    read = read_recipe(str(recipe(tmp_path)), ["stages.student_rl.max_prompt_tokens=6"])
+    with pytest.raises(InputError, match=r"student-rl: \d+ of 16 prompts have more than max_prompt_tokens = 6 tokens"):
+        run_recipe(read, RunOptions(runs=tmp_path / "runs", workers=1))
+    capfd.readouterr()

@@ -19,6 +19,9 @@ from headwater.records import Rollout
 from headwater.signals.divergence import forward_kl, reverse_kl
 from headwater.signals.responses import entropy
 
+SAMPLES = 4
+"""Rollouts a prompt."""
+
 
 @torch.no_grad()
 def closeness(student: Teacher, teacher: Teacher, rollouts: Sequence[Rollout]) -> dict[str, float]:

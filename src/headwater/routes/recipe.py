@@ -41,7 +41,9 @@ class StageSettings(Value):
     epochs: Count = Field(1, description="passes over the stage's pool")
     problems: Count = Field(8, description="problems an update")
     samples: Count = Field(8, description="responses to each problem of an update")
-    max_prompt_tokens: Count | None = Field(None, description="a pool with a longer prompt is refused; null: any length")
+    max_prompt_tokens: Count | None = Field(
+        None, description="a pool with a longer prompt is refused; null: any length"
+    )
     optimiser: Optimiser = Field(Optimiser(), description="AdamW and its schedule")
 
 
@@ -130,7 +132,7 @@ class Recipe(Value):
         return step.budget * self._own_updates(route, step) + sum(self._own_updates(route, s) for s in replaced)
 
     def _own_updates(self, route: str, step: Step) -> int:
-        settings, labelled = self.settings(step), self.problems.labelled
+        settings, labelled = self.settings(step.stage), self.problems.labelled
         if labelled is None:
             raise ValueError("problems.labelled: not yet known; `sized` writes it out")
         size = labelled if step.pool == "pool" else labelled // 2
@@ -147,9 +149,9 @@ class Recipe(Value):
             )
         return settings.epochs * size // settings.problems
 
-    def settings(self, step: Step) -> StageSettings:
-        """The numbers that belong to a step."""
-        return getattr(self.stages, step.stage.replace("-", "_"))
+    def settings(self, stage: str) -> StageSettings:
+        """The numbers that belong to a stage."""
+        return getattr(self.stages, stage.replace("-", "_"))
 
     def routes_by_name(self) -> dict[str, Route]:
         """Every arm of the run. Raises ValueError for an unknown or repeated name."""
@@ -196,7 +198,7 @@ class Recipe(Value):
         A same-size teacher is the student's model, so its RL uses the student's numbers.
         """
         same_size = route.teacher == "student" and step.stage == "teacher-rl"
-        settings = self.stages.student_rl if same_size else self.settings(step)
+        settings = self.stages.student_rl if same_size else self.settings(step.stage)
         return Stage(
             name=step.stage,
             learner="teacher"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from headwater.run.describe import plan_rows, print_plan
+from headwater.folder import TIMINGS, read_sealed
+from headwater.run.describe import plan, plan_rows, print_plan
 from headwater.run.execute import evaluate_model
 from headwater.run.graph import Graph, build_graph
 from headwater.run.workflow import RunOptions, check_labels, run_recipe
@@ -18,6 +19,8 @@ __all__ = [
     "check_labels",
     "done_nodes",
     "evaluate_model",
+    "measured_seconds",
+    "plan",
     "plan_rows",
     "print_plan",
     "run_recipe",
@@ -32,3 +35,9 @@ def done_nodes(graph: Graph, runs: Path) -> dict[str, bool]:
     store = Store(root)
     heads: dict[str, Any] = {name: store.head(name) for name in graph.nodes}
     return {name: head is not None and head.done for name, head in heads.items()}
+
+
+def measured_seconds(graph: Graph, runs: Path) -> dict[str, float]:
+    """Seconds by node of the run's folder, as far as it has come."""
+    timings = run_folder(runs, graph.recipe.name) / TIMINGS
+    return read_sealed(timings) if timings.exists() else {}

@@ -1,36 +1,44 @@
-"""What a run will do, in words: the graph, label spend, updates and tokens, and what is done already."""
+"""What a run will do and cost, in words: labels, updates, tokens, arithmetic, memory, disk; and what is done."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from headwater.run.graph import Graph, Node
+from headwater.run.cost import Cost, Costs, total
+from headwater.run.graph import Arm, Graph, Node
+
+UNKNOWN = "?"
+WIDE = 116  # columns from which labels, updates and memory stand in the table of work as well
+_BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+_COUNTS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def plan_rows(graph: Graph, done: Mapping[str, bool]) -> list[dict[str, Any]]:
-    """One row a node of work on a model: arm names, stage, pool, labels it may read, updates, tokens at most."""
+    """One row a node: arm names, stage, labels it may read, updates, and its costs at most."""
     users: dict[str, list[str]] = {}
     for arm in graph.arms:
         for name in arm.stages:
             users.setdefault(name, []).append(arm.name)
-    rows = []
+    costs, rows = Costs(graph), []
     for name, node in graph.nodes.items():
-        if node.stage is None:
-            continue
-        reads = node.stage.reads_labels
+        cost, stage = costs.of(name), node.stage
         rows.append(
             {
                 "node": name,
+                "kind": node.kind,
                 "seed": node.seed,
                 "stage": node.title,
-                "learner": node.stage.learner,
-                "labels": _pool_size(graph, node) if reads else 0,
+                "learner": stage.learner if stage else None,
+                "labels": len(_labels(graph, node)),
                 "updates": node.updates,
-                "tokens_at_most": _tokens(graph, node),
+                "tokens_at_most": cost.trained,
+                **vars(cost),
                 "arms": sorted(set(users.get(name, []))),
                 "done": done.get(name, False),
             }
@@ -38,49 +46,166 @@ def plan_rows(graph: Graph, done: Mapping[str, bool]) -> list[dict[str, Any]]:
     return rows
 
 
-def print_plan(graph: Graph, done: Mapping[str, bool], console: Console) -> None:
-    """The plan as a table and a sum."""
-    table = Table(title=f"plan of {graph.recipe.name}", title_justify="left")
-    for heading, justify in (
-        ("seed", "right"),
-        ("stage", "left"),
-        ("learner", "left"),
-        ("labels", "right"),
-        ("updates", "right"),
-        ("tokens <=", "right"),
-        ("for arms", "left"),
-        ("", "left"),
-    ):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+def plan(
+    graph: Graph, done: Mapping[str, bool], seconds: Mapping[str, float], flops_per_second: float | None = None
+) -> dict[str, Any]:
+    """The whole plan as plain data: work by node, labels by arm, totals, and hours where a speed is known.
+
+    Args: seconds: measured time by node, of a run that has begun. flops_per_second: of the machine, if it is known.
+    """
     rows = plan_rows(graph, done)
-    for row in rows:
-        table.add_row(
-            str(row["seed"]),
-            row["stage"],
-            row["learner"],
-            str(row["labels"] or "-"),
-            str(row["updates"]),
-            f"{row['tokens_at_most']:,}",
-            ", ".join(row["arms"]) or "all",
-            "done" if row["done"] else "",
-        )
-    console.print(table)
-    finished = sum(done.get(name, False) for name in graph.nodes)
     problems = graph.recipe.problems
-    contrasts = graph.recipe.all_contrasts()
-    console.print(
-        f"{len(graph.arms)} arms and models, {len(graph.nodes)} pieces of work ({finished} done), "
-        f"{problems.labelled} labels in the pool, {len(contrasts)} contrasts checked: "
-        "every pair of arms differs in what it declares and in nothing else."
+    left = [row for row in rows if not row["done"]]
+    speed, source = flops_per_second, "as given"
+    if speed is None:
+        speed, source = _measured_speed(rows, seconds), "as measured in this run so far"
+    flops_left = _sum(row["flops"] for row in left)
+    return {
+        "name": graph.recipe.name,
+        "labelled": problems.labelled,
+        "overlap": graph.data.overlap_counts(),
+        "notes": graph.data.check(),
+        "work": rows,
+        "arms": [_price(graph, arm) for arm in graph.arms if arm.stages],
+        "totals": {
+            **vars(total([_cost(row) for row in rows])),
+            "handed_out": Costs(graph).handed_out,
+            "flops_left": flops_left,
+            "flops_per_second": speed,
+            "speed": source if speed else None,
+            "hours_left": flops_left / speed / 3600 if speed and flops_left is not None else None,
+        },
+    }
+
+
+def _labels(graph: Graph, node: Node) -> frozenset[str]:
+    """The problems whose labels a node may read."""
+    reads = node.stage is not None and node.stage.reads_labels
+    return frozenset(graph.data.pools(node.seed).ids[str(node.pool)]) if reads else frozenset()
+
+
+def _price(graph: Graph, arm: Arm) -> dict[str, Any]:
+    """Labels that an arm's stages read: its student's own are direct, its teacher's inherited."""
+    read: dict[bool, set[str]] = {True: set(), False: set()}
+    for name in arm.stages:
+        node = graph.nodes[name]
+        inherited = arm.group != "model" and node.stage is not None and node.stage.learner == "teacher"
+        read[inherited] |= _labels(graph, node)
+    return {
+        "arm": arm.name,
+        "seed": arm.seed,
+        "direct": len(read[False]),
+        "inherited": len(read[True]),
+        "distinct": len(read[True] | read[False]),
+        "updates": sum(graph.nodes[name].updates for name in arm.stages),
+        "stages": [graph.nodes[name].title for name in arm.stages],
+    }
+
+
+def _measured_speed(rows: Iterable[Mapping[str, Any]], seconds: Mapping[str, float]) -> float | None:
+    """FLOPs a second of what is done, in the count of this plan: so the hours that follow need no other unit."""
+    timed = [row for row in rows if row["done"] and row["node"] in seconds and row["flops"]]
+    spent = sum(seconds[row["node"]] for row in timed)
+    return sum(row["flops"] for row in timed) / spent if spent else None
+
+
+def _cost(row: Mapping[str, Any]) -> Cost:
+    return Cost(**{name: row[name] for name in Cost.__dataclass_fields__})
+
+
+def _sum(values: Iterable[Any]) -> Any:
+    found = list(values)
+    return None if None in found else sum(found)
+
+
+def print_plan(plan: Mapping[str, Any], console: Console) -> None:
+    """The plan as two tables and a sum; work alike stands in one line, whatever its seed and its arm."""
+    console.print(_work(plan["work"], wide=console.width >= WIDE))
+    console.print(_arms(plan))
+    for line in _sentences(plan):
+        console.print(Text(line))
+
+
+def _work(rows: Sequence[Mapping[str, Any]], *, wide: bool) -> Table:
+    """Sums over work that is alike, but for labels, updates and memory, which are of one piece."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("work", overflow="fold", min_width=30)
+    numbers = ("done", *(["labels", "updates"] if wide else []), "generated", "scored", "trained", "FLOPs")
+    for heading in (*numbers, *(["memory"] if wide else []), "disk"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    alike: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        alike.setdefault((_title(row), row["updates"]), []).append(row)
+    for (title, updates), same in alike.items():
+        cost, finished = total([_cost(row) for row in same]), sum(row["done"] for row in same)
+        cells = [title, f"{finished}/{len(same)}"]
+        cells += [str(same[0]["labels"] or "-"), str(updates or "-")] if wide else []
+        cells += [_count(cost.generated), _count(cost.scored), _count(cost.trained), _flops(cost.flops)]
+        table.add_row(*map(Text, [*cells, *([_bytes(cost.memory)] if wide else []), _bytes(cost.disk)]))
+    return table
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    """Evaluations on one benchmark stand together, whatever model they are of."""
+    title = str(row["stage"])
+    if row["kind"] != "evaluate":
+        return title
+    return f"evaluate on {title.rpartition(' on ')[2]}" if " on " in title else "evaluate"
+
+
+def _arms(plan: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("arm", overflow="fold")
+    for heading in ("direct", "inherited", "updates"):
+        table.add_column(f"labels {heading}" if heading == "direct" else heading, justify="right", no_wrap=True)
+    table.add_column("stages", overflow="fold")
+    for arm in {str(arm["arm"]): arm for arm in plan["arms"]}.values():
+        numbers = (str(arm["direct"]), str(arm["inherited"]), f"{arm['updates']:,}")
+        table.add_row(*map(Text, (arm["arm"], *numbers, ", ".join(arm["stages"]))))
+    return table
+
+
+def _sentences(plan: Mapping[str, Any]) -> Iterable[str]:
+    rows, totals = plan["work"], plan["totals"]
+    finished = sum(row["done"] for row in rows)
+    yield (
+        f"{plan['name']}: {len(rows)} pieces of work ({finished} done), {plan['labelled']:,} labels in the pool. Every "
+        "pair of arms of a contrast differs in what it declares and in nothing else."
     )
+    yield (
+        f"tokens at most (every response at full length): {_count(totals['generated'])} generated, "
+        f"{_count(totals['scored'])} scored, {_count(totals['trained'])} trained on; {_flops(totals['flops'])} FLOPs, "
+        f"{_flops(totals['flops_left'])} left"
+    )
+    yield (
+        f"memory of the largest piece of work: {_bytes(totals['memory'])}; disk: {_bytes(totals['disk'])} kept, "
+        f"{_bytes(totals['handed_out'])} of models handed out, up to {_bytes(totals['working_disk'])} more for each "
+        "worker"
+    )
+    if totals["flops"] is None:
+        yield f"{UNKNOWN}: not known, because a model's configuration is not here; give its folder, or fetch it once"
+    if totals["hours_left"] is not None:
+        yield (
+            f"time: about {totals['hours_left']:,.2g} hours of one worker at {totals['flops_per_second']:.2g} FLOPs a "
+            f"second ({totals['speed']})"
+        )
+    else:
+        yield "time: not known before anything has run; --flops-per-second says what your machine makes of it"
+    for note in plan["notes"]:
+        yield f"note: {note}"
 
 
-def _pool_size(graph: Graph, node: Node) -> int:
-    return len(graph.data.problems(str(node.pool), node.seed))
+def _count(tokens: int) -> str:
+    if not tokens:
+        return "-"
+    return next((f"{tokens / unit:.3g}{name}" for unit, name in _COUNTS if tokens >= unit), str(tokens))
 
 
-def _tokens(graph: Graph, node: Node) -> int:
-    """Response tokens that the stage trains on, at most."""
-    assert node.stage is not None  # noqa: S101
-    samples: int = node.stage.sampler.samples
-    return node.updates * node.stage.schedule.problems * samples * graph.recipe.max_response_tokens
+def _flops(flops: float | None) -> str:
+    return UNKNOWN if flops is None else f"{flops:.1e}" if flops else "-"
+
+
+def _bytes(size: int | None) -> str:
+    if not size:
+        return UNKNOWN if size is None else "-"
+    return next((f"{size / unit:.3g} {name}" for unit, name in _BYTES if size >= unit), f"{size} B")

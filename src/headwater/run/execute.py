@@ -17,7 +17,7 @@ from headwater.cache import CachedTeacher
 from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
 from headwater.errors import InputError, Interrupted
 from headwater.evaluation.benchmark import Benchmark, evaluate
-from headwater.evaluation.closeness import closeness
+from headwater.evaluation.closeness import SAMPLES, closeness
 from headwater.fingerprint import derive_seed, fingerprint
 from headwater.interfaces import Seeds, Verifier
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
@@ -38,6 +38,7 @@ from headwater.run.data import RunData
 from headwater.run.graph import Graph, Node
 from headwater.run.identity import identity
 from headwater.run.pretraining import Exercises
+from headwater.run.prompts import refuse_long
 from headwater.store import Manifest, Store, full_disk_named
 from headwater.verifiers.audit import AuditedVerifier
 
@@ -46,7 +47,6 @@ METRICS_LINE = 1024
 """Bytes that a step's metrics take, at most."""
 SHARE = 10
 """A stage gives at most one part in so many of its time to its commits."""
-CLOSENESS_SAMPLES = 4
 MODEL = "model/"
 """Prefix of a node's files that together are a Hugging Face directory."""
 
@@ -158,6 +158,8 @@ class Executor:
             )
         given = Given(problems=problems, answers=answers)
         model = self.open_model(node.parents["start"], scratch / "start")
+        settings = self.graph.recipe.settings(stage.name)
+        refuse_long(stage.name, problems, settings.max_prompt_tokens, model.encode)
         if "teacher" in node.parents:
             teacher = self.open_model(node.parents["teacher"], scratch / "teacher")
             check_pair(model, teacher)
@@ -221,7 +223,7 @@ class Executor:
         self._commit(node, files, step=0, done=True)
 
     def _closeness(self, node: Node, scratch: Path) -> None:
-        """C2 on the student's and on the teacher's own states, CLOSENESS_SAMPLES rollouts a prompt."""
+        """C2 on the student's and on the teacher's own states, SAMPLES rollouts a prompt."""
         settings = node.settings
         problems = self._data.problems("pool", node.seed)[: settings["problems"]]
         sampling = Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"])
@@ -230,7 +232,7 @@ class Executor:
         result: dict[str, Any] = {"temperature": settings["temperature"]}
         for role, model in models.items():
             seeds = Seeds(run=node.seed, stream=f"closeness/{role}", step=0)
-            groups = LocalGenerator(model, None, self._engine).generate(problems, CLOSENESS_SAMPLES, sampling, seeds)
+            groups = LocalGenerator(model, None, self._engine).generate(problems, SAMPLES, sampling, seeds)
             result[f"{role}_states"] = closeness(scorers["student"], scorers["teacher"], rollouts_of(groups))
         self._commit(node, {"closeness.json": _json(result)}, step=0, done=True)
 

@@ -1,0 +1,185 @@
+"""What each piece of a run's work costs at most: tokens, arithmetic, memory and disk, before anything is spent.
+
+Every response is counted at its full length, so real runs cost less; prompts are not counted. Arithmetic is that
+of `models.size`: a token generated or scored is one forward pass, a token trained on three, or four where
+gradient checkpointing runs the forward pass twice. Left out: grading, start-up, and how near to its peak a
+machine comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from headwater import cache
+from headwater.evaluation.closeness import SAMPLES
+from headwater.models.size import ModelSize, model_size
+from headwater.problems.arithmetic import VOCABULARY
+from headwater.run.assemble import needs_reference
+from headwater.run.graph import Graph, Node
+
+MOMENTS = 2
+"""AdamW's moments, each as large as the weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of one node. Tokens are response tokens at most; None where the size of a model is not known."""
+
+    generated: int = 0
+    scored: int = 0
+    trained: int = 0
+    flops: float | None = 0.0
+    memory: int | None = 0
+    """bytes while it runs: weights, gradients, moments, the frozen models beside it, and the engine's own"""
+    disk: int | None = 0
+    """bytes that stay in the run folder"""
+    working_disk: int | None = 0
+    """bytes besides, while it runs: commits of a stage in progress, the cache before it is stored"""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The costs of a graph's nodes. Opens no weights: sizes come from configurations."""
+
+    graph: Graph
+
+    @cached_property
+    def sizes(self) -> Mapping[str, ModelSize | None]:
+        """Node -> the size of the model that it is or makes."""
+        recipe = self.graph.recipe
+        of_role = {role: model_size(getattr(recipe, role), len(VOCABULARY)) for role in ("student", "teacher")}
+        raw = {arm.endpoint: arm.name.removeprefix("raw ") for arm in self.graph.arms if arm.group == "model"}
+        found: dict[str, ModelSize | None] = {}
+        for name, node in self.graph.nodes.items():
+            if node.kind == "model":
+                found[name] = of_role[raw[name]]
+            elif node.kind == "train":
+                found[name] = found[node.parents["start"]]
+        return found
+
+    def of(self, name: str) -> Cost:
+        """What a node costs at most."""
+        node = self.graph.nodes[name]
+        work: dict[str, Callable[[str, Node], Cost]] = {
+            "model": self._model,
+            "train": self._train,
+            "rollouts": self._rollouts,
+            "evaluate": self._evaluate,
+            "closeness": self._closeness,
+        }
+        return work[node.kind](name, node)
+
+    @property
+    def handed_out(self) -> int | None:
+        """Bytes of the copies that are handed out, one an arm."""
+        sizes = [self.sizes[arm.endpoint] for arm in self.graph.arms]
+        return _sum(size.bytes if size else None for size in sizes)
+
+    @property
+    def _length(self) -> int:
+        return self.graph.recipe.max_response_tokens
+
+    def _forward(self, size: ModelSize | None, tokens: int) -> float | None:
+        """FLOPs of so many response tokens, each seeing half of a full response on average."""
+        return None if size is None else tokens * size.forward(self._length / 2)
+
+    def _model(self, name: str, node: Node) -> Cost:
+        size = self.sizes[name]
+        if node.stage is None:
+            weights = size.bytes if size else None
+            return Cost(memory=weights, disk=weights, flops=None if size is None else 0.0)
+        return self._learning(size, node.updates * node.stage.schedule.problems * self._length, frozen=())
+
+    def _learning(self, size: ModelSize | None, trained: int, frozen: tuple[ModelSize | None, ...]) -> Cost:
+        """The learner's part of a stage, and the frozen models that lie beside it."""
+        engine = self.graph.recipe.engine
+        passes = 4 if engine.gradient_checkpointing else 3
+        once = self._forward(size, trained)
+        beside = _sum(model.bytes if model else None for model in frozen)
+        if size is None or once is None:
+            return Cost(trained=trained, flops=None, memory=None, disk=None, working_disk=None)
+        copies = 2 + MOMENTS + (0.5 if engine.precision == "bfloat16" else 0)  # weights, gradients, moments
+        return Cost(
+            trained=trained,
+            flops=passes * once,
+            memory=None if beside is None else round(copies * size.bytes) + beside + engine.memory,
+            disk=size.bytes,
+            working_disk=4 * (1 + MOMENTS) * size.bytes,
+        )
+
+    def _train(self, name: str, node: Node) -> Cost:
+        assert node.stage is not None  # noqa: S101
+        stage, size = node.stage, self.sizes[name]
+        tokens = node.updates * stage.schedule.problems * stage.sampler.samples * self._length
+        teacher = self.sizes[node.parents["teacher"]] if "teacher" in node.parents else None
+        scorers = (teacher,) if "teacher" in node.parents else (size,) if needs_reference(stage) else ()
+        learning = self._learning(size, tokens * stage.optimiser.inner_steps, scorers)
+        generated = 0 if "recorded" in node.parents else tokens
+        scored = tokens * len(scorers)
+        spent = [learning.flops, self._forward(size, generated), *(self._forward(model, tokens) for model in scorers)]
+        return Cost(
+            generated=generated,
+            scored=scored,
+            trained=learning.trained,
+            flops=_sum(spent),
+            memory=learning.memory,
+            disk=learning.disk,
+            working_disk=learning.working_disk,
+        )
+
+    def _measuring(self, sizes: tuple[ModelSize | None, ...], generated: int, scored: int) -> Cost:
+        """Tokens generated and scored by each of these models, none of which learns."""
+        spent = [self._forward(size, generated + scored) for size in sizes]
+        weights = _sum(size.bytes if size else None for size in sizes)
+        return Cost(
+            generated=generated * len(sizes),
+            scored=scored * len(sizes),
+            flops=_sum(spent),
+            memory=None if weights is None else weights + self.graph.recipe.engine.memory,
+        )
+
+    def _rollouts(self, name: str, node: Node) -> Cost:
+        size = self.sizes[node.parents["teacher"]]
+        problems = len(self.graph.data.pools(node.seed).ids[str(node.pool)])
+        tokens = problems * node.settings["samples"] * self._length
+        cost = self._measuring((size,), tokens, tokens)
+        stored = sum(cache.sizes(tokens, size.vocabulary, node.settings["keep"]).values()) // 2 if size else None
+        return Cost(**{**vars(cost), "disk": stored, "working_disk": stored})
+
+    def _evaluate(self, name: str, node: Node) -> Cost:
+        problems = len(self.graph.data.benchmarks[node.settings["benchmark"]].problems)
+        return self._measuring(
+            (self.sizes[node.parents["model"]],), problems * node.settings["samples"] * self._length, 0
+        )
+
+    def _closeness(self, name: str, node: Node) -> Cost:
+        sizes = tuple(self.sizes[node.parents[role]] for role in ("student", "teacher"))
+        tokens = node.settings["problems"] * SAMPLES * self._length
+        return self._measuring(sizes, tokens, 2 * tokens)
+
+
+def total(costs: list[Cost]) -> Cost:
+    """Sums of tokens, arithmetic and disk; the largest memory, and the largest working disk."""
+    return Cost(
+        generated=sum(cost.generated for cost in costs),
+        scored=sum(cost.scored for cost in costs),
+        trained=sum(cost.trained for cost in costs),
+        flops=_sum(cost.flops for cost in costs),
+        memory=_largest(cost.memory for cost in costs),
+        disk=_sum(cost.disk for cost in costs),
+        working_disk=_largest(cost.working_disk for cost in costs),
+    )
+
+
+def _sum(values: Any) -> Any:
+    """None as soon as one part is not known: a sum without it would be a promise."""
+    found = list(values)
+    return None if None in found else sum(found)
+
+
+def _largest(values: Any) -> Any:
+    found = list(values)
+    return None if None in found else max(found, default=0)
