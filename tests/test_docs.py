@@ -19,7 +19,7 @@ from headwater.ledger import Ledger
 from headwater.models.family import build
 from headwater.models.shape import QwenShape
 from headwater.problems.arithmetic import VOCABULARY
-from headwater.routes.recipe import Recipe, read_recipe
+from headwater.routes.recipe import Recipe, read_recipe, shipped
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(p for p in [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").rglob("*.md")] if p.exists())
@@ -166,7 +166,7 @@ def test_every_override_in_the_pages_is_valid():
     for _, words in command_lines("headwater"):
         overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
         if overrides:
-            read_recipe("lab", overrides)
+            read_recipe(words[1] if words[1] in shipped() else "lab", overrides)
 
 
 def test_every_python_block_in_the_pages_compiles():

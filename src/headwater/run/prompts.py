@@ -23,5 +23,6 @@ def refuse_long(
         more = ", ..." if len(long) > LISTED else ""
         raise InputError(
             f"{where}: {len(long)} of {len(problems)} prompts have more than max_prompt_tokens = {limit} tokens "
-            f"(longest: {first} with {tokens}; {', '.join(list(long)[:LISTED])}{more}). Take them out of the labels or allow more"
+            f"(longest: {first} with {tokens}; {', '.join(list(long)[:LISTED])}{more}). Take them out of the labels "
+            "or allow more"
         )
