@@ -1,0 +1,186 @@
+"""What is measured: each case is a kind of work on a shape, the sides that do it, and the bars it should reach.
+
+A side is `headwater` or a peer in one of its settings. Peers' settings: `default` is a trainer as it comes (bfloat16
+autocast, gradient checkpointing), `amp` the same without checkpointing (its fastest setting whose weights stay
+float32), `float32` without autocast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headwater.bench.shapes import BATCHES, KERNELS, SHAPES, TEACHERS, Batch
+
+FLOAT32, BFLOAT16, COMPILED = "headwater float32", "headwater bfloat16", "headwater bfloat16 compiled"
+TRL_DEFAULT, TRL_AMP, TRL_FLOAT32 = "trl default", "trl amp", "trl float32"
+GKD, DISTILLATION = "trl gkd amp", "trl distillation amp"
+CHUNKED = "trl chunked"
+GENERATE32, GENERATE16 = "transformers float32", "transformers bfloat16"
+VLLM32, VLLM16 = "vllm float32", "vllm bfloat16"
+
+WORKS = ("grpo", "grpo-ragged", "opd", "forward-kl", "kl", "generation")
+RAGGED = ("grpo-ragged",)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bar:
+    """What a side of ours should reach against the fastest of some peers: a ratio of time, and one of memory."""
+
+    ours: str
+    theirs: tuple[str, ...]
+    time: float
+    memory: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One kind of work on one shape."""
+
+    work: str
+    shape: str
+    sides: tuple[str, ...]
+    bars: tuple[Bar, ...] = ()
+    batch: Batch | None = None
+    """None for a kernel, whose sizes are its shape's"""
+    repeat: int | None = None
+    """rounds, where the usual number would take too long"""
+
+    @property
+    def name(self) -> str:
+        """As it is asked for and stored."""
+        return f"{self.work} {self.shape}"
+
+    @property
+    def ours(self) -> tuple[str, ...]:
+        """headwater's sides."""
+        return tuple(side for side in self.sides if side.startswith("headwater"))
+
+    def against(self, peer: str) -> tuple[str, ...]:
+        """The sides of this peer; transformers' own generation belongs to every comparison."""
+        return tuple(side for side in self.sides if side.split(" ")[0] in (peer, "transformers"))
+
+    @property
+    def teacher(self) -> str:
+        """Shape of the teacher."""
+        return TEACHERS.get(self.shape, self.shape)
+
+
+def _grpo(shape: str, half: float, *bars: tuple[str, str, float]) -> Case:
+    compiled = shape in ("a", "b")
+    ours = (FLOAT32, BFLOAT16, COMPILED) if compiled else (FLOAT32, BFLOAT16)
+    return Case(
+        work="grpo",
+        shape=shape,
+        sides=(*ours, TRL_DEFAULT, TRL_AMP, TRL_FLOAT32),
+        batch=BATCHES[shape],
+        bars=tuple(Bar(ours=own, theirs=(their,), time=time, memory=half) for own, their, time in bars),
+    )
+
+
+def _kernel(shape: str, time: float, memory: float) -> Case:
+    large = KERNELS[shape].operations > KERNELS["2048x576x49152"].operations
+    return Case(
+        work="kl",
+        shape=shape,
+        sides=(FLOAT32, CHUNKED),
+        bars=(Bar(ours=FLOAT32, theirs=(CHUNKED,), time=time, memory=memory),),
+        repeat=1 if large else 3,
+    )
+
+
+CASES = (
+    _grpo(
+        "a",
+        1.0,
+        (BFLOAT16, TRL_DEFAULT, 2.0),
+        (BFLOAT16, TRL_AMP, 1.7),
+        (COMPILED, TRL_AMP, 2.2),
+        (FLOAT32, TRL_FLOAT32, 1.5),
+    ),
+    _grpo(
+        "b",
+        1.0,
+        (BFLOAT16, TRL_DEFAULT, 1.8),
+        (BFLOAT16, TRL_AMP, 1.5),
+        (COMPILED, TRL_AMP, 1.9),
+        (FLOAT32, TRL_FLOAT32, 1.6),
+    ),
+    _grpo("c", 2.0, (BFLOAT16, TRL_DEFAULT, 2.0), (BFLOAT16, TRL_AMP, 1.9), (FLOAT32, TRL_FLOAT32, 1.8)),
+    Case(
+        work="grpo-ragged",
+        shape="a",
+        sides=(BFLOAT16, TRL_AMP),
+        batch=BATCHES["a"],
+        bars=(Bar(ours=BFLOAT16, theirs=(TRL_AMP,), time=2.5),),
+    ),
+    Case(
+        work="opd",
+        shape="a",
+        sides=(FLOAT32, BFLOAT16, COMPILED, GKD, DISTILLATION),
+        batch=BATCHES["a"],
+        bars=(
+            Bar(ours=BFLOAT16, theirs=(GKD, DISTILLATION), time=1.6),
+            Bar(ours=COMPILED, theirs=(GKD, DISTILLATION), time=2.2),
+        ),
+    ),
+    Case(
+        work="opd",
+        shape="c",
+        sides=(FLOAT32, BFLOAT16, GKD, DISTILLATION),
+        batch=BATCHES["c"],
+        bars=(Bar(ours=BFLOAT16, theirs=(GKD, DISTILLATION), time=1.7, memory=2.0),),
+    ),
+    Case(
+        work="forward-kl",
+        shape="a",
+        sides=(FLOAT32, BFLOAT16, GKD),
+        batch=BATCHES["a"],
+        bars=(Bar(ours=BFLOAT16, theirs=(GKD,), time=1.8),),
+    ),
+    _kernel("2048x576x49152", 1.6, 2.9),
+    _kernel("8192x576x49152", 1.6, 2.9),
+    _kernel("2048x576x151936", 1.6, 2.9),
+    _kernel("2048x2048x49152", 1.6, 2.9),
+    Case(
+        work="generation",
+        shape="a",
+        sides=(FLOAT32, BFLOAT16, GENERATE32, GENERATE16, VLLM32, VLLM16),
+        batch=BATCHES["a"],
+        bars=(Bar(ours=FLOAT32, theirs=(GENERATE32, GENERATE16, VLLM32, VLLM16), time=2.0),),
+    ),
+    Case(
+        work="generation",
+        shape="c",
+        sides=(FLOAT32, BFLOAT16, GENERATE32, GENERATE16, VLLM32, VLLM16),
+        batch=Batch(prompts=8, samples=8, prompt_tokens=16, response_tokens=48),
+        bars=(Bar(ours=BFLOAT16, theirs=(GENERATE32, GENERATE16, VLLM32, VLLM16), time=1.0),),
+    ),
+)
+
+
+def choose(works: tuple[str, ...], shape: str | None) -> list[Case]:
+    """The cases of these works (all when none is named), on this shape where it is given.
+
+    A shape without a case of its own, such as tiny or qwen3-1.7b, is measured without peers' bars. Raises KeyError
+    for a work or shape that is not there.
+    """
+    found = [case for case in CASES if (not works or case.work in works) and shape in (None, case.shape)]
+    if found or shape is None:
+        return found
+    return [_plain(work, shape) for work in works or WORKS if (shape in KERNELS if work == "kl" else shape in SHAPES)]
+
+
+def _plain(work: str, shape: str) -> Case:
+    peers = {
+        "opd": (GKD, DISTILLATION),
+        "forward-kl": (GKD,),
+        "kl": (CHUNKED,),
+        "generation": (GENERATE32, GENERATE16, VLLM32, VLLM16),
+    }
+    ours = (FLOAT32,) if work == "kl" else (FLOAT32, BFLOAT16)
+    return Case(
+        work=work,
+        shape=shape,
+        sides=(*ours, *peers.get(work, (TRL_DEFAULT, TRL_AMP, TRL_FLOAT32))),
+        batch=BATCHES.get(shape),
+    )

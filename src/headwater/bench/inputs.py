@@ -1,0 +1,61 @@
+"""What both sides of a case are given: the same weights, prompts and recorded responses, as files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from headwater.bench.cases import RAGGED, Case
+from headwater.bench.shapes import KERNELS, SHAPES, Batch
+from headwater.fingerprint import derive_seed
+from headwater.models.language_model import silence_progress
+from headwater.models.unpretrained import random_weights
+
+STEPS = 64
+"""Steps' worth of different prompts; then they come again."""
+
+
+def write_inputs(case: Case, directory: Path) -> dict[str, Any]:
+    """Write the case's files and return the part of a job that all its sides share."""
+    if case.batch is None:
+        return {"work": case.work, "kernel": dataclasses.asdict(KERNELS[case.shape])}
+    shared = {
+        "work": case.work,
+        "batch": dataclasses.asdict(case.batch),
+        "student": _model(case, case.shape, "student", directory),
+        "prompts": str(directory / "prompts.json"),
+    }
+    vocab = SHAPES[case.shape].vocab
+    prompts = _words(vocab, case.batch.prompts * STEPS, case.batch.prompt_tokens, "prompts")
+    (directory / "prompts.json").write_text(json.dumps(prompts), encoding="utf-8")
+    if case.work in ("opd", "forward-kl"):
+        shared["teacher"] = _model(case, case.teacher, "teacher", directory)
+    if case.work == "forward-kl":
+        recorded = _words(vocab, case.batch.rows * STEPS, case.batch.response_tokens, "recorded")
+        shared["recorded"] = str(directory / "recorded.json")
+        Path(shared["recorded"]).write_text(json.dumps(recorded), encoding="utf-8")
+    return shared
+
+
+def _model(case: Case, shape: str, role: str, directory: Path) -> str:
+    """A model directory with random weights, another one for each role."""
+    silence_progress()
+    path = directory / f"{role}-{shape}"
+    ragged = case.work in RAGGED
+    random_weights(SHAPES[shape].config, derive_seed(0, role) % 2**63, never_ends=not ragged).save(path)
+    return str(path)
+
+
+def _words(vocab: int, rows: int, tokens: int, what: str) -> list[list[int]]:
+    """Random ids, none of which pads or ends."""
+    draw = random.Random(what)  # noqa: S311  noise, not a secret
+    return [[draw.randrange(2, vocab) for _ in range(tokens)] for _ in range(rows)]
+
+
+def micro_batches(side: str, batch: Batch) -> tuple[int, ...]:
+    """What a side's sweep may choose from, largest first: rows of one pass for a peer, padded tokens for headwater."""
+    rows = [batch.rows // 2**k for k in range(9) if batch.rows % 2**k == 0]
+    return tuple(row * batch.length if side.startswith("headwater") else row for row in rows if row)

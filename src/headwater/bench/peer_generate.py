@@ -1,0 +1,111 @@
+"""Generation by others: transformers' own generate, or vLLM, one batch of responses a command.
+
+Run by `compare` as `python -m headwater.bench.peer_generate JOB`, with the Python of the peer's environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headwater.bench.protocol import Channel, Memory, Parts, read_job
+
+
+class Writer(ABC):
+    """Writes a batch of responses."""
+
+    memory: Memory
+    versions: dict[str, str]
+
+    @abstractmethod
+    def write(self, prompts: list[list[int]], samples: int, tokens: int) -> int:
+        """`samples` responses to each prompt; how many tokens they have."""
+
+
+class Transformers(Writer):
+    """`generate` with its dynamic cache, every row from its prompt."""
+
+    def __init__(self, path: str, dtype: torch.dtype):
+        import transformers  # noqa: PLC0415
+
+        self._model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+        for parameter in self._model.parameters():
+            parameter.data = parameter.data.clone()
+        self.memory = Memory()
+        self.versions = {"transformers": transformers.__version__}
+
+    @torch.no_grad()
+    def write(self, prompts: list[list[int]], samples: int, tokens: int) -> int:
+        """Prompts are of one length, so nothing is padded."""
+        ids = torch.tensor([prompt for prompt in prompts for _ in range(samples)], device=self._model.device)
+        written = self._model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            max_new_tokens=tokens,
+        )
+        return int(written[:, ids.shape[1] :].numel())
+
+
+class Vllm(Writer):
+    """vLLM in this process."""
+
+    def __init__(self, path: str, dtype: str, batch: dict[str, int]):
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        import vllm  # noqa: PLC0415
+
+        rows = batch["prompts"] * batch["samples"]
+        length = batch["prompt_tokens"] + batch["response_tokens"]
+        self._parameters = vllm.SamplingParams
+        self._engine = vllm.LLM(
+            model=path, dtype=dtype, max_model_len=length, max_num_seqs=rows, enforce_eager=True, disable_log_stats=True
+        )
+        self.memory = Memory()
+        self.versions = {"vllm": vllm.__version__}
+
+    def write(self, prompts: list[list[int]], samples: int, tokens: int) -> int:
+        """One request a prompt, with its group."""
+        parameters = self._parameters(n=samples, temperature=1.0, max_tokens=tokens, logprobs=0, detokenize=False)
+        outputs = self._engine.generate([{"prompt_token_ids": ids} for ids in prompts], parameters, use_tqdm=False)
+        return sum(len(completion.token_ids) for output in outputs for completion in output.outputs)
+
+
+def open_writer(job: dict[str, Any]) -> Writer:
+    """The peer that the job names, in its precision."""
+    peer, precision = job["side"].split(" ")
+    if peer == "vllm":
+        return Vllm(job["student"], precision, job["batch"])
+    return Transformers(job["student"], getattr(torch, precision))
+
+
+def main() -> None:
+    """Answer rounds until told to stop."""
+    torch.set_num_threads(1)
+    channel = Channel()
+    job = read_job(sys.argv[1])
+    batch = job["batch"]
+    prompts = json.loads(Path(job["prompts"]).read_text(encoding="utf-8"))
+    writer = open_writer(job)
+    channel.say(versions=writer.versions)
+    step = 0
+    while channel.wait():
+        parts = Parts()
+        start = step * batch["prompts"] % len(prompts)
+        own = prompts[start : start + batch["prompts"]]
+        tokens = writer.write(own, batch["samples"], batch["response_tokens"])
+        parts.part("generate")
+        step += 1
+        channel.say(**parts.measured, tokens=tokens, memory=writer.memory.measured)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""headwater's side of a benchmark: the real learner, generator and teacher, one round a command.
+
+Run by `compare` as `python -m headwater.bench.side JOB`. A round is one step of the loop (sample, score, update, with
+the signals as they are), one pass of the tiled head, or one batch of responses.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headwater import cache
+from headwater.batch import HiddenDistribution
+from headwater.bench.protocol import Channel, Memory, Parts, read_job
+from headwater.bench.shapes import Batch, KernelSize
+from headwater.cache import CachedTeacher
+from headwater.engines.head import Head, HeadBatch, tile_size, tiled_backward
+from headwater.engines.local import Budget, LocalGenerator, LocalLearner, LocalTeacher
+from headwater.engines.optimiser import Optimiser
+from headwater.interfaces import Sampler, Seeds, Signal, Teacher, Verifier, Workers
+from headwater.models.language_model import LanguageModel
+from headwater.records import Grade, Group, Problem, Rollout, Sampling, Verdict, rollouts_of
+from headwater.samplers import OnPolicy, Recorded
+from headwater.signals import Divergence, Reward
+
+MANY = 1_000_000
+RATE = 1e-6
+
+
+class Rounds(ABC):
+    """Something that can be done again and again."""
+
+    @abstractmethod
+    def round(self, parts: Parts) -> dict[str, float]:
+        """Do it once, book its parts, and say how much was done (`tokens`) and how (`padding`)."""
+
+
+class HashVerifier(Verifier):
+    """Gives half of all responses a reward, by a hash of their text: every group of a step is mixed."""
+
+    def grade(self, responses: Mapping[str, tuple[str, str]]) -> Mapping[str, Verdict | Grade]:
+        """Right where the hash is odd."""
+        return {
+            name: Verdict.CORRECT if zlib.crc32(text.encode()) & 1 else Verdict.WRONG
+            for name, (_, text) in responses.items()
+        }
+
+
+class NoLedger:
+    """Answers that are never looked at."""
+
+    def at(self, step: int) -> None:
+        """Nothing is noted."""
+
+    def read(self, problem_id: str, use: str = "answer") -> str:
+        """No answer."""
+        return ""
+
+
+class Steps(Rounds):
+    """Steps of the loop on one model."""
+
+    def __init__(self, job: dict[str, Any], model: LanguageModel, engine: Budget):
+        self._batch = Batch(**job["batch"])
+        self._problems = read_problems(job)
+        self._workers = self._assemble(job, model, engine)
+        self._sampler, self._signal = self._method(job["work"])
+        self._step = 0
+
+    def _method(self, work: str) -> tuple[Sampler, Signal]:
+        fresh = OnPolicy(samples=self._batch.samples, max_response_tokens=self._batch.response_tokens)
+        if work == "opd":
+            return fresh, Divergence(direction="reverse")
+        if work == "forward-kl":
+            return Recorded(samples=self._batch.samples), Divergence(direction="forward")
+        return fresh, Reward(kl_coefficient=0.0, zero_variance="keep")
+
+    def _assemble(self, job: dict[str, Any], model: LanguageModel, engine: Budget) -> Workers:
+        optimiser = Optimiser(learning_rate=RATE, warmup_share=0.0, final_share=1.0)
+        learner = LocalLearner(model, optimiser, MANY, 1.0, engine)
+        teacher: Teacher | None = None
+        recorded: Mapping[str, Group] = {}
+        if "teacher" in job:
+            teacher = LocalTeacher(LanguageModel.load(job["teacher"]), 1.0, engine)
+        if "recorded" in job and teacher is not None:
+            teacher = record(job, self._problems, self._batch, teacher)
+            recorded = teacher.groups(self._problems)
+        return Workers(
+            learner=learner,
+            generator=LocalGenerator(model, learner, engine),
+            teacher=teacher,  # type: ignore[arg-type]
+            reference=None,  # type: ignore[arg-type]
+            answers=NoLedger(),
+            verifier=HashVerifier(),
+            recorded=recorded,
+            on_sync=lambda: None,
+        )
+
+    def round(self, parts: Parts) -> dict[str, float]:
+        """One step, as `headwater.loop` takes it."""
+        start = self._step * self._batch.prompts % len(self._problems)
+        problems = self._problems[start : start + self._batch.prompts]
+        groups = self._sampler.sample(problems, self._workers, Seeds(run=0, stream="bench", step=self._step))
+        parts.part("generate")
+        scored = self._signal.score(groups, self._workers)
+        parts.part("score")
+        metrics = self._workers.learner.update(scored, self._signal)
+        self._workers.sync()
+        parts.part("update")
+        self._step += 1
+        rollouts = rollouts_of(groups)
+        tokens = sum(len(rollout.response_ids) for rollout in rollouts)
+        return {"tokens": tokens, "rows": len(rollouts), "padding": metrics.get("padding", 0.0)}
+
+
+class Generation(Rounds):
+    """Batches of responses from one model."""
+
+    def __init__(self, job: dict[str, Any], model: LanguageModel, engine: Budget):
+        self._batch = Batch(**job["batch"])
+        self._problems = read_problems(job)
+        self._generator = LocalGenerator(model, None, engine)
+        self._step = 0
+
+    def round(self, parts: Parts) -> dict[str, float]:
+        """One batch."""
+        start = self._step * self._batch.prompts % len(self._problems)
+        problems = self._problems[start : start + self._batch.prompts]
+        sampling = Sampling(max_response_tokens=self._batch.response_tokens)
+        seeds = Seeds(run=0, stream="bench", step=self._step)
+        groups = self._generator.generate(problems, self._batch.samples, sampling, seeds)
+        parts.part("generate")
+        self._step += 1
+        return {"tokens": sum(len(rollout.response_ids) for rollout in rollouts_of(groups)), "rows": self._batch.rows}
+
+
+class Kernel(Rounds):
+    """The tiled head on full-vocabulary reverse KL, forward and backward."""
+
+    def __init__(self, size: KernelSize, engine: Budget):
+        draw = torch.Generator().manual_seed(0)
+
+        def noise(rows: int) -> torch.Tensor:
+            return torch.randn(rows, size.hidden, generator=draw) / size.hidden**0.5
+
+        self._size = size
+        self._hidden = noise(size.tokens).mul_(size.hidden**0.5).requires_grad_()
+        self._head = Head(weight=torch.nn.Parameter(noise(size.vocab)), tile=tile_size(engine.head_bytes, size.vocab))
+        self._target = HiddenDistribution(hidden=noise(size.tokens).mul_(size.hidden**0.5), head=noise(size.vocab))
+
+    def round(self, parts: Parts) -> dict[str, float]:
+        """Loss and both gradients."""
+        self._hidden.grad = self._head.weight.grad = None
+        batch = HeadBatch(
+            response_ids=torch.zeros(self._size.tokens, dtype=torch.long),
+            target=self._target,
+            weight=torch.full((self._size.tokens,), 1.0 / self._size.tokens),
+        )
+        tiled_backward(self._hidden, self._head, Divergence(direction="reverse"), batch)
+        parts.part("update")
+        return {"tokens": self._size.tokens}
+
+
+def read_problems(job: dict[str, Any]) -> list[Problem]:
+    """The prompts as problems of words."""
+    prompts = json.loads(Path(job["prompts"]).read_text(encoding="utf-8"))
+    return [Problem(problem_id=str(i), prompt=" ".join(f"w{t}" for t in ids)) for i, ids in enumerate(prompts)]
+
+
+def record(job: dict[str, Any], problems: list[Problem], batch: Batch, teacher: Teacher) -> CachedTeacher:
+    """A cache of the teacher's distributions on the recorded responses, read again from disk."""
+    prompts = json.loads(Path(job["prompts"]).read_text(encoding="utf-8"))
+    responses = json.loads(Path(job["recorded"]).read_text(encoding="utf-8"))
+    groups = []
+    for i, problem in enumerate(problems):
+        own = responses[i * batch.samples : (i + 1) * batch.samples]
+        rollouts = (
+            Rollout(
+                rollout_id=f"{i}/{s}",
+                problem_id=problem.problem_id,
+                prompt_ids=tuple(prompts[i]),
+                response_ids=tuple(ids),
+                response_text="",
+                logprobs=(0.0,) * len(ids),
+                policy_version=-1,
+                finish_reason="length",
+            )
+            for s, ids in enumerate(own)
+        )
+        groups.append(Group(problem=problem, rollouts=tuple(rollouts)))
+    directory = Path(tempfile.mkdtemp(prefix="headwater-bench-"))
+    cache.write(directory, groups, teacher, temperature=1.0, keep=None)
+    return CachedTeacher(directory, 1.0)
+
+
+def engine(setting: str, micro: int | None) -> Budget:
+    """The engine in a setting such as "bfloat16 compiled"."""
+    if setting != "float32":
+        raise NotImplementedError(setting)
+    return Budget() if micro is None else Budget(micro_batch_tokens=micro)
+
+
+def build(job: dict[str, Any]) -> tuple[Rounds, Memory]:
+    """The work of a job, and the memory before it."""
+    settings = engine(job["side"].removeprefix("headwater "), job["micro"])
+    if job["work"] == "kl":
+        rounds: Rounds = Kernel(KernelSize(**job["kernel"]), settings)
+        return rounds, Memory()
+    model = LanguageModel.load(job["student"])
+    for parameter in model.network.parameters():
+        parameter.data = parameter.data.clone()  # out of the file, into memory, before memory is measured
+    memory = Memory()
+    kind = Generation if job["work"] == "generation" else Steps
+    return kind(job, model, settings), memory
+
+
+def main() -> None:
+    """Answer rounds until told to stop."""
+    torch.set_num_threads(1)
+    channel = Channel()
+    rounds, memory = build(read_job(sys.argv[1]))
+    channel.say(versions={"torch": torch.__version__})
+    while channel.wait():
+        parts = Parts()
+        done = rounds.round(parts)
+        channel.say(**parts.measured, **done, memory=memory.measured)
+
+
+if __name__ == "__main__":
+    main()
