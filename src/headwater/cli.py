@@ -1,4 +1,4 @@
-"""The command line: demo, init, convert, validate, plan, run, status, verify, eval, report.
+"""The command line: demo, init, convert, validate, plan, run, status, verify, eval, report, bench.
 
 Every error is one line and an exit code (see `headwater.errors`); a traceback appears only with --debug.
 """
@@ -13,11 +13,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from headwater.bench.options import bench
 from headwater.errors import HeadwaterError, InputError
 from headwater.verifiers.answers import AnswerType, Extractor
 
@@ -30,6 +31,8 @@ app = App(
     help_format="plaintext",
     version_flags=["--version"],
 )
+
+app.command(bench)
 
 RecipeName = Annotated[str, Parameter(help="a shipped recipe (lab, smollm2, qwen3-math, ...) or a YAML file")]
 Overrides = Annotated[
@@ -309,45 +312,6 @@ def eval(
                 f"pass@{average.k} {best} %, {scores['response_tokens']:.1f} tokens a response, "
                 f"{scores['truncated']:.1%} truncated, {sum(scores['ungraded'])} ungraded"
             )
-
-
-@app.command
-def bench(
-    *works: str,
-    shape: Annotated[str | None, Parameter(help="tiny, a, b, c, qwen3-1.7b, or a kernel's tokens x hidden x vocab")] = None,
-    every: Annotated[bool, Parameter(name="--all", help="every case of docs/benchmarks.md")] = False,
-    precision: Annotated[Literal["float32", "bfloat16"] | None, Parameter(help="of headwater; both if not given")] = None,
-    compile: Annotated[bool | None, Parameter(help="with or without torch.compile; both if not given")] = None,
-    repeat: Annotated[int, Parameter(help="rounds that count, after one that does not")] = 5,
-    against: Annotated[list[str] | None, Parameter(help="peers: trl, transformers, vllm")] = None,
-    peer_python: Annotated[list[str] | None, Parameter(help="PEER=PYTHON, where a peer has its own environment")] = None,
-    core: Annotated[int | None, Parameter(help="CPU core that every side is pinned to")] = None,
-    file: Annotated[Path | None, Parameter(name="--json", help="file of raw rounds; what it holds is not measured again")] = None,
-    page: Annotated[Path | None, Parameter(help="write docs/benchmarks.md anew from the file")] = None,
-    redo: bool = False,
-) -> None:
-    """Measure headwater's speed and memory on random weights, alone or in turn with a peer on the same work.
-
-    Works: grpo, grpo-ragged, opd, forward-kl, kl, generation. Times are CPU seconds of one thread.
-
-    Example: headwater bench grpo --shape a
-    Example: headwater bench --all --against trl --peer-python trl=../trl/bin/python --json bench.json
-    """
-    from headwater.bench.command import bench as run_bench  # noqa: PLC0415
-    from headwater.bench.command import chosen_cases, peers  # noqa: PLC0415
-    from headwater.bench.compare import Options  # noqa: PLC0415
-
-    if not works and not every:
-        raise InputError("bench: name a work (grpo, grpo-ragged, opd, forward-kl, kl, generation), or --all")
-    options = Options(
-        pythons=peers(against or [], peer_python or []),
-        precision=precision,
-        compiled=compile,
-        repeat=repeat,
-        core=core,
-        say=lambda text: print(text, file=sys.stderr),
-    )
-    run_bench(chosen_cases(works, shape), options, file, Console(), redo=redo)
 
 
 @app.command

@@ -13,6 +13,7 @@ from rich.table import Table
 from headwater.bench.cases import WORKS, Case, choose
 from headwater.bench.compare import Options, run_case
 from headwater.bench.floor import probe
+from headwater.bench.page import write_page
 from headwater.bench.results import (
     code,
     figures,
@@ -54,7 +55,7 @@ def peers(names: Sequence[str], pythons: Sequence[str]) -> dict[str, str]:
     return chosen
 
 
-def bench(cases: Sequence[Case], options: Options, file: Path | None, console: Console, *, redo: bool) -> None:
+def measure(cases: Sequence[Case], options: Options, file: Path | None, console: Console, *, redo: bool) -> None:
     """Measure the cases, writing the file after each; a case that the file holds already is only printed.
 
     A case is measured again when headwater's engine changed since, when sides are asked for that it lacks, or with
@@ -72,6 +73,14 @@ def bench(cases: Sequence[Case], options: Options, file: Path | None, console: C
         show(case, document, console)
 
 
+def make_page(file: Path | None, page: Path) -> None:
+    """Write the page of a file of raw rounds."""
+    if file is None:
+        raise InputError("bench: --page needs the file that it is made from; add --json FILE")
+    write_page(read_document(file), file, page)
+    print(f"wrote {page}")
+
+
 def _covers(entry: dict[str, Any], sides: Sequence[str]) -> bool:
     return entry["code"] == code() and set(sides) <= set(entry["sides"])
 
@@ -83,7 +92,9 @@ def show(case: Case, document: dict[str, Any], console: Console) -> None:
     for column in ("side", "micro", "s", "tokens/s", "generate", "score", "update", "padding", "MB", "floor"):
         table.add_column(column, justify="left" if column == "side" else "right")
     for figure in figures(case, entry):
-        parts = [f"{figure.parts[name]:.3f}" if name in figure.parts else "-" for name in ("generate", "score", "update")]
+        parts = [
+            f"{figure.parts[name]:.3f}" if name in figure.parts else "-" for name in ("generate", "score", "update")
+        ]
         floor = floor_seconds(case, figure.side, document["peak"])
         own = figure.side.startswith("headwater")
         table.add_row(

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import headwater
 from headwater.bench.cases import Case
 from headwater.bench.inputs import micro_batches, write_inputs
 from headwater.bench.shapes import SHAPES
@@ -61,7 +60,7 @@ class Side:
         path = directory / f"{side.replace(' ', '-')}-{job['micro']}.json"
         path.write_text(json.dumps({**job, "side": side}), encoding="utf-8")
         self._log = path.with_suffix(".log")
-        source = str(Path(headwater.__file__).parent.parent)
+        source = str(Path(__file__).parents[2])
         with self._log.open("w") as log:
             self._process = subprocess.Popen(  # noqa: S603  the user's own Python
                 [python, "-m", f"headwater.bench.{_module(side)}", str(path)],
@@ -107,7 +106,7 @@ class Side:
 
 def _module(side: str) -> str:
     modules = {"headwater": "side", "trl": "peer_trl", "transformers": "peer_generate", "vllm": "peer_generate"}
-    return modules[side.split(" ")[0]]
+    return modules[side.split(" ", maxsplit=1)[0]]
 
 
 def _environment(source: str) -> dict[str, str]:

@@ -20,9 +20,10 @@ STEPS = 64
 
 def write_inputs(case: Case, directory: Path) -> dict[str, Any]:
     """Write the case's files and return the part of a job that all its sides share."""
+    directory.mkdir(parents=True, exist_ok=True)
     if case.batch is None:
         return {"work": case.work, "kernel": dataclasses.asdict(KERNELS[case.shape])}
-    shared = {
+    shared: dict[str, Any] = {
         "work": case.work,
         "batch": dataclasses.asdict(case.batch),
         "student": _model(case, case.shape, "student", directory),

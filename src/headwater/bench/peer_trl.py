@@ -62,7 +62,7 @@ def half_of_them(completions: list[str], **kwargs: Any) -> list[float]:
 def timed_grpo(rounds: Rounds) -> type[trl.GRPOTrainer]:
     """GRPOTrainer that books its generation and its rewards."""
 
-    class Timed(trl.GRPOTrainer):  # type: ignore[misc]
+    class Timed(trl.GRPOTrainer):
         def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
             with rounds.booked("generate"):
                 result = super()._generate_single_turn(*args, **kwargs)
@@ -79,7 +79,7 @@ def timed_grpo(rounds: Rounds) -> type[trl.GRPOTrainer]:
 def timed_distillation(rounds: Rounds) -> type[trl.DistillationTrainer]:
     """DistillationTrainer that books its generation."""
 
-    class Timed(trl.DistillationTrainer):  # type: ignore[misc]
+    class Timed(trl.DistillationTrainer):
         def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
             with rounds.booked("generate"):
                 return super()._generate_single_turn(*args, **kwargs)
@@ -91,7 +91,7 @@ def timed_gkd(rounds: Rounds) -> type[Any]:
     """GKDTrainer that books its generation."""
     from trl.experimental.gkd import GKDTrainer  # noqa: PLC0415
 
-    class Timed(GKDTrainer):  # type: ignore[misc]
+    class Timed(GKDTrainer):
         @staticmethod
         def generate_on_policy_outputs(*args: Any) -> Any:
             with rounds.booked("generate"):

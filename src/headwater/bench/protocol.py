@@ -93,6 +93,6 @@ def _maxrss() -> int:
 def read_job(path: str) -> dict[str, Any]:
     """The job file, with this process pinned to the job's core."""
     job: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    if job["core"] is not None and sys.platform == "linux":
+    if job.get("core") is not None and sys.platform == "linux":
         os.sched_setaffinity(0, {job["core"]})
     return job

@@ -1,4 +1,4 @@
-"""A model of any transformers configuration with random weights, for benchmarks and tests: it only says noise."""
+"""A Qwen3 or Llama model of any size with random weights, for benchmarks and tests: it only says noise."""
 
 from __future__ import annotations
 
@@ -9,33 +9,39 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from headwater.models.language_model import LanguageModel
 
 PAD, END = "<pad>", "<end>"
+STEADY, NEVER = 0.02, -1e4
 
 
 def random_weights(config: Mapping[str, Any], seed: int, *, never_ends: bool) -> LanguageModel:
-    """A float32 model of this configuration, initialised as its architecture does, over words w1, w2, ...
+    """A float32 model of this configuration, initialised as its architecture does, over words w2, w3, ...
 
-    `never_ends` gives the end token an id behind the last row of the head: it is looked for at every token and never
-    comes, so every response is of full length.
+    `never_ends` takes all mass from the end token: it is looked for at every step and never comes, so every response
+    is of full length.
     """
-    vocab = int(config["vocab_size"])
-    words = [f"w{i}" for i in range(1, vocab)]
-    tokenizer = _tokenizer([PAD, *words, END] if never_ends else [PAD, END, *words[1:]])
-    settings = AutoConfig.for_model(**config, pad_token_id=0, eos_token_id=None, bos_token_id=None)
+    vocabulary = [PAD, END, *(f"w{i}" for i in range(2, int(config["vocab_size"])))]
+    words = Tokenizer(WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=PAD))
+    words.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token=PAD, eos_token=END, unk_token=PAD)
+    settings = AutoConfig.for_model(**config, pad_token_id=0, eos_token_id=1, bos_token_id=None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = AutoModelForCausalLM.from_config(settings, dtype=torch.float32)
-    network.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
-    )
+    network.generation_config = GenerationConfig(eos_token_id=1, pad_token_id=0, do_sample=True)
+    if never_ends:
+        _silence(network, end=1)
     return LanguageModel(network=network, tokenizer=tokenizer)
 
 
-def _tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
-    words = Tokenizer(WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=PAD))
-    words.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token=PAD, eos_token=END, unk_token=PAD)
+@torch.no_grad()
+def _silence(network: PreTrainedModel, end: int) -> None:
+    """Keep the first coordinate of the residual stream at a constant, and let the end token's logit lie far below it."""
+    network.get_input_embeddings().weight[:, 0] = STEADY
+    for name, parameter in network.named_parameters():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            parameter[0] = 0.0
+    network.get_output_embeddings().weight[end, 0] = NEVER
