@@ -40,7 +40,7 @@ def prepare(run: Path, seed: int, directory: Path) -> dict[str, Any]:
     nodes = RunFolder(run).graph["nodes"]
     models = {}
     for name, node in nodes.items():
-        if node["kind"] == "model" and node["seed"] == seed:
+        if node["kind"] in ("model", "pretrain") and node["seed"] == seed:
             role = node["settings"]["role"]
             models[role] = str(store.checkout(name, directory / role, "model/"))
     data = RunData(recipe.problems)

@@ -12,6 +12,7 @@ import torch
 
 from headwater import Labels, LanguageModel, record, train
 from headwater.bench.protocol import Memory, Parts, read_job
+from headwater.engines.settings import Engine
 from headwater.records import Sampling
 from headwater.routes.recipe import read_recipe
 from headwater.routes.table import BY_NAME
@@ -37,15 +38,17 @@ def main() -> None:
     options = engine(setting)
     seed = job["seed"]
     memory, parts = Memory(), Parts()
-    train(stages["teacher-rl"], teacher, problems, labels=labels, seed=seed, **options)
+    train(stages["teacher-rl"], teacher, problems, labels=labels, seed=seed, engine=options)
     parts.part("teacher RL")
     sampling = Sampling(temperature=recipe.temperature, max_response_tokens=job["max_response_tokens"])
     with tempfile.TemporaryDirectory() as cache:
-        recorded = record(teacher, problems, Path(cache), samples=job["cached_samples"], sampling=sampling, **options)
+        recorded = record(
+            teacher, problems, Path(cache), samples=job["cached_samples"], sampling=sampling, engine=options
+        )
         parts.part("recording")
-        train(stages["warm-up"], student, problems, teacher=recorded, seed=seed, **options)
+        train(stages["warm-up"], student, problems, teacher=recorded, seed=seed, engine=options)
     parts.part("warm-up")
-    train(stages["on-policy-distillation"], student, problems, teacher=teacher, seed=seed, **options)
+    train(stages["on-policy-distillation"], student, problems, teacher=teacher, seed=seed, engine=options)
     parts.part("OPD")
     student.save(out / "student")
     teacher.save(out / "teacher")
@@ -58,14 +61,10 @@ def cut(stage: Any, job: dict[str, Any]) -> Any:
     return stage.model_copy(update={"schedule": stage.schedule.model_copy(update={"updates": updates})})
 
 
-def engine(setting: str) -> dict[str, Any]:
-    """Arguments that choose the engine."""
-    if setting == "float32":
-        return {}
-    from headwater.engines.settings import Engine  # noqa: PLC0415
-
+def engine(setting: str) -> Engine:
+    """The engine in a setting such as bfloat16+compiled."""
     precision, _, compiled = setting.partition("+")
-    return {"engine": Engine(precision=precision, compile=compiled == "compiled")}
+    return Engine.model_validate({"precision": precision, "compile": compiled == "compiled"})
 
 
 if __name__ == "__main__":

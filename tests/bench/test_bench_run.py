@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 
 import pytest
 from rich.console import Console
@@ -12,7 +11,7 @@ from headwater.bench.command import chosen_cases, measure, peers
 from headwater.bench.compare import Options, run_case
 from headwater.bench.inputs import write_inputs
 from headwater.bench.page import MARK, render, write_page
-from headwater.bench.protocol import Memory, Parts
+from headwater.bench.protocol import Parts
 from headwater.bench.results import figures, new_document, ratios, read_document, write_document
 from headwater.bench.shapes import BATCHES, KERNELS, Batch
 from headwater.bench.side import build
@@ -70,7 +69,7 @@ def test_a_case_is_measured_written_and_not_measured_again(tmp_path):
 
 def test_a_side_that_fails_is_named_with_its_last_words():
     case = dataclasses.replace(tiny("kl"), sides=("headwater float8",))
-    with pytest.raises(InputError, match="headwater float8 ended with 1: .*float8"):
+    with pytest.raises(InputError, match=r"headwater float8 ended with 1: .*float8"):
         run_case(case, Options(repeat=1), {})
 
 
@@ -168,7 +167,7 @@ def test_what_was_written_by_hand_is_kept(tmp_path):
 
 def test_the_page_tells_of_the_whole_route_where_it_was_measured(tmp_path):
     done = {"parts": {"teacher RL": 2.0, "OPD": 1.0}, "setting": "float32", "memory": {}}
-    done |= {name: {"mean": 88.0, "standard_error": 0.5} for name in ("accuracy", "teacher_accuracy")}
+    done |= {name: {"mean": 0.88, "standard_error": 0.005} for name in ("accuracy", "teacher_accuracy")}
     whole = {"seconds": {"headwater": 3.0, "trl": 12.0}, "rounds": {"headwater": [done], "trl": [done]}}
     (tmp_path / "r3-full.json").write_text(json.dumps(whole))
     write_page(document(), tmp_path / "cpu.json", tmp_path / "page.md")

@@ -131,10 +131,14 @@ def r3_full(path: Path) -> dict[str, Any] | None:
                 "setting": done["setting"],
                 "parts": [f"{done['parts'][stage]:.1f}" for stage in stages],
                 "sum": f"{sum(done['parts'].values()):.1f}",
-                "student": f"{done['accuracy']['mean']:.1f} ± {done['accuracy']['standard_error']:.1f}",
-                "teacher": f"{done['teacher_accuracy']['mean']:.1f} ± {done['teacher_accuracy']['standard_error']:.1f}",
+                "student": _percent(done["accuracy"]),
+                "teacher": _percent(done["teacher_accuracy"]),
             }
             for side, rounds in measured["rounds"].items()
             for done in rounds
         ],
     }
+
+
+def _percent(accuracy: dict[str, float]) -> str:
+    return f"{100 * accuracy['mean']:.1f} ± {100 * accuracy['standard_error']:.1f}"

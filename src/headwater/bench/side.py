@@ -23,8 +23,9 @@ from headwater.bench.protocol import Channel, Memory, Parts, read_job
 from headwater.bench.shapes import Batch, KernelSize
 from headwater.cache import CachedTeacher
 from headwater.engines.head import Head, HeadBatch, tile_size, tiled_backward
-from headwater.engines.local import Budget, LocalGenerator, LocalLearner, LocalTeacher
+from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
 from headwater.engines.optimiser import Optimiser
+from headwater.engines.settings import Engine
 from headwater.interfaces import Sampler, Seeds, Signal, Teacher, Verifier, Workers
 from headwater.models.language_model import LanguageModel
 from headwater.records import Grade, Group, Problem, Rollout, Sampling, Verdict, rollouts_of
@@ -68,7 +69,7 @@ class NoLedger:
 class Steps(Rounds):
     """Steps of the loop on one model."""
 
-    def __init__(self, job: dict[str, Any], model: LanguageModel, engine: Budget):
+    def __init__(self, job: dict[str, Any], model: LanguageModel, engine: Engine):
         self._batch = Batch(**job["batch"])
         self._problems = read_problems(job)
         self._workers = self._assemble(job, model, engine)
@@ -83,7 +84,7 @@ class Steps(Rounds):
             return Recorded(samples=self._batch.samples), Divergence(direction="forward")
         return fresh, Reward(kl_coefficient=0.0, zero_variance="keep")
 
-    def _assemble(self, job: dict[str, Any], model: LanguageModel, engine: Budget) -> Workers:
+    def _assemble(self, job: dict[str, Any], model: LanguageModel, engine: Engine) -> Workers:
         optimiser = Optimiser(learning_rate=RATE, warmup_share=0.0, final_share=1.0)
         learner = LocalLearner(model, optimiser, MANY, 1.0, engine)
         teacher: Teacher | None = None
@@ -124,7 +125,7 @@ class Steps(Rounds):
 class Generation(Rounds):
     """Batches of responses from one model."""
 
-    def __init__(self, job: dict[str, Any], model: LanguageModel, engine: Budget):
+    def __init__(self, job: dict[str, Any], model: LanguageModel, engine: Engine):
         self._batch = Batch(**job["batch"])
         self._problems = read_problems(job)
         self._generator = LocalGenerator(model, None, engine)
@@ -145,7 +146,7 @@ class Generation(Rounds):
 class Kernel(Rounds):
     """The tiled head on full-vocabulary reverse KL, forward and backward."""
 
-    def __init__(self, size: KernelSize, engine: Budget):
+    def __init__(self, size: KernelSize, engine: Engine):
         draw = torch.Generator().manual_seed(0)
 
         def noise(rows: int) -> torch.Tensor:
@@ -153,7 +154,7 @@ class Kernel(Rounds):
 
         self._size = size
         self._hidden = noise(size.tokens).mul_(size.hidden**0.5).requires_grad_()
-        self._head = Head(weight=torch.nn.Parameter(noise(size.vocab)), tile=tile_size(engine.head_bytes, size.vocab))
+        self._head = Head(weight=torch.nn.Parameter(noise(size.vocab)), tile=tile_size(engine.tile_bytes, size.vocab))
         self._target = HiddenDistribution(hidden=noise(size.tokens).mul_(size.hidden**0.5), head=noise(size.vocab))
 
     def round(self, parts: Parts) -> dict[str, float]:
@@ -201,25 +202,26 @@ def record(job: dict[str, Any], problems: list[Problem], batch: Batch, teacher: 
     return CachedTeacher(directory, 1.0)
 
 
-def engine(setting: str, micro: int | None) -> Budget:
+def settings(setting: str, micro: int | None) -> Engine:
     """The engine in a setting such as "bfloat16 compiled"."""
-    if setting != "float32":
-        raise NotImplementedError(setting)
-    return Budget() if micro is None else Budget(micro_batch_tokens=micro)
+    precision, _, compiled = setting.partition(" ")
+    return Engine.model_validate(
+        {"precision": precision, "compile": compiled == "compiled", "micro_batch_tokens": micro}
+    )
 
 
 def build(job: dict[str, Any]) -> tuple[Rounds, Memory]:
     """The work of a job, and the memory before it."""
-    settings = engine(job["side"].removeprefix("headwater "), job["micro"])
+    engine = settings(job["side"].removeprefix("headwater "), job["micro"])
     if job["work"] == "kl":
-        rounds: Rounds = Kernel(KernelSize(**job["kernel"]), settings)
+        rounds: Rounds = Kernel(KernelSize(**job["kernel"]), engine)
         return rounds, Memory()
     model = LanguageModel.load(job["student"])
     for parameter in model.network.parameters():
         parameter.data = parameter.data.clone()  # out of the file, into memory, before memory is measured
     memory = Memory()
     kind = Generation if job["work"] == "generation" else Steps
-    return kind(job, model, settings), memory
+    return kind(job, model, engine), memory
 
 
 def main() -> None:

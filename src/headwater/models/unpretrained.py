@@ -39,9 +39,10 @@ def random_weights(config: Mapping[str, Any], seed: int, *, never_ends: bool) ->
 
 @torch.no_grad()
 def _silence(network: PreTrainedModel, end: int) -> None:
-    """Keep the first coordinate of the residual stream at a constant, and let the end token's logit lie far below it."""
-    network.get_input_embeddings().weight[:, 0] = STEADY
-    for name, parameter in network.named_parameters():
+    """Hold the first coordinate of the residual stream constant, and put the end token's logit far below it."""
+    weights = dict(network.named_parameters())
+    weights["model.embed_tokens.weight"][:, 0] = STEADY
+    for name, parameter in weights.items():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             parameter[0] = 0.0
-    network.get_output_embeddings().weight[end, 0] = NEVER
+    weights.get("lm_head.weight", weights["model.embed_tokens.weight"])[end, 0] = NEVER
