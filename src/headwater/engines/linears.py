@@ -13,13 +13,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+T = TypeVar("T")
 Precision = Literal["float32", "bfloat16"]
 
 MARGIN = 1.3
@@ -125,7 +126,12 @@ def _rounded(weight: Tensor) -> Tensor:
     return found[1]
 
 
-def _onednn(product: Callable[..., Tensor], *operands: Tensor | None) -> Tensor:
+def fast_products(products: Callable[[], T]) -> T:
+    """Run these matrix products, and nothing else, on the library that is fast here."""
+    return _onednn(products) if onednn_is_faster() else products()
+
+
+def _onednn(product: Callable[..., T], *operands: Tensor | None) -> T:
     """The product with the switch thrown; nothing else sees it."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")

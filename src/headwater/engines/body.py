@@ -1,0 +1,103 @@
+"""The network of one process made ready: fast linear layers and norms, and attention over trees where it fits.
+
+Nothing is assumed of the network. Whether its attention goes through transformers' interface, and gives over
+a tree what it gives for each rollout alone, is tried once; a network that fails gets padded rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headwater.engines import linears, norms
+from headwater.engines.attention import our_attention
+from headwater.engines.linears import Precision
+from headwater.engines.packing import Layout, pack, pack_trees
+from headwater.models.language_model import LanguageModel
+from headwater.records import Rollout
+
+AGREEMENT = 1e-3
+"""Largest relative distance between the two ways through the network; they differ by rounding alone."""
+
+
+class Body:
+    """A model's network, ready for use. The layers are taken over in place; its names and parameters stay."""
+
+    def __init__(self, model: LanguageModel, precision: Precision = "float32"):
+        self.model = model
+        self.precision: Precision = precision
+        linears.take_over(model.network, precision)
+        norms.take_over(model.network)
+        self._trees: bool | None = None
+
+    @property
+    def trees(self) -> bool:
+        """Whether a prompt can be shared by its responses."""
+        if self._trees is None:
+            self._trees = self._agrees()
+        return self._trees
+
+    def attention(self) -> AbstractContextManager[None]:
+        """Forward and backward passes over trees, and decoding, go inside it."""
+        return our_attention(self.model.network.config) if self.trees else nullcontext()
+
+    def pack(self, rollouts: Sequence[Rollout], budget: int) -> Iterator[Layout]:
+        """The rollouts in micro-batches of at most so many tokens."""
+        return pack_trees(rollouts, budget) if self.trees else pack(rollouts, budget, self.model.pad_id)
+
+    def scored_hidden(self, layout: Layout) -> Float[Tensor, "token hidden"]:
+        """The hidden state that scores each response token, on the token axis; inside `attention`."""
+        device = self.model.network.device
+        ids = layout.input_ids.to(device)
+        if layout.tree is None:
+            hidden = self.model.hidden(ids)
+        else:
+            tree = layout.tree.to(device)
+            hidden = self.model.body(
+                input_ids=ids, position_ids=tree.position_ids, use_cache=False, tree=tree
+            ).last_hidden_state
+        return hidden.reshape(-1, hidden.shape[-1]).index_select(0, layout.scored_at.to(device))
+
+    @torch.no_grad()
+    def _agrees(self) -> bool:
+        rollouts = [_probe(name, prompt, response) for name, prompt, response in _PROBES]
+        (rows,) = pack(rollouts, 10**6, self.model.pad_id)
+        (tree,) = pack_trees(rollouts, 10**6)
+        plain = dict(zip(rows.members, self.scored_hidden(rows).split(rows.response_lengths), strict=True))
+        try:
+            with our_attention(self.model.network.config):
+                found = self.scored_hidden(tree).split(tree.response_lengths)
+        except (TypeError, ValueError, KeyError, IndexError, RuntimeError):
+            return False
+        expected = torch.cat([plain[i] for i in tree.members]).float()
+        return bool((torch.cat(found).float() - expected).norm() <= self._tolerance() * expected.norm())
+
+    def _tolerance(self) -> float:
+        rounds = self.precision == "bfloat16" or self.model.network.dtype in (torch.bfloat16, torch.float16)
+        return 50 * AGREEMENT if rounds else AGREEMENT
+
+
+_PROBES = (
+    ("a/0", (3, 1, 4), (1, 5)),
+    ("a/1", (3, 1, 4), (2, 6, 5, 3)),
+    ("b/0", (5, 8, 9, 7, 9), (3, 2, 3)),
+    ("b/1", (5, 8, 9, 7, 9), (8,)),
+    ("c/0", (4, 6), (2, 6, 4)),
+)
+
+
+def _probe(name: str, prompt: tuple[int, ...], response: tuple[int, ...]) -> Rollout:
+    return Rollout(
+        rollout_id=name,
+        problem_id=name,
+        prompt_ids=prompt,
+        response_ids=response,
+        response_text="",
+        logprobs=(0.0,) * len(response),
+        policy_version=-1,
+        finish_reason="stop",
+    )
