@@ -8,6 +8,7 @@ import torch
 
 import tiny
 from headwater.batch import FullDistribution, NoTarget, Scored, ScoredRollout
+from headwater.engines import norms
 from headwater.engines.local import LocalTeacher
 from headwater.engines.optimiser import Optimiser, build, set_rate
 from headwater.engines.settings import Engine
@@ -112,8 +113,8 @@ def test_a_teacher_says_what_a_plain_forward_pass_says(family, temperature):
     distributions, logprobs = teacher.distributions(rollouts), teacher.logprobs(rollouts)
     for one, distribution, found in zip(rollouts, distributions, logprobs, strict=True):
         expected = torch.log_softmax(tiny.forward(model, one, temperature), -1)
-        torch.testing.assert_close(distribution.logprobs(), expected, rtol=0, atol=1e-5)
-        torch.testing.assert_close(found, tiny.token_logprobs(model, one, temperature), rtol=0, atol=1e-5)
+        torch.testing.assert_close(distribution.logprobs(), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found, tiny.token_logprobs(model, one, temperature), rtol=1e-5, atol=1e-5)
 
 
 def test_the_references_logprobs_are_those_of_generation_at_zero_staleness():
@@ -127,11 +128,14 @@ def test_the_references_logprobs_are_those_of_generation_at_zero_staleness():
 
 
 def test_an_update_is_a_step_of_plain_adamw_on_the_plain_loss():
-    """In float64: where a gradient is near zero, Adam's division makes a step of float32's rounding."""
+    """In float64: where a gradient is near zero, Adam's division makes a step of float32's rounding.
+
+    Llama's own norm computes in float32 even then, so both networks get the one that does not.
+    """
     settings = Optimiser(learning_rate=1e-2, warmup_share=0, weight_decay=0.1, clip_norm=0.5, beta1=0.8, beta2=0.95)
     model, plain = tiny.llama(), tiny.llama()
     scored = imitated(model)
-    model.network.double(), plain.network.double()
+    model.network.double(), norms.take_over(plain.network.double())
     adamw = torch.optim.AdamW(
         [
             {"params": [p for p in plain.network.parameters() if p.ndim == 2], "weight_decay": 0.1},

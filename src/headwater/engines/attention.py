@@ -78,9 +78,7 @@ class Rows:
 
     def to(self, device: torch.device) -> Rows:
         """On this device."""
-        return replace(
-            self, places=self.places.to(device), real=self.real.to(device), back=self.back.to(device)
-        )
+        return replace(self, places=self.places.to(device), real=self.real.to(device), back=self.back.to(device))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,11 +92,11 @@ class Tree:
     trunk_starts: tuple[int, ...]
     branch_starts: tuple[int, ...]
     position_ids: Int[Tensor, "one token"]
-    trunk_mask: Float[Tensor, "time time"]
+    trunk_mask: Float[Tensor, "stem stem"]
     """0 where a trunk's token sees a trunk's token, else -inf"""
-    branch_mask: Float[Tensor, "time place"]
+    branch_mask: Float[Tensor, "own place"]
     """the same for a branch's token and its trunk's places followed by its own"""
-    ragged: Float[Tensor, "branch place"] | None
+    ragged: Float[Tensor, "branch stem"] | None
     """-inf at places beyond the end of a branch's trunk; None where all trunks are equally long"""
 
     @classmethod
@@ -184,12 +182,12 @@ def attend(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if tree is None:
         return _one_token(query, key, value, attention_mask, scale), None
-    flat = [states[0].transpose(0, 1) for states in (query, key, value)]
+    asked, keys, values = (states[0].transpose(0, 1) for states in (query, key, value))
     rows, width = tree.branch_mask.shape
     kept = query.shape[1] * (len(tree.owner) * rows * width + tree.trunk_mask.numel() * len(tree.trunk_starts))
     if query.device.type == "cpu" and kept <= WEIGHTS and query.dtype == torch.float32:
-        return _TreeAttention.apply(*flat, tree, scale)[None], None
-    return tree_attention(*flat, tree, scale)[None], None
+        return _TreeAttention.apply(asked, keys, values, tree, scale)[None], None
+    return tree_attention(asked, keys, values, tree, scale)[None], None
 
 
 AttentionInterface.register(NAME, attend)
@@ -217,12 +215,13 @@ def tree_attention(
     scale: float,
 ) -> Float[Tensor, "token head dim"]:
     """Each token over its trunk and its own branch, by PyTorch's fused attention: the definition, on any device."""
-    stem = [tree.trunks.laid(states).transpose(1, 2) for states in (query, key, value)]
-    found = [tree.trunks.flat(_sdpa(*stem, tree.trunk_mask.to(query.dtype), scale).transpose(1, 2))]
+    asked, stem_keys, stem_values = (tree.trunks.laid(states).transpose(1, 2) for states in (query, key, value))
+    stem = _sdpa(asked, stem_keys, stem_values, tree.trunk_mask.to(query.dtype), scale)
+    found = [tree.trunks.flat(stem.transpose(1, 2))]
     if tree.branching:
         asked, keys, values = (tree.branches.laid(states).transpose(1, 2) for states in (query, key, value))
-        keys = torch.cat([stem[1][tree.owner], keys], dim=2)
-        values = torch.cat([stem[2][tree.owner], values], dim=2)
+        keys = torch.cat([stem_keys[tree.owner], keys], dim=2)
+        values = torch.cat([stem_values[tree.owner], values], dim=2)
         mask = tree.branch_mask
         if tree.ragged is not None:
             mask = mask + nn.functional.pad(tree.ragged, (0, len(mask)))[:, None, None]

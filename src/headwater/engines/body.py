@@ -64,7 +64,8 @@ class Body:
 
     @torch.no_grad()
     def _agrees(self) -> bool:
-        rollouts = [_probe(name, prompt, response) for name, prompt, response in _PROBES]
+        vocab = self.model.network.config.get_text_config().vocab_size
+        rollouts = [_probe(*(tuple(i % vocab for i in ids) for ids in probe)) for probe in _PROBES]
         (rows,) = pack(rollouts, 10**6, self.model.pad_id)
         (tree,) = pack_trees(rollouts, 10**6)
         plain = dict(zip(rows.members, self.scored_hidden(rows).split(rows.response_lengths), strict=True))
@@ -82,18 +83,19 @@ class Body:
 
 
 _PROBES = (
-    ("a/0", (3, 1, 4), (1, 5)),
-    ("a/1", (3, 1, 4), (2, 6, 5, 3)),
-    ("b/0", (5, 8, 9, 7, 9), (3, 2, 3)),
-    ("b/1", (5, 8, 9, 7, 9), (8,)),
-    ("c/0", (4, 6), (2, 6, 4)),
+    ((3, 1, 4), (1, 5)),
+    ((3, 1, 4), (2, 6, 5, 3)),
+    ((5, 8, 9, 7, 9), (3, 2, 3)),
+    ((5, 8, 9, 7, 9), (8,)),
+    ((4, 6), (2, 6, 4)),
 )
+"""Prompts and responses of every shape: branches of different length, one without a token, a lone response."""
 
 
-def _probe(name: str, prompt: tuple[int, ...], response: tuple[int, ...]) -> Rollout:
+def _probe(prompt: tuple[int, ...], response: tuple[int, ...]) -> Rollout:
     return Rollout(
-        rollout_id=name,
-        problem_id=name,
+        rollout_id="probe",
+        problem_id="probe",
         prompt_ids=prompt,
         response_ids=response,
         response_text="",

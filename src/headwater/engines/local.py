@@ -12,10 +12,12 @@ from torch import Tensor
 
 from headwater.batch import HiddenDistribution, Scored, TeacherDistribution
 from headwater.engines import checkpoint
+from headwater.engines.body import Body
 from headwater.engines.generation import Drawn, draw_responses
 from headwater.engines.head import Head, HeadBatch, tile_size, tiled_backward
+from headwater.engines.linears import linear
 from headwater.engines.optimiser import Optimiser, build, set_rate
-from headwater.engines.packing import Layout, pack
+from headwater.engines.packing import Layout
 from headwater.engines.settings import Engine
 from headwater.errors import HeadwaterError, NumericError
 from headwater.interfaces import Generator, Learner, Seeds, Signal, Teacher
@@ -34,6 +36,7 @@ class LocalLearner(Learner):
         self._temperature = temperature
         self._engine = engine
         model.to(engine.torch_device)
+        self._body = Body(model, engine.precision)
         self._optimiser = build(model, optimiser)
         self._parameters = [p for p in model.network.parameters() if p.requires_grad]
 
@@ -77,10 +80,13 @@ class LocalLearner(Learner):
         weight, bias = self.model.head
         tile = tile_size(self._engine.tile_bytes, weight.shape[0])
         head = Head(weight=weight, bias=bias, temperature=self._temperature, tile=tile)
-        loss, tokens, sums = 0.0, 0, dict[str, float]()
-        for layout in pack(rollouts, self._engine.tokens_a_pass(self.model), self.model.pad_id):
-            hidden = _scored_hidden(self.model, layout)
-            result = tiled_backward(hidden, head, signal, _token_batch(layout, scored, hidden.device))
+        loss, tokens, places, padding, sums = 0.0, 0, 0, 0, dict[str, float]()
+        for layout in self._body.pack(rollouts, self._engine.tokens_a_pass(self.model)):
+            with self._body.attention():
+                hidden = self._body.scored_hidden(layout)
+                result = tiled_backward(hidden, head, signal, _token_batch(layout, scored, hidden.device))
+            places += layout.input_ids.numel()
+            padding += layout.padding
             if result.first_bad_token is not None:
                 raise NumericError(self._not_finite(layout, scored, result.first_bad_token))
             loss += result.loss
@@ -90,6 +96,7 @@ class LocalLearner(Learner):
         return {
             "loss": loss,
             "tokens": float(tokens),
+            "padding": padding / max(places, 1),
             **{name: value / tokens for name, value in sums.items()},
         }
 
@@ -167,6 +174,7 @@ class LocalTeacher(Teacher):
     def __init__(self, model: LanguageModel, temperature: float, engine: Engine):
         model.to(engine.torch_device)
         self._model = model
+        self._body = Body(model, engine.precision)
         self._temperature = temperature
         self._engine = engine
 
@@ -186,7 +194,7 @@ class LocalTeacher(Teacher):
         weight, bias = self._model.head
         scored = []
         for rollout, hidden in zip(rollouts, self._hidden(rollouts), strict=True):
-            logits = torch.nn.functional.linear(hidden, weight, bias).float() / self._temperature
+            logits = linear(hidden, weight, bias, precision=self._body.precision).float() / self._temperature
             ids = torch.tensor(rollout.response_ids, device=hidden.device)[:, None]
             scored.append(torch.log_softmax(logits, dim=-1).gather(-1, ids)[:, 0])
         return scored
@@ -194,17 +202,11 @@ class LocalTeacher(Teacher):
     @torch.no_grad()
     def _hidden(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, "token hidden"]]:
         found: dict[int, Tensor] = {}
-        for layout in pack(rollouts, self._engine.tokens_a_pass(self._model), self._model.pad_id):
-            hidden = _scored_hidden(self._model, layout)
+        for layout in self._body.pack(rollouts, self._engine.tokens_a_pass(self._model)):
+            with self._body.attention():
+                hidden = self._body.scored_hidden(layout)
             found.update(zip(layout.members, hidden.split(layout.response_lengths), strict=True))
         return [found[i] for i in range(len(rollouts))]
-
-
-def _scored_hidden(model: LanguageModel, layout: Layout) -> Float[Tensor, "token hidden"]:
-    """The hidden state that scores each response token, on the token axis."""
-    device = model.network.device
-    hidden = model.hidden(layout.input_ids.to(device))
-    return hidden.reshape(-1, hidden.shape[-1])[layout.scored_at.to(device)]
 
 
 def _token_batch(layout: Layout, scored: Scored, device: torch.device) -> HeadBatch:

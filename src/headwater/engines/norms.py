@@ -44,7 +44,7 @@ def take_over(network: nn.Module) -> None:
     """Make every RMSNorm of the network compute through `rms_norm`, in place; on a CPU, where that is faster."""
     for module in network.modules():
         if _is_rms_norm(module):
-            module.__class__ = _fast(type(module))
+            module.__class__ = _fast(type(module))  # type: ignore[arg-type]
 
 
 def _is_rms_norm(module: nn.Module) -> bool:
@@ -53,11 +53,14 @@ def _is_rms_norm(module: nn.Module) -> bool:
     if not isinstance(epsilon, float) or named.keys() != {"weight"} or isinstance(module, _Fast):
         return False
     weight = named["weight"]
-    if weight.ndim != 1 or weight.dtype != torch.float32 or weight.device.type != "cpu":
+    if weight.ndim != 1 or weight.dtype not in _DTYPES or weight.device.type != "cpu":
         return False
     with torch.no_grad():
-        probe = torch.linspace(-2, 3, 3 * len(weight)).view(3, -1)
+        probe = torch.linspace(-2, 3, 3 * len(weight), dtype=weight.dtype).view(3, -1)
         return torch.allclose(module(probe), rms_norm(probe, weight, epsilon), rtol=1e-5, atol=1e-6)
+
+
+_DTYPES = (torch.float32, torch.float64)
 
 
 class _Fast:
@@ -66,11 +69,11 @@ class _Fast:
 
 @cache
 def _fast(original: type[nn.Module]) -> type[nn.Module]:
-    """The module's own class with another forward; what is not float32 goes the old way."""
+    """The module's own class with another forward; mixed or short dtypes go the old way."""
 
     def forward(self: nn.Module, hidden_states: Tensor) -> Tensor:
         weight: Tensor = self.weight  # type: ignore[assignment]
-        if hidden_states.dtype != torch.float32 or weight.dtype != torch.float32:
+        if hidden_states.dtype != weight.dtype or weight.dtype not in _DTYPES:
             return original.forward(self, hidden_states)
         return rms_norm(hidden_states, weight, self.variance_epsilon)  # type: ignore[arg-type]
 
