@@ -59,3 +59,12 @@ def test_a_stage_younger_than_the_patience_goes_on() -> None:
 
 def test_the_defaults_let_a_healthy_stage_alone() -> None:
     Guard().check("stage", steps(*[HEALTHY] * 100))
+
+
+@pytest.mark.parametrize("gap", [0.06, float("nan")])
+def test_a_sampler_that_is_another_policy_stops_the_stage_at_once(gap: float) -> None:
+    with pytest.raises(NumericError, match="stage, step 1: sampled logprobs are") as caught:
+        GUARD.check("stage", steps(HEALTHY, {**HEALTHY, "sampler_gap": gap}))
+    assert caught.value.exit_code == 5
+    GUARD.check("stage", steps({**HEALTHY, "sampler_gap": 0.04}))
+    GUARD.model_copy(update={"sampler_gap": None}).check("stage", steps({**HEALTHY, "sampler_gap": gap}))

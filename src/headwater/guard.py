@@ -15,7 +15,10 @@ from headwater.records import StepRecord
 
 
 class Guard(Value):
-    """Limits on what a step measures; a limit that is broken for `patience` steps in a row stops the stage."""
+    """Limits on what a step measures; a limit that is broken for `patience` steps in a row stops the stage.
+
+    A sampler that is not the learner's policy is no collapse but a fault, and stops it at once.
+    """
 
     reference_kl: float | None = Field(10.0, gt=0, description="most KL to the reference, nats a token; null is off")
     entropy: float | None = Field(None, ge=0, description="least entropy of the learner, nats a token; null is off")
@@ -24,10 +27,14 @@ class Guard(Value):
     mixed_groups: float | None = Field(
         None, ge=0, le=1, description="least share of groups that reward can learn from; null is off"
     )
+    sampler_gap: float | None = Field(
+        0.05, gt=0, description="most mean gap of sampled and trained logprobs, nats, at any one step; null is off"
+    )
     patience: int = Field(20, ge=1, description="steps in a row")
 
     def check(self, stage: str, records: Sequence[StepRecord]) -> None:
         """Raises NumericError with the reason when the last `patience` steps all break one limit."""
+        self._same_policy(stage, records[-1:])
         last = records[-self.patience :]
         if len(last) < self.patience:
             return
@@ -36,6 +43,15 @@ class Guard(Value):
         self._above(stage, last, "repetition", self.repetition)
         self._below(stage, last, "entropy", self.entropy)
         self._below(stage, last, "mixed_groups", self.mixed_groups)
+
+    def _same_policy(self, stage: str, last: Sequence[StepRecord]) -> None:
+        gap = last[0].metrics.get("sampler_gap", 0.0) if last else 0.0
+        if self.sampler_gap is not None and not gap <= self.sampler_gap:
+            raise NumericError(
+                f"{stage}, step {last[0].step}: sampled logprobs are {gap:.4g} nats from the learner's own, allowed "
+                f"{self.sampler_gap:g}: the sampler is another policy. With engine.precision bfloat16 try float32, or "
+                "set guard.sampler_gap (null turns it off); the last commit is kept."
+            )
 
     def _above(self, stage: str, last: Sequence[StepRecord], name: str, limit: float | None) -> None:
         self._stop(stage, last, name, limit, lambda value, bound: value > bound)

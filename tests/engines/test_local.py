@@ -214,12 +214,36 @@ def test_the_first_inner_step_is_on_policy_and_later_ones_are_not():
     for inner_steps in (1, 3):
         model = tiny.qwen()
         learner = tiny.learner(model, tiny.STEADY.model_copy(update={"inner_steps": inner_steps}))
-        ratios[inner_steps] = learner.update(policy(model), POLICY)
+        ratios[inner_steps] = learner.update(policy(model, learner=learner), POLICY)
         assert learner.version == 1
     assert ratios[1]["ratio"] == pytest.approx(1, abs=1e-5)
-    assert ratios[1]["sampler_gap"] <= 1e-5
     assert ratios[1]["clip_fraction"] == 0
-    assert ratios[3]["sampler_gap"] > 1e-2
+    assert ratios[3]["clip_fraction"] > 0
+    assert all(found["sampler_gap"] <= found["sampler_gap_max"] <= 1e-5 for found in ratios.values())
+
+
+@pytest.mark.parametrize("name", ["reverse", "reward"])
+def test_every_stage_on_its_own_rollouts_measures_how_far_its_sampler_is_from_it(name):
+    signal = DENSE.get(name, POLICY)
+    gaps = {}
+    for nudge in (0.0, 0.1):
+        model = tiny.qwen()
+        learner = tiny.learner(model)
+        if name == "reward":
+            scored = policy(model, learner=learner)
+        else:
+            groups = tiny.sample(model, learner=learner)
+            scored = signal.score(groups, tiny.workers(teacher=LocalTeacher(tiny.qwen(seed=8), 1.0, Engine())))
+        with torch.no_grad():
+            model.network.model.layers[0].mlp.up_proj.weight.add_(nudge)
+        gaps[nudge] = learner.update(scored, signal)
+    assert 0 < gaps[0.0]["sampler_gap"] <= gaps[0.0]["sampler_gap_max"] <= 1e-5
+    assert gaps[0.1]["sampler_gap"] > 1e-2
+
+
+def test_recorded_rollouts_have_no_sampler_to_compare_with():
+    model = tiny.qwen()
+    assert "sampler_gap" not in tiny.learner(model).update(imitated(model), Imitation())
 
 
 def test_inner_steps_follow_the_clipped_importance_ratio():

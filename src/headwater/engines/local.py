@@ -14,7 +14,7 @@ from headwater.batch import HiddenDistribution, Scored, TeacherDistribution
 from headwater.engines import checkpoint
 from headwater.engines.body import Body
 from headwater.engines.generation import Drawn, draw_responses
-from headwater.engines.head import Head, HeadBatch, tile_size, tiled_backward
+from headwater.engines.head import Head, HeadBatch, head_logits, tile_size, tiled_backward
 from headwater.engines.linears import linear
 from headwater.engines.optimiser import Optimiser, build, set_rate
 from headwater.engines.packing import Layout
@@ -23,6 +23,9 @@ from headwater.errors import HeadwaterError, NumericError
 from headwater.interfaces import Generator, Learner, Seeds, Signal, Teacher
 from headwater.models.language_model import LanguageModel
 from headwater.records import Group, Problem, Rollout, Sampling
+
+CHECKED = 128
+"""Most tokens of a step on which sampler and learner are compared."""
 
 
 class LocalLearner(Learner):
@@ -49,8 +52,8 @@ class LocalLearner(Learner):
         self._refuse_stale(scored)
         rate = self._settings.rate(self.version, self._updates)
         metrics: dict[str, float] = {}
-        for _ in range(self._settings.inner_steps):
-            metrics = self._gradient(scored, signal)
+        for inner in range(self._settings.inner_steps):
+            metrics = {**metrics, **self._gradient(scored, signal, fresh=inner == 0)}
             norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm))
             if not torch.isfinite(torch.tensor(norm)):
                 among = sorted({member.rollout.problem_id for member in scored.rollouts})
@@ -73,17 +76,23 @@ class LocalLearner(Learner):
                 "training is strictly on policy. Sample after each update (workers.sync)."
             )
 
-    def _gradient(self, scored: Scored, signal: Signal) -> dict[str, float]:
-        """Fill every parameter's gradient with that of the whole batch's loss; means of what was watched."""
+    def _gradient(self, scored: Scored, signal: Signal, *, fresh: bool) -> dict[str, float]:
+        """Fill every parameter's gradient with that of the whole batch's loss; means of what was watched.
+
+        `fresh`: the weights are those that drew the rollouts, so sampler and learner must agree.
+        """
         self._optimiser.zero_grad(set_to_none=True)
         rollouts = [s.rollout for s in scored.rollouts]
         weight, bias = self.model.head
         tile = tile_size(self._engine.tile_bytes, weight.shape[0])
         head = Head(weight=weight, bias=bias, temperature=self._temperature, tile=tile)
         loss, tokens, places, padding, sums = 0.0, 0, 0, 0, dict[str, float]()
+        gaps: dict[str, float] = {}
         for layout in self._body.pack(rollouts, self._engine.tokens_a_pass(self.model)):
             with self._body.attention():
                 hidden = self._body.scored_hidden(layout)
+                if fresh and not gaps and scored.rollouts[0].rollout.policy_version >= 0:
+                    gaps = _sampler_gaps(hidden.detach(), head, [rollouts[i] for i in layout.members])
                 result = tiled_backward(hidden, head, signal, _token_batch(layout, scored, hidden.device))
             places += layout.input_ids.numel()
             padding += layout.padding
@@ -97,6 +106,7 @@ class LocalLearner(Learner):
             "loss": loss,
             "tokens": float(tokens),
             "padding": padding / max(places, 1),
+            **gaps,
             **{name: value / tokens for name, value in sums.items()},
         }
 
@@ -207,6 +217,17 @@ class LocalTeacher(Teacher):
                 hidden = self._body.scored_hidden(layout)
             found.update(zip(layout.members, hidden.split(layout.response_lengths), strict=True))
         return [found[i] for i in range(len(rollouts))]
+
+
+@torch.no_grad()
+def _sampler_gaps(hidden: Float[Tensor, "token hidden"], head: Head, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """|logprob as sampled - logprob as trained| over some tokens: mean and largest. Rounding, or a fault."""
+    ids = torch.tensor([token for rollout in rollouts for token in rollout.response_ids], device=hidden.device)
+    sampled = torch.tensor([logprob for rollout in rollouts for logprob in rollout.logprobs], device=hidden.device)
+    some = torch.arange(0, len(ids), math.ceil(len(ids) / CHECKED), device=hidden.device)
+    logprobs = torch.log_softmax(head_logits(hidden[some], head), dim=-1).gather(-1, ids[some, None])[:, 0]
+    gaps = (logprobs - sampled[some]).abs()
+    return {"sampler_gap": float(gaps.mean()), "sampler_gap_max": float(gaps.max())}
 
 
 def _token_batch(layout: Layout, scored: Scored, device: torch.device) -> HeadBatch:

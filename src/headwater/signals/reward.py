@@ -202,7 +202,7 @@ class Reward(Signal):
         response_ids: Int[Tensor, " token"],
         target: Target,
     ) -> dict[str, Float[Tensor, " token"]]:
-        """entropy, ratio, clip_fraction, sampler_gap (|logprob - old|), reference_kl (k3); in nats."""
+        """entropy, ratio, clip_fraction, reference_kl (k3); in nats."""
         policy = _policy(target)
         distribution = torch.log_softmax(logits, dim=-1)
         gap = distribution.gather(-1, response_ids[:, None])[:, 0] - policy.old_logprobs
@@ -216,7 +216,6 @@ class Reward(Signal):
             "entropy": entropy(distribution),
             "ratio": ratio,
             "clip_fraction": outside.to(ratio.dtype),
-            "sampler_gap": gap.abs(),
         }
         if policy.reference_logprobs is not None:
             measured["reference_kl"] = k3(gap + policy.old_logprobs, policy.reference_logprobs)
