@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -22,9 +23,10 @@ from headwater.folder import GRAPH, RECIPE, seal, write_json
 from headwater.routes.recipe import read_recipe, recipe_text
 from headwater.run import build_graph
 from headwater.run.identity import identity
+from headwater.store import Disk, Store
 from micro import FILE, HEADWATER, Finished, finished, headwater, make, micro
 
-COMMANDS = ["demo", "init", "validate", "plan", "run", "status", "verify", "eval", "report"]
+COMMANDS = ["bench", "demo", "init", "convert", "validate", "plan", "run", "status", "verify", "eval", "report"]
 
 
 class Said(NamedTuple):
@@ -119,6 +121,11 @@ ERRORS = [
     (["run", "--commit-seconds", "-1"], 2, "--commit-seconds -1.0; at least 0"),
     (["run", "--commit-seconds", "nan"], 2, "--commit-seconds nan; at least 0"),
     (["run", "--redo", "R7"], 2, "no such node"),
+    (["run", "--runs", "/dev/null/x"], 2, "cannot be made or written (Not a directory); give another folder"),
+    (["run", "--runs", "/proc/nowhere"], 2, "cannot be made or written"),
+    (["run", "--runs", "a" * 300], 2, "cannot be resolved (File name too long)"),
+    (["status", "--runs", "a\0b"], 2, "cannot be resolved (embedded null byte)"),
+    (["verify", "--runs", "a" * 5000], 2, "cannot be resolved (File name too long)"),
     (["status", "nowhere"], 2, "no run at"),
     (["status", "../nowhere"], 2, "not allowed"),
     (["verify", "nowhere"], 2, "no run at"),
@@ -160,6 +167,31 @@ def test_a_damaged_run_is_exit_code_4_with_the_file_and_the_way_out(call: Callab
         assert len(said.err.splitlines()) == 1
         assert str(node) in said.err
         assert f"--redo {node.name}" in said.err
+
+
+class ReadOnly(Disk):
+    """A disk that may be read."""
+
+    def open_lock(self, path: Path) -> int:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+
+def test_a_folder_that_may_only_be_read_can_be_read(
+    call: Callable[..., Said], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store.__init__, "__defaults__", (ReadOnly(),))
+
+    def refused(*_: object) -> NoReturn:
+        raise OSError(errno.EROFS, "Read-only file system", "report.html.part")
+
+    monkeypatch.setattr("headwater.report.write_page", refused)
+    for command in (["status"], ["verify"], ["report", "--json"], ["report", "--markdown"]):
+        assert call(*command, "micro").code == 0
+    for command, said in ((["report", "micro"], "`--markdown` prints it"), (["run", FILE], "give another folder")):
+        refusal = call(*command)
+        assert refusal.code == 2
+        assert len(refusal.err.splitlines()) == 1
+        assert "cannot be" in refusal.err and "(Read-only file system)" in refusal.err and said in refusal.err
 
 
 # init, validate, plan

@@ -5,6 +5,7 @@ Every error is one line and an exit code (see `headwater.errors`); a traceback a
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -378,8 +379,14 @@ def _show(folder: Any, as_json: bool, again: str) -> None:
 
     summary = summarise(folder)
     page = folder.root / "report.html"
-    with full_disk_named("report", folder.root):
-        write_page(folder, page)
+    try:
+        with full_disk_named("report", folder.root):
+            write_page(folder, page)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        if not as_json:  # which needs no page
+            raise InputError(f"report: {page} cannot be written ({error.strerror}); `--markdown` prints it") from error
     if as_json:
         print(json.dumps(summary.to_json(), indent=1))
         return

@@ -132,7 +132,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
         # Another spelling of the same value is not what was written either.
         if value.pop(SEAL, None) != fingerprint(value) or text != _json_text(seal(value)):
             raise ValueError("its content does not match its seal")
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise IntegrityError(f"{path}: {error}; {REWRITE}") from error
     return value
 

@@ -134,7 +134,7 @@ def test_a_run_without_workers_is_refused(root: Path, workers: int) -> None:
         run_recipe(micro(), RunOptions(runs=root.parent, workers=workers), Console(file=io.StringIO()))
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"nodes": {}}', "\x00"])
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"nodes": {}}', "\x00", "[" * 100_000])
 def test_a_damaged_graph_is_told_and_change_rewrites_it(run: Finished, root: Path, damage: str) -> None:
     (root / GRAPH).write_text(damage)
     with pytest.raises(IntegrityError, match=r"graph\.json"):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils import logging as hub_logging
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -225,6 +226,7 @@ def add_stop_ids(network: PreTrainedModel, stop_ids: Sequence[int]) -> None:
 
 
 def silence_progress() -> None:
-    """Turn off transformers' own progress bars and advice, in worker processes that print nothing."""
+    """Turn off the libraries' own progress bars and advice, in worker processes that print nothing."""
+    hub_logging.set_verbosity_error()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

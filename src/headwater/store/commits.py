@@ -9,6 +9,7 @@ prunes later. `sweep`, at the start of a run, removes everything that no kept co
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -22,7 +23,7 @@ from headwater.store.lock import RunLock, gate
 from headwater.store.manifest import FileEntry, Manifest, damage
 from headwater.store.names import SHA256, check_file_names, check_node
 from headwater.store.objects import Batch, Digest, Objects
-from headwater.store.space import require_space, space_for
+from headwater.store.space import FULL, require_space, space_for
 
 PRUNE_BYTES = 64 * 2**20  # a process leaves at most about this much behind before it prunes
 COMMIT_PATIENCE = 600.0  # seconds that a commit waits for a prune, which takes far less
@@ -182,7 +183,16 @@ class Store:
 
     def lock(self) -> RunLock:
         """The run's lock for `with store.lock():`; LockedError on entering when another process has it."""
-        self._prepare()
+        try:
+            self._prepare()
+            os.close(self._disk.open_lock(self.root / "lock"))
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise InputError(
+                f"store: {self.root} cannot be made or written ({error.strerror}); give another folder with --runs, or "
+                "change its rights"
+            ) from error
         return RunLock(self.root / "lock", self._disk)
 
     # -- writing

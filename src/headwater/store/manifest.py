@@ -80,7 +80,7 @@ class Manifest:
             names = [e.sha256 for e in manifest.files.values()] + [manifest.parent or "0" * 64]
             if not all(SHA256.fullmatch(name) for name in names) or manifest.content != data:
                 raise ValueError("not written by headwater")
-        except (AttributeError, KeyError, TypeError, InputError) as error:
+        except (AttributeError, KeyError, TypeError, RecursionError, InputError) as error:
             raise ValueError(f"not a manifest ({error})") from None
         return manifest
 

@@ -27,8 +27,13 @@ def run_folder(base: Path, name: str) -> Path:
     path = base / contained_name(name)
     try:
         home, folder = base.resolve(), path.resolve()
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
-        raise InputError(f"run name: {path} cannot be resolved ({error}); remove that link") from None
+        folder.exists()  # a path that is too long is found here, before anything is made
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links; ValueError: a NUL
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(
+            f"run name: {str(path)!r:.200} cannot be resolved ({reason}); remove that link, or give another folder "
+            "with --runs"
+        ) from None
     if home in folder.parents:
         return folder
     raise InputError(f"run name: {path} leads to {folder}, outside of {home}; remove that link or rename the run")
