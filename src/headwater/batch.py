@@ -72,8 +72,12 @@ class ExactDistribution(TeacherDistribution, ABC):
     """A teacher distribution that knows every token's logprob."""
 
     @abstractmethod
+    def logits(self) -> Float[Tensor, "token vocab"]:
+        """The logprobs up to a constant a row, without gradient; float32 at least. Not to be written to."""
+
     def logprobs(self) -> Float[Tensor, "token vocab"]:
         """float32 logprobs over the whole vocabulary, without gradient."""
+        return torch.log_softmax(self.logits(), dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,8 +86,21 @@ class FullDistribution(ExactDistribution):
 
     full: Float[Tensor, "token vocab"]
 
+    def logits(self) -> Float[Tensor, "token vocab"]:
+        return self.full.float()
+
     def logprobs(self) -> Float[Tensor, "token vocab"]:
         return self.full.float()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LogitDistribution(ExactDistribution):
+    """Logits at the stage's temperature, as a head has just made them of a tile."""
+
+    made: Float[Tensor, "token vocab"]
+
+    def logits(self) -> Float[Tensor, "token vocab"]:
+        return self.made
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,10 +111,10 @@ class HiddenDistribution(ExactDistribution):
     head: Float[Tensor, "vocab hidden"] = field(metadata=SHARED)
     temperature: float = 1.0
 
-    def logprobs(self) -> Float[Tensor, "token vocab"]:
-        with torch.no_grad():
-            logits = torch.nn.functional.linear(self.hidden.to(self.head.dtype), self.head).float()
-            return torch.log_softmax(logits / self.temperature, dim=-1)
+    @torch.no_grad()
+    def logits(self) -> Float[Tensor, "token vocab"]:
+        logits = torch.nn.functional.linear(self.hidden.to(self.head.dtype), self.head).float()
+        return logits if self.temperature == 1.0 else logits / self.temperature
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -137,6 +138,14 @@ class Sampler(Value, ABC):
         """Responses to these problems, one group a problem, in order."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """What a signal found on some tokens: the loss of each, and each diagnostic."""
+
+    loss: Float[Tensor, " token"]
+    watched: Mapping[str, Float[Tensor, " token"]]
+
+
 class Signal(Value, ABC):
     """What scores the states. `score` asks the world, without gradients; `loss` is pure mathematics."""
 
@@ -166,3 +175,23 @@ class Signal(Value, ABC):
     ) -> dict[str, Float[Tensor, " token"]]:
         """What to watch per token, without gradient; reported as means over the batch's tokens."""
         return {}
+
+    def differentiate(
+        self,
+        logits: Float[Tensor, "token vocab"],
+        response_ids: Int[Tensor, " token"],
+        target: Target,
+        weight: Float[Tensor, " token"],
+    ) -> Measured:
+        """Loss and diagnostics; `logits` are overwritten with the gradient of the weighted sum of losses.
+
+        By autograd through `loss`, so a signal needs no more than that. One whose gradient has a closed form
+        may give it here: the same numbers in one pass.
+        """
+        with torch.enable_grad():
+            leaf = logits.detach().requires_grad_()
+            loss = self.loss(leaf, response_ids, target)
+            (gradient,) = torch.autograd.grad(loss, leaf, weight.to(loss.dtype))
+        watched = self.diagnostics(logits, response_ids, target)
+        logits.copy_(gradient)
+        return Measured(loss=loss.detach(), watched=watched)

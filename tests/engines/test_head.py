@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from headwater.batch import FullDistribution, HiddenDistribution, NoTarget, TopKDistribution
-from headwater.engines.head import Head, HeadBatch, tile_size, tiled_backward
+from headwater.engines.head import Head, HeadBatch, tiled_backward
 from headwater.signals import Divergence, Imitation, PolicyTarget, Reward
 from headwater.signals.divergence import forward_kl, jsd, reverse_kl
 
@@ -87,7 +87,7 @@ def assert_same(found, expected, tolerance):
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(DOUBLE, 1e-8), (torch.float32, 1e-6)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(DOUBLE, 1e-7), (torch.float32, 1e-6)])
 def test_any_tile_gives_the_untiled_loss_and_gradient(name, dtype, tolerance):
     body, batch = Body.make(dtype), batch_of(name)
     loss, gradients = untiled(body, SIGNALS[name], batch, temperature=0.7)
@@ -162,9 +162,9 @@ def test_no_more_than_a_tile_of_logits_is_made_at_once():
     shapes = []
 
     class Watch(Imitation):
-        def loss(self, logits, response_ids, target):
+        def differentiate(self, logits, response_ids, target, weight):
             shapes.append(tuple(logits.shape))
-            return super().loss(logits, response_ids, target)
+            return super().differentiate(logits, response_ids, target, weight)
 
     body = Body.make()
     tiled_backward(body.hidden(), Head(weight=body.embedding, tile=6), Watch(), batch_of("imitation"))
@@ -244,8 +244,3 @@ def test_a_bfloat16_body_under_a_float32_head_is_measured_in_float32():
     loss.backward()
     assert result.loss == pytest.approx(loss.item(), abs=1e-6)
     torch.testing.assert_close(found, body.embedding.grad, rtol=0, atol=1e-6)
-
-
-def test_a_tile_fits_its_memory_and_has_at_least_one_token():
-    assert tile_size(2 * 2**30, 151_936) == 441
-    assert tile_size(1, 151_936) == 1

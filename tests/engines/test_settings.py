@@ -49,3 +49,11 @@ def test_a_gpu_that_is_not_there_is_refused():
     assert Engine().torch_device == torch.device("cpu")
     with pytest.raises(InputError, match=r"engine\.device.*no GPU"):
         _ = Engine(device="cuda").torch_device
+
+
+def test_a_tile_of_logits_fits_its_memory_and_has_at_least_one_token():
+    assert Engine(head_bytes=12 * 151_936 * 441).tokens_a_tile(151_936) == 441
+    assert Engine(head_bytes=2**20).tokens_a_tile(151_936) == 1
+    sizes = [Engine(device="cpu", memory=2**n).tokens_a_tile(49_152) for n in range(20, 40, 2)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1] == 256

@@ -1,39 +1,50 @@
 """The tiled LM head: loss and gradient a slice of tokens at a time, so memory is tile x vocab at any batch.
 
-For each slice: logits from the last hidden states, the signal's loss, times the tokens' weights, back to the
-hidden states at once; the slice's logits are then freed. Only [token hidden] gradients are kept, and go back
-through the body in one pass. Weights are fixed beforehand and nothing is normalised here, so the sum over
-slices is the untiled gradient.
+For each slice: logits from the last hidden states; the signal's loss and, in the place of the logits, its
+gradient; then that gradient's products with the weight (kept, [token hidden]) and with the states (added to
+the weight's gradient where it lies). Two buffers [tile vocab] are made once, one of them for an exact teacher.
+No graph spans the vocabulary and nothing is recomputed; only [token hidden] gradients go back through the
+body, in one pass. Weights are fixed beforehand and nothing is normalised here, so the sum over slices is the
+untiled gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headwater.batch import FullDistribution, HiddenDistribution, Target
+from headwater.batch import HiddenDistribution, LogitDistribution, Target
+from headwater.engines.linears import Precision, product_into, rounded
+from headwater.errors import HeadwaterError
 from headwater.interfaces import Signal
 
-LOGIT_COPIES = 8
-"""float32 [tile vocab] tensors alive at the peak of a slice: logits, logprobs, probabilities, the teacher's,
-products kept for the backward pass, their gradients."""
+BLOCK_BYTES = 2 * 2**20
+"""Logits that a signal is given at once on a CPU: with what it makes of them they stay in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Head:
     """The last linear layer as it is applied: a leaf Parameter (tied embeddings are fine), and how.
 
-    `temperature` divides the logits; `tile` is the number of tokens in a slice.
+    `rows` is the number of leading rows that a tokenizer can emit: the rest is padding and takes no part.
+    `temperature` divides the logits; `tile` is the number of tokens in a slice. `precision` is that of the
+    products, as everywhere (`linears`).
     """
 
     weight: Float[Tensor, "vocab hidden"]
     bias: Float[Tensor, " vocab"] | None = None
+    rows: int | None = None
     temperature: float = 1.0
     tile: int
+    precision: Precision = "float32"
+
+    def operand(self) -> Float[Tensor, "row hidden"]:
+        """The rows that take part, as they enter products."""
+        return operand(self.weight, self.precision)[: self.rows]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,14 +76,6 @@ class HeadResult:
         return self.first_bad_token is None
 
 
-def tile_size(memory_bytes: int, vocab: int) -> int:
-    """Tokens in a slice whose logits, at LOGIT_COPIES float32 copies, fit in `memory_bytes`; at least 1.
-
-    For example 2 GiB at 151,936 tokens of vocabulary: 441.
-    """
-    return max(1, memory_bytes // (4 * LOGIT_COPIES * vocab))
-
-
 def tiled_backward(hidden: Float[Tensor, "token hidden"], head: Head, signal: Signal, batch: HeadBatch) -> HeadResult:
     """Add the gradient of the weighted sum of token losses to the head and, through `hidden`, to the body.
 
@@ -83,50 +86,143 @@ def tiled_backward(hidden: Float[Tensor, "token hidden"], head: Head, signal: Si
     tokens = hidden.shape[0]
     if tokens == 0:
         return HeadResult(loss=0.0, sums={}, tokens=0, first_bad_token=None)
-    gradients: list[Tensor] = []
-    losses: list[Tensor] = []
-    sums: dict[str, Tensor] = {}
-    for start in range(0, tokens, head.tile):
-        index = slice(start, min(start + head.tile, tokens))
-        response_ids, target = batch.response_ids[index], _tile_target(batch.target, index)
-        inputs = hidden[index].detach().requires_grad_()
-        logits = head_logits(inputs, head)
-        loss = signal.loss(logits, response_ids, target)
-        loss.backward(batch.weight[index].to(loss.dtype))
-        losses.append(loss.detach())
-        gradients.append(_gradient(inputs))
-        for name, values in signal.diagnostics(logits.detach(), response_ids, target).items():
-            total = values.sum()
-            sums[name] = sums[name] + total if name in sums else total
-    loss, gradient = torch.cat(losses), torch.cat(gradients)
+    found = _Pass(hidden.detach(), head, batch).run(signal)
+    loss, gradient = torch.cat(found.losses), found.gradient
     first_bad_token = _first_not_finite(loss, gradient)
     if first_bad_token is None:
-        hidden.backward(gradient)
+        hidden.backward(gradient.to(hidden.dtype))
     return HeadResult(
         loss=float(torch.dot(loss, batch.weight.to(loss.dtype))),
-        sums={name: float(total) for name, total in sums.items()},
+        sums={name: float(total) for name, total in found.sums.items()},
         tokens=tokens,
         first_bad_token=first_bad_token,
     )
 
 
-def head_logits(hidden: Float[Tensor, "token hidden"], head: Head) -> Float[Tensor, "token vocab"]:
-    """Logits / temperature, at least float32 whatever the dtype of the weights."""
-    logits = torch.nn.functional.linear(hidden.to(head.weight.dtype), head.weight, head.bias)
-    if logits.dtype in (torch.bfloat16, torch.float16):
-        logits = logits.float()
-    return logits if head.temperature == 1.0 else logits / head.temperature
+class _Pass:
+    """One pass over the tokens, without a graph: buffers for one tile, made once, and what adds up over tiles."""
+
+    def __init__(self, states: Float[Tensor, "token hidden"], head: Head, batch: HeadBatch):
+        self._head, self._batch = head, batch
+        self._weight = head.operand()
+        self._states = states.to(self._weight.dtype)
+        self._wide = _wide(head.weight.dtype)
+        self._teacher = _TeacherHead(batch.target, head) if isinstance(batch.target, HiddenDistribution) else None
+        self._logits = states.new_empty((min(head.tile, len(states)), len(self._weight)), dtype=self._wide)
+        self.gradient = states.new_empty(states.shape, dtype=self._wide)
+        self.losses: list[Tensor] = []
+        self.sums: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def run(self, signal: Signal) -> _Pass:
+        """Every tile: logits; loss and gradient over them; the gradient's products with weights and states."""
+        for start in range(0, len(self._states), self._head.tile):
+            tile = slice(start, start + self._head.tile)
+            states = self._states[tile]
+            logits = self._logits[: len(states)]
+            product_into(logits, states, self._weight.t())
+            self._differentiate(logits, tile, signal)
+            slope = logits.to(self._weight.dtype)
+            product_into(self.gradient[tile], slope, self._weight)
+            self._add_to_head(slope, states)
+        return self
+
+    def _differentiate(self, logits: Float[Tensor, "token vocab"], tile: slice, signal: Signal) -> None:
+        """Put the gradient in the place of the logits, a block that stays in the cache at a time."""
+        head, batch = self._head, self._batch
+        target = batch.target.rows(tile) if self._teacher is None else self._teacher.logits(tile)
+        ids, weight = batch.response_ids[tile], batch.weight[tile].to(self._wide) / head.temperature
+        for block in _blocks(logits):
+            part = logits[block]
+            if head.bias is not None:
+                part.add_(head.bias[: head.rows])
+            if head.temperature != 1.0:
+                part.div_(head.temperature)
+            found = signal.differentiate(part, ids[block], target.rows(block), weight[block])
+            self.losses.append(found.loss)
+            for name, values in found.watched.items():
+                total = values.sum()
+                self.sums[name] = self.sums[name] + total if name in self.sums else total
+
+    def _add_to_head(self, slope: Float[Tensor, "token vocab"], states: Float[Tensor, "token hidden"]) -> None:
+        """The tile's share of the head's own gradient, added where it is kept."""
+        weight, bias, rows = self._head.weight, self._head.bias, self._head.rows
+        if weight.requires_grad:
+            product_into(_grad(weight)[:rows], slope.t(), states, add=True)
+        if bias is not None and bias.requires_grad:
+            _grad(bias)[:rows].add_(slope.sum(dim=0))
 
 
-def _tile_target(target: Target, index: slice) -> Target:
-    """The target's slice; a teacher's head is applied once here, for the loss and the diagnostics."""
-    rows = target.rows(index)
-    return FullDistribution(full=rows.logprobs()) if isinstance(rows, HiddenDistribution) else rows
+class _TeacherHead:
+    """An exact teacher's logits, made for a tile of tokens from its hidden states into one buffer."""
+
+    def __init__(self, target: HiddenDistribution, head: Head):
+        self._target, self._tile = target, head.tile
+        self._weight = operand(target.head, head.precision)
+        student = len(head.weight[: head.rows])
+        if len(self._weight) != student:
+            raise HeadwaterError(
+                f"head: the teacher's has {len(self._weight)} rows for tokens that are emitted, the student's "
+                f"{student}; a dense signal compares them id by id. Use a pair that shares a tokenizer."
+            )
+        self._made = target.hidden.new_empty(
+            (min(head.tile, len(target.hidden)), student), dtype=_wide(target.head.dtype)
+        )
+
+    def logits(self, tile: slice) -> LogitDistribution:
+        """The tile's logits at the teacher's temperature; the next call writes over them."""
+        hidden = self._target.hidden[tile].to(self._weight.dtype)
+        made = self._made[: len(hidden)]
+        product_into(made, hidden, self._weight.t())
+        if self._target.temperature != 1.0:
+            made.div_(self._target.temperature)
+        return LogitDistribution(made=made)
 
 
-def _gradient(leaf: Tensor) -> Tensor:
-    """What back-propagation left on the leaf; zeros where the loss does not depend on it."""
-    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+@torch.no_grad()
+def tiled_logprobs(
+    hidden: Float[Tensor, "token hidden"], head: Head, response_ids: Int[Tensor, " token"]
+) -> Float[Tensor, " token"]:
+    """The logprob of each response token, a tile of logits at a time; float32 at least, on the device."""
+    weight, found = head.operand(), hidden.new_empty(len(hidden), dtype=_wide(head.weight.dtype))
+    buffer = hidden.new_empty((min(head.tile, len(hidden)), len(weight)), dtype=found.dtype)
+    for start in range(0, len(hidden), head.tile):
+        states = hidden[start : start + head.tile].to(weight.dtype)
+        logits = buffer[: len(states)]
+        product_into(logits, states, weight.t())
+        for block in _blocks(logits):
+            part = logits[block]
+            if head.bias is not None:
+                part.add_(head.bias[: head.rows])
+            part.div_(head.temperature)
+            here = slice(start + block.start, start + block.start + len(part))
+            found[here] = -torch.nn.functional.cross_entropy(part, response_ids[here], reduction="none")
+    return found
+
+
+def operand(weight: Float[Tensor, "vocab hidden"], precision: Precision) -> Float[Tensor, "vocab hidden"]:
+    """The weight as it enters products: itself, or rounded for them."""
+    return rounded(weight) if precision == "bfloat16" and weight.dtype == torch.float32 else weight.detach()
+
+
+def _blocks(logits: Float[Tensor, "token vocab"]) -> Iterator[slice]:
+    """Slices of a tile for the elementwise work: on a CPU as many rows as stay in the cache, else all."""
+    rows, vocab = logits.shape
+    step = max(1, BLOCK_BYTES // (vocab * logits.element_size())) if logits.device.type == "cpu" else rows
+    for start in range(0, rows, step):
+        yield slice(start, start + step)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of sums over the vocabulary: float32 at least."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _grad(parameter: Tensor) -> Tensor:
+    """Where a parameter's gradient adds up."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 def _first_not_finite(loss: Float[Tensor, " token"], gradient: Float[Tensor, "token hidden"]) -> int | None:

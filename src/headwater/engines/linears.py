@@ -10,6 +10,7 @@ parameters, their gradients, and everything between the linear layers stay float
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from functools import cache
@@ -25,6 +26,8 @@ Precision = Literal["float32", "bfloat16"]
 
 MARGIN = 1.3
 """How many times faster the other library must be: ties keep PyTorch's choice, so that a probe repeats itself."""
+SLICE = 2**22
+"""Numbers in a slice of a product that is raised to a higher precision."""
 ERROR = 1e-6
 """Largest relative error of a product that still counts as float32."""
 
@@ -65,6 +68,35 @@ class FastLinear(nn.Linear):
         return linear(input, self.weight, self.bias, precision=self.precision)
 
 
+@torch.no_grad()
+def product_into(
+    out: Float[Tensor, "rows columns"],
+    a: Float[Tensor, "rows inner"],
+    b: Float[Tensor, "inner columns"],
+    *,
+    add: bool = False,
+) -> None:
+    """Write a @ b into `out`, or add it, without a temporary of its size.
+
+    Operands of a lower precision than `out` are multiplied as they are and their product raised, a slice of
+    `out` at a time along its longer side.
+    """
+    if a.dtype != out.dtype:
+        rows, columns = out.shape
+        step = max(1, SLICE // min(rows, columns))
+        for start in range(0, max(rows, columns), step):
+            piece = slice(start, start + step)
+            where, left, right = (out[piece], a[piece], b) if rows > columns else (out[:, piece], a, b[:, piece])
+            made = torch.mm(left, right)
+            where.add_(made) if add else where.copy_(made)
+        return
+    run = functools.partial(torch.Tensor.addmm_, out) if add else functools.partial(torch.mm, out=out)
+    if out.dtype == torch.float32 and out.device.type == "cpu" and onednn_is_faster():
+        _onednn(run, a, b)
+    else:
+        run(a, b)
+
+
 def take_over(network: nn.Module, precision: Precision) -> None:
     """Make every plain linear layer of the network a FastLinear, in place: names and parameters do not change."""
     for module in network.modules():
@@ -98,7 +130,7 @@ class _Bfloat16Linear(torch.autograd.Function):
     def forward(ctx, x, weight, bias):  # type: ignore[no-untyped-def]
         rounded = x.bfloat16()
         ctx.save_for_backward(rounded, weight)
-        y = nn.functional.linear(rounded, _rounded(weight)).float()
+        y = nn.functional.linear(rounded, rounded(weight)).float()
         return y if bias is None else y.add_(bias)
 
     @staticmethod
@@ -108,7 +140,7 @@ class _Bfloat16Linear(torch.autograd.Function):
         rounded = rows.bfloat16()
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
-            to_x = torch.mm(rounded, _rounded(weight)).float().view(x.shape)
+            to_x = torch.mm(rounded, rounded(weight)).float().view(x.shape)
         if ctx.needs_input_grad[1]:
             to_weight = torch.mm(rounded.t(), x.reshape(-1, x.shape[-1])).float()
         if ctx.needs_input_grad[2]:
@@ -116,7 +148,7 @@ class _Bfloat16Linear(torch.autograd.Function):
         return to_x, to_weight, to_bias
 
 
-def _rounded(weight: Tensor) -> Tensor:
+def rounded(weight: Tensor) -> Tensor:
     """The weight in bfloat16; rounded once for all uses between two changes of it."""
     state = (weight._version, weight.data_ptr())
     found = _casts.get(weight)

@@ -14,8 +14,7 @@ from headwater.batch import HiddenDistribution, Scored, TeacherDistribution
 from headwater.engines import checkpoint
 from headwater.engines.body import Body
 from headwater.engines.generation import Drawn, draw_responses
-from headwater.engines.head import Head, HeadBatch, head_logits, tile_size, tiled_backward
-from headwater.engines.linears import linear
+from headwater.engines.head import Head, HeadBatch, tiled_backward, tiled_logprobs
 from headwater.engines.optimiser import Optimiser, build, set_rate
 from headwater.engines.packing import Layout
 from headwater.engines.settings import Engine
@@ -83,9 +82,7 @@ class LocalLearner(Learner):
         """
         self._optimiser.zero_grad(set_to_none=True)
         rollouts = [s.rollout for s in scored.rollouts]
-        weight, bias = self.model.head
-        tile = tile_size(self._engine.tile_bytes, weight.shape[0])
-        head = Head(weight=weight, bias=bias, temperature=self._temperature, tile=tile)
+        head = make_head(self.model, self._temperature, self._engine)
         loss, tokens, places, padding, sums = 0.0, 0, 0, 0, dict[str, float]()
         gaps: dict[str, float] = {}
         for layout in self._body.pack(rollouts, self._engine.tokens_a_pass(self.model)):
@@ -187,27 +184,24 @@ class LocalTeacher(Teacher):
         self._body = Body(model, engine.precision)
         self._temperature = temperature
         self._engine = engine
+        self._head = model.head[0].detach()[: model.emitted]  # one tensor for good: rounded once, joined by identity
 
     def distributions(self, rollouts: Sequence[Rollout]) -> list[TeacherDistribution]:
         """One HiddenDistribution a rollout; logits are made tile by tile where they are used."""
-        head, bias = self._model.head
-        if bias is not None:
+        if self._model.head[1] is not None:
             raise HeadwaterError("teacher: a head with a bias is not supported; use a teacher without one")
         return [
-            HiddenDistribution(hidden=hidden, head=head.detach(), temperature=self._temperature)
+            HiddenDistribution(hidden=hidden, head=self._head, temperature=self._temperature)
             for hidden in self._hidden(rollouts)
         ]
 
-    @torch.no_grad()
     def logprobs(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:
         """Logprob of each response token, at the stage's temperature."""
-        weight, bias = self._model.head
-        scored = []
-        for rollout, hidden in zip(rollouts, self._hidden(rollouts), strict=True):
-            logits = linear(hidden, weight, bias, precision=self._body.precision).float() / self._temperature
-            ids = torch.tensor(rollout.response_ids, device=hidden.device)[:, None]
-            scored.append(torch.log_softmax(logits, dim=-1).gather(-1, ids)[:, 0])
-        return scored
+        head = make_head(self._model, self._temperature, self._engine)
+        lengths = [len(rollout.response_ids) for rollout in rollouts]
+        hidden = torch.cat(self._hidden(rollouts)) if rollouts else torch.empty(0, 0)
+        ids = torch.tensor([token for rollout in rollouts for token in rollout.response_ids], device=hidden.device)
+        return list(tiled_logprobs(hidden, head, ids).split(lengths)) if rollouts else []
 
     @torch.no_grad()
     def _hidden(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, "token hidden"]]:
@@ -225,9 +219,22 @@ def _sampler_gaps(hidden: Float[Tensor, "token hidden"], head: Head, rollouts: S
     ids = torch.tensor([token for rollout in rollouts for token in rollout.response_ids], device=hidden.device)
     sampled = torch.tensor([logprob for rollout in rollouts for logprob in rollout.logprobs], device=hidden.device)
     some = torch.arange(0, len(ids), math.ceil(len(ids) / CHECKED), device=hidden.device)
-    logprobs = torch.log_softmax(head_logits(hidden[some], head), dim=-1).gather(-1, ids[some, None])[:, 0]
-    gaps = (logprobs - sampled[some]).abs()
+    gaps = (tiled_logprobs(hidden[some], head, ids[some]) - sampled[some]).abs()
     return {"sampler_gap": float(gaps.mean()), "sampler_gap_max": float(gaps.max())}
+
+
+def make_head(model: LanguageModel, temperature: float, engine: Engine) -> Head:
+    """The model's head as this engine applies it: the rows that a tokenizer can emit, tiled."""
+    weight, bias = model.head
+    rows = model.emitted
+    return Head(
+        weight=weight,
+        bias=bias,
+        rows=rows,
+        temperature=temperature,
+        tile=engine.tokens_a_tile(rows),
+        precision=engine.precision,
+    )
 
 
 def _token_batch(layout: Layout, scored: Scored, device: torch.device) -> HeadBatch:

@@ -20,6 +20,12 @@ from headwater.models.language_model import LanguageModel
 
 MICRO_BATCH = {"cpu": 1536, "cuda": 32_768}
 """Padded tokens beyond which a larger pass is no faster: on a CPU its activations leave the cache."""
+TILE_BYTES = {"cpu": 48 * 2**20, "cuda": 2**31}
+"""Bytes of a tile of float32 logits beyond which its products are no faster."""
+LEAST_TILE = 256
+"""Tokens in a tile below which its products are slower: the head's weight is read once a tile."""
+LOGIT_COPIES = 3
+"""[tile vocab] numbers of 4 bytes at the peak of a tile: the student's, an exact teacher's, one rounded."""
 ROWS = {"cpu": 512, "cuda": 4096}
 """Responses beyond which a larger wave is no faster."""
 
@@ -60,10 +66,13 @@ class Engine(Value):
         """What changes a result, as plain data: part of the name of everything that a model computes."""
         return {**{name: getattr(self, name) for name in NUMERICS}, "device": self.torch_device.type}
 
-    @property
-    def tile_bytes(self) -> int:
-        """Memory for one tile of logits with everything made from it: a quarter of all."""
-        return self.head_bytes or self.memory // 4
+    def tokens_a_tile(self, vocab: int) -> int:
+        """Tokens in a slice of the head: a quarter of memory for its logits, as far as more of them help."""
+        if self.head_bytes is not None:
+            return max(1, self.head_bytes // (4 * LOGIT_COPIES * vocab))
+        bytes_a_token = 4 * vocab
+        helpful = max(LEAST_TILE, TILE_BYTES[self.torch_device.type] // bytes_a_token)
+        return max(1, min(helpful, self.memory // 4 // (LOGIT_COPIES * bytes_a_token)))
 
     def tokens_a_pass(self, model: LanguageModel) -> int:
         """Padded tokens of one forward and backward pass: half of memory, as far as more of them help."""

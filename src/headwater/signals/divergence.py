@@ -32,12 +32,11 @@ from headwater.batch import (
     token_mean_weights,
 )
 from headwater.errors import ObjectiveError
-from headwater.interfaces import Signal, Workers
+from headwater.interfaces import Measured, Signal, Workers
 from headwater.records import Group, rollouts_of
+from headwater.signals import closed_form
+from headwater.signals.closed_form import NEVER
 from headwater.signals.responses import entropy, response_metrics
-
-NEVER = -1e30
-"""A finite logprob whose exponential is 0."""
 
 MASS_TOLERANCE = 1e-2
 """How far the mass of a stored top-k distribution and its tail may be from 1: half-precision rounding."""
@@ -93,16 +92,21 @@ def buckets(
     Both are [token bucket], bucket = k + 1, or k when the k tokens are the whole vocabulary. The student's
     tail is summed from its dropped tokens, not from 1 - kept: exact in float32 however small it is.
     """
-    dtype = student_logprobs.dtype
     kept = student_logprobs.gather(-1, teacher.token_ids)
     if teacher.token_ids.shape[-1] == student_logprobs.shape[-1]:
-        return kept, teacher.top_logprobs.to(dtype)
+        return kept, _teacher_buckets(teacher, student_logprobs)
     # NEVER, not -inf: log-sum-exp of nothing but -inf (all other ids masked) has a gradient of NaN
     dropped = student_logprobs.scatter(-1, teacher.token_ids, NEVER)
     tail = torch.logsumexp(dropped, dim=-1, keepdim=True)
     tail = tail.masked_fill(tail < 0.5 * NEVER, float("-inf"))
-    teacher_tail = teacher.tail_logprob[:, None]
-    return torch.cat([kept, tail], dim=-1), torch.cat([teacher.top_logprobs, teacher_tail], dim=-1).to(dtype)
+    return torch.cat([kept, tail], dim=-1), _teacher_buckets(teacher, student_logprobs)
+
+
+def _teacher_buckets(teacher: TopKDistribution, student: Float[Tensor, "token vocab"]) -> Float[Tensor, "token bucket"]:
+    """The teacher's side of `buckets`, in the student's dtype."""
+    if teacher.token_ids.shape[-1] == student.shape[-1]:
+        return teacher.top_logprobs.to(student.dtype)
+    return torch.cat([teacher.top_logprobs, teacher.tail_logprob[:, None]], dim=-1).to(student.dtype)
 
 
 def refuse_missing_mass(teacher: TopKDistribution) -> None:
@@ -244,14 +248,43 @@ class Divergence(Signal):
         top1 (the student's probability of the teacher's likeliest token)."""
         logprobs = torch.log_softmax(logits, dim=-1)
         student, teacher = _both(logprobs, target)
-        likeliest = _kept_only(teacher, target).max(dim=-1, keepdim=True).indices  # faster than argmax
-        shares = student.exp()
         return {
             "kl": self._divergence(student, teacher),
             "entropy": entropy(logprobs),
-            "overlap": torch.minimum(shares, teacher.exp()).sum(dim=-1),
-            "top1": shares.gather(-1, likeliest)[:, 0],
+            **_agreement(student, teacher, target),
         }
+
+    def differentiate(
+        self,
+        logits: Float[Tensor, "token vocab"],
+        response_ids: Int[Tensor, " token"],
+        target: Target,
+        weight: Float[Tensor, " token"],
+    ) -> Measured:
+        """In closed form for the exact estimator, diagnostics included."""
+        if self.estimator == "exact" and isinstance(target, ExactDistribution):
+            found = closed_form.divergence(logits, target.logits(), weight, self.direction, self.beta)
+            watched = {"kl": found.loss, "entropy": found.entropy, "overlap": found.overlap, "top1": found.top1}
+            return Measured(loss=found.loss, watched=watched)
+        if self.estimator == "exact" and isinstance(target, TopKDistribution):
+            teacher = _teacher_buckets(target, logits)
+            over = closed_form.bucketed(logits, target, weight, lambda student: self._divergence(student, teacher))
+            if over is not None:
+                watched = {"kl": over.loss, "entropy": over.entropy, **_agreement(over.student, teacher, target)}
+                return Measured(loss=over.loss, watched=watched)
+        return super().differentiate(logits, response_ids, target, weight)
+
+
+def _agreement(
+    student: Float[Tensor, "token bucket"], teacher: Float[Tensor, "token bucket"], target: Target
+) -> dict[str, Float[Tensor, " token"]]:
+    """overlap, the sum of min(S, T); top1, the student's probability of the teacher's likeliest token."""
+    likeliest = _kept_only(teacher, target).argmax(dim=-1, keepdim=True)
+    shares = student.exp()
+    return {
+        "overlap": torch.minimum(shares, teacher.exp()).sum(dim=-1),
+        "top1": shares.gather(-1, likeliest)[:, 0],
+    }
 
 
 def _both(

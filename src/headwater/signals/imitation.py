@@ -13,8 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headwater.batch import NoTarget, Scored, ScoredRollout, Target, token_mean_weights
-from headwater.interfaces import Signal, Workers
+from headwater.interfaces import Measured, Signal, Workers
 from headwater.records import Group, rollouts_of
+from headwater.signals import closed_form
 from headwater.signals.responses import entropy, response_metrics
 
 
@@ -56,5 +57,22 @@ class Imitation(Signal):
         """Entropy (nats) and accuracy: whether the likeliest token is the recorded one."""
         return {
             "entropy": entropy(torch.log_softmax(logits, dim=-1)),
-            "accuracy": (logits.max(dim=-1).indices == response_ids).to(logits.dtype),
+            "accuracy": _accuracy(logits, response_ids),
         }
+
+    def differentiate(
+        self,
+        logits: Float[Tensor, "token vocab"],
+        response_ids: Int[Tensor, " token"],
+        target: Target,
+        weight: Float[Tensor, " token"],
+    ) -> Measured:
+        """In closed form, diagnostics included."""
+        accuracy = _accuracy(logits, response_ids)
+        found = closed_form.token_loss(logits, response_ids, weight, torch.neg)
+        return Measured(loss=found.loss, watched={"entropy": found.entropy, "accuracy": accuracy})
+
+
+def _accuracy(logits: Float[Tensor, "token vocab"], ids: Int[Tensor, " token"]) -> Float[Tensor, " token"]:
+    """1 where no token is likelier than the recorded one, else 0."""
+    return (logits.gather(-1, ids[:, None])[:, 0] >= logits.amax(dim=-1)).to(logits.dtype)

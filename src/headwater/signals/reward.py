@@ -25,8 +25,9 @@ from torch import Tensor
 
 from headwater.batch import Scored, ScoredRollout, Target, token_mean_weights
 from headwater.errors import InputError, NumericError, ObjectiveError
-from headwater.interfaces import Signal, Workers
+from headwater.interfaces import Measured, Signal, Workers
 from headwater.records import Grade, Group, Rollout, Verdict, rollouts_of
+from headwater.signals import closed_form
 from headwater.signals.responses import entropy, response_metrics
 from headwater.verifiers.ungraded import UNGRADED_LIMIT, refuse_ungraded
 
@@ -184,8 +185,9 @@ class Reward(Signal):
         target: Target,
     ) -> Float[Tensor, " token"]:
         """-min(ratio A, clip(ratio) A) + kl_coefficient k3, per token; GRPO eq. 3 without its mean."""
-        policy = _policy(target)
-        logprobs = _logprobs(logits, response_ids)
+        return self._loss(_logprobs(logits, response_ids), _policy(target))
+
+    def _loss(self, logprobs: Float[Tensor, " token"], policy: PolicyTarget) -> Float[Tensor, " token"]:
         ratio = torch.exp(logprobs - policy.old_logprobs)
         clipped = ratio.clamp(1.0 - self.clip_low, 1.0 + self.clip_high)
         loss = -torch.minimum(ratio * policy.advantage, clipped * policy.advantage)
@@ -203,23 +205,33 @@ class Reward(Signal):
         target: Target,
     ) -> dict[str, Float[Tensor, " token"]]:
         """entropy, ratio, clip_fraction, reference_kl (k3); in nats."""
-        policy = _policy(target)
         distribution = torch.log_softmax(logits, dim=-1)
-        gap = distribution.gather(-1, response_ids[:, None])[:, 0] - policy.old_logprobs
-        ratio = torch.exp(gap)
+        logprobs = distribution.gather(-1, response_ids[:, None])[:, 0]
+        return {"entropy": entropy(distribution), **self._watched(logprobs, _policy(target))}
+
+    def _watched(self, logprobs: Float[Tensor, " token"], policy: PolicyTarget) -> dict[str, Float[Tensor, " token"]]:
+        ratio = torch.exp(logprobs - policy.old_logprobs)
         outside = torch.where(
             policy.advantage > 0,
             ratio > 1.0 + self.clip_high,
             (policy.advantage < 0) & (ratio < 1.0 - self.clip_low),
         )
-        measured = {
-            "entropy": entropy(distribution),
-            "ratio": ratio,
-            "clip_fraction": outside.to(ratio.dtype),
-        }
+        measured = {"ratio": ratio, "clip_fraction": outside.to(ratio.dtype)}
         if policy.reference_logprobs is not None:
-            measured["reference_kl"] = k3(gap + policy.old_logprobs, policy.reference_logprobs)
+            measured["reference_kl"] = k3(logprobs, policy.reference_logprobs)
         return measured
+
+    def differentiate(
+        self,
+        logits: Float[Tensor, "token vocab"],
+        response_ids: Int[Tensor, " token"],
+        target: Target,
+        weight: Float[Tensor, " token"],
+    ) -> Measured:
+        """In closed form, diagnostics included."""
+        policy = _policy(target)
+        found = closed_form.token_loss(logits, response_ids, weight, lambda said: self._loss(said, policy))
+        return Measured(loss=found.loss, watched={"entropy": found.entropy, **self._watched(found.logprobs, policy)})
 
 
 def _logprobs(logits: Float[Tensor, "token vocab"], response_ids: Int[Tensor, " token"]) -> Float[Tensor, " token"]:
