@@ -22,7 +22,7 @@ from headwater.batch import HiddenDistribution
 from headwater.bench.protocol import Channel, Memory, Parts, read_job
 from headwater.bench.shapes import Batch, KernelSize
 from headwater.cache import CachedTeacher
-from headwater.engines.head import Head, HeadBatch, tile_size, tiled_backward
+from headwater.engines.head import Head, HeadBatch, tiled_backward
 from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
 from headwater.engines.optimiser import Optimiser
 from headwater.engines.settings import Engine
@@ -154,7 +154,7 @@ class Kernel(Rounds):
 
         self._size = size
         self._hidden = noise(size.tokens).mul_(size.hidden**0.5).requires_grad_()
-        self._head = Head(weight=torch.nn.Parameter(noise(size.vocab)), tile=tile_size(engine.tile_bytes, size.vocab))
+        self._head = Head(weight=torch.nn.Parameter(noise(size.vocab)), tile=engine.tokens_a_tile(size.vocab))
         self._target = HiddenDistribution(hidden=noise(size.tokens).mul_(size.hidden**0.5), head=noise(size.vocab))
 
     def round(self, parts: Parts) -> dict[str, float]:

@@ -130,7 +130,7 @@ class _Bfloat16Linear(torch.autograd.Function):
     def forward(ctx, x, weight, bias):  # type: ignore[no-untyped-def]
         rounded = x.bfloat16()
         ctx.save_for_backward(rounded, weight)
-        y = nn.functional.linear(rounded, rounded(weight)).float()
+        y = nn.functional.linear(rounded, rounded_weight(weight)).float()
         return y if bias is None else y.add_(bias)
 
     @staticmethod
@@ -140,7 +140,7 @@ class _Bfloat16Linear(torch.autograd.Function):
         rounded = rows.bfloat16()
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
-            to_x = torch.mm(rounded, rounded(weight)).float().view(x.shape)
+            to_x = torch.mm(rounded, rounded_weight(weight)).float().view(x.shape)
         if ctx.needs_input_grad[1]:
             to_weight = torch.mm(rounded.t(), x.reshape(-1, x.shape[-1])).float()
         if ctx.needs_input_grad[2]:
@@ -148,7 +148,7 @@ class _Bfloat16Linear(torch.autograd.Function):
         return to_x, to_weight, to_bias
 
 
-def rounded(weight: Tensor) -> Tensor:
+def rounded_weight(weight: Tensor) -> Tensor:
     """The weight in bfloat16; rounded once for all uses between two changes of it."""
     state = (weight._version, weight.data_ptr())
     found = _casts.get(weight)
