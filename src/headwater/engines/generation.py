@@ -192,8 +192,10 @@ def _cache_name(body: nn.Module) -> str:
 
 
 def _logits(model: LanguageModel, hidden: Float[Tensor, "slot hidden"]) -> Float[Tensor, "slot vocab"]:
+    """Over the ids that the tokenizer can emit: padded rows of the head are never drawn."""
     weight, bias = model.head
-    return torch.nn.functional.linear(hidden, weight, bias).float()
+    rows = slice(0, model.emitted)
+    return torch.nn.functional.linear(hidden, weight[rows], None if bias is None else bias[rows]).float()
 
 
 def choose(
