@@ -10,6 +10,7 @@ import pytest
 
 from headwater.records import Verdict
 from headwater.verifiers.expression import ExpressionJudge
+from probes import PROBES
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ WRONG = {
     "2x": [r"\frac{d}{dx} x^2", r"(x^2)'", r"\int 2\,dx", "2y", "2X", "2", "x2"],
     "x": [r"\frac{d}{dx} \frac{x^2}{2}", r"\sqrt{x^2}", "|x|", "x+0.0000000000000000000000000000000000000001"],
     "5": [r"5\%", "5%", r"5\text{ thousand}", r"5\text{ or }6", r"5\text{ is wrong}", "101_2", r"4\approx5", "2 3", "2(3)", "4=5",
-          r"x=5, y=6", r"\frac{10}{2}+0", "5e0", "0x5", "５", r"5\text{ dozen}", r"5\text{ per cent}", r"5\text{ tenths}", r"5\text{ k}", r"5\text{/2}", r"5\text{ a/2}", r"5\text{pi}", r"5\text{x}", r"5\text{ squared}", r"x>5", r"\text{5 or 6}", "5;6", "5:00"],
+          r"x=5, y=6", r"\frac{10}{2}+0", "5e0", "0x5", "٥", r"5\text{ dozen}", r"5\text{ per cent}", r"5\text{ tenths}", r"5\text{ k}", r"5\text{/2}", r"5\text{ a/2}", r"5\text{pi}", r"5\text{x}", r"5\text{ squared}", r"x>5", r"\text{5 or 6}", "5;6", "5:00"],
     "50": [r"50\%", r"0.5\cdot 100", "5 0", r"5\times 10"],
     "23": ["2 3", r"2\,3", "2,3"],
     r"\frac{1}{3}": ["0.33", "0.333333333333333", r"33.33\%", r"33\%", "3^{-1}"],
@@ -128,6 +129,16 @@ def test_another_way_to_write_it_is_right(judge: ExpressionJudge, gold: str, ans
 @pytest.mark.parametrize(("gold", "answer"), pairs(WRONG))
 def test_another_value_a_task_or_a_choice_of_values_is_wrong(judge: ExpressionJudge, gold: str, answer: str) -> None:
     assert judge.judge({"r": (gold, answer)}) == {"r": Verdict.WRONG}
+
+
+def test_every_probe_is_decided_as_a_person_decided_it(judge: ExpressionJudge) -> None:
+    asked = [
+        (gold, answer, right) for gold, both in PROBES.items() for right in (True, False) for answer in both[not right]
+    ]
+    verdicts = judge.judge({str(i): (gold, answer.strip()) for i, (gold, answer, _) in enumerate(asked)})
+    assert len(asked) > 1000
+    assert Verdict.UNGRADED not in verdicts.values()
+    assert [row for i, row in enumerate(asked) if (verdicts[str(i)] is Verdict.CORRECT) != row[2]] == []
 
 
 def stated_policy() -> list[tuple[str, str, str]]:

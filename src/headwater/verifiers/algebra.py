@@ -193,7 +193,7 @@ class SympyAlgebra:
         sides = [parse(text) for text in (*gold, *answer)]
         first = sympy.Add(sides[0], sympy.Mul(-1, sides[1], evaluate=False), evaluate=False)
         second = sympy.Add(sides[2], sympy.Mul(-1, sides[3], evaluate=False), evaluate=False)
-        if first.free_symbols != second.free_symbols or unfinished(second) - unfinished(first) - {"Mul"}:
+        if first.free_symbols != second.free_symbols or unfinished(second) - unfinished(first) - {"Mul", "Pow"}:
             return False
         seed = "\0".join((*gold, *answer))
         digits = _digits(seed, first, second)
@@ -247,6 +247,8 @@ def _build(description: Set) -> sympy.Set:
     if kind == "points":
         return sympy.FiniteSet(*(_end(str(part)) for part in parts))
     sets = [_build(part) for part in parts if isinstance(part, tuple)]
+    if kind == "\\cap":
+        return sympy.Intersection(*sets)
     return sympy.Union(*sets) if kind == "\\cup" else sympy.Complement(sets[0], sympy.Union(*sets[1:]))
 
 

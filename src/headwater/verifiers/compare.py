@@ -26,10 +26,11 @@ from headwater.verifiers.shapes import (
     Shape,
     Words,
 )
+from headwater.verifiers.units import denies, is_unit, unit_of
 
 Set = tuple[object, ...]
-r"""("interval", "[)", low, high), ("points", a, b, ...), ("\cup", set, ...) or ("\setminus", set, ...); leaves are
-canonical LaTeX."""
+r"""("interval", "[)", low, high), ("points", a, b, ...), ("\cup", set, ...), ("\cap", set, ...) or
+("\setminus", set, ...); leaves are canonical LaTeX."""
 
 
 class Algebra(Protocol):
@@ -60,6 +61,8 @@ def matches(gold: Shape, answer: Shape, algebra: Algebra) -> bool:
         return _listing(gold, answer, algebra)
     if isinstance(gold, Interval | Combination):
         return _interval(gold, answer, algebra)
+    if isinstance(answer, Listing) and answer.joint == "or":  # 3/2 or 1.5: one value, written twice
+        return len(answer.items) < 5 and all(_one_value(gold, item, algebra) for item in answer.items)
     return _one_value(gold, answer, algebra)
 
 
@@ -97,7 +100,11 @@ def said(value: Shape) -> str:
     """Words, or letters that may be a word; the case of a single letter counts."""
     text = value.text if isinstance(value, Words) else value.letters if isinstance(value, Leaf) else ""
     text = " ".join(text.split())
+    text = _SAYS_NOTHING.sub("", text)
     return text.casefold() if len(text) > 1 else text
+
+
+_SAYS_NOTHING = re.compile(r"(?:the|an?) +(?=\w)|(?:option|choice) +(?=\(?[A-Z]\)?$)", re.IGNORECASE)
 
 
 def _based(gold: Based, answer: Shape) -> bool:
@@ -118,53 +125,6 @@ def _matrix(gold: Matrix, answer: Matrix, algebra: Algebra) -> bool:
 
 # Units
 
-_ALIASES = {
-    **dict.fromkeys(("in", "inche", "inches"), "inch"),
-    **dict.fromkeys(("ft", "feet"), "foot"),
-    **dict.fromkeys(("cm", "centimetre"), "centimeter"),
-    **dict.fromkeys(("m", "metre"), "meter"),
-    **dict.fromkeys(("mm", "millimetre"), "millimeter"),
-    **dict.fromkeys(("km", "kilometre"), "kilometer"),
-    **dict.fromkeys(("s", "sec"), "second"),
-    **dict.fromkeys(("min", "mins"), "minute"),
-    **dict.fromkeys(("h", "hr"), "hour"),
-    **dict.fromkeys(("lb",), "pound"),
-    **dict.fromkeys(("usd", "dollar"), "$"),
-    **dict.fromkeys(("mi",), "mile"),
-    **dict.fromkeys(("deg",), "degree"),
-    **dict.fromkeys(("percent",), "%"),
-}
-# fmt: off
-_NO_UNITS = frozenset({
-    "about", "all", "approximately", "at", "base", "billion", "bn", "cubed", "dozen", "else", "factorial",
-    "fewer", "fifths", "fourths", "greater", "gross", "half", "halves", "hundred", "hundreds", "hundredths",
-    "infinite", "is", "k", "least", "less", "maybe", "mil", "million", "millions", "minus", "mod", "modulo", "more",
-    "most", "negative", "no", "none", "not", "nothing", "over", "pct", "percentage", "pi", "plus", "root", "score",
-    "sixths", "sqrt", "squared", "tens", "tenths", "than", "theta", "thirds", "thousand", "thousands", "thousandths",
-    "times", "to", "trillion", "wrong",
-})
-# fmt: on
-"""Words behind a number that change its value, or say something else than a unit."""
-_LETTER_UNITS = frozenset("cfghlms$")
-"""Letters that are units; others may be variables."""
-
-
-def unit_of(text: str) -> str:
-    """One spelling for the common ways to write a unit: "sq. cm", "square centimeters" and "cm^2" are one."""
-    spelled = text.lower().replace("per cent", "percent").rstrip(". ")
-    words = ["$"] if text == "$" else re.sub(r"\s+(?=\^)", "", re.sub(r"[.$]", " ", spelled)).split()
-    power = {"square": "2", "sq": "2", "cubic": "3", "cu": "3"}.get(words[0], "") if len(words) > 1 else ""
-    names = [_unit_word(word, power) for word in words[bool(power) :]]
-    return " ".join(names)
-
-
-def _unit_word(word: str, power: str) -> str:
-    name, _, exponent = word.partition("^")
-    name = _ALIASES.get(name, name)
-    if len(name) > 3 and name.endswith("s"):
-        name = _ALIASES.get(name[:-1], name[:-1])
-    return name + (f"^{exponent or power}" if exponent or power else "")
-
 
 def _measured(gold: Shape, answer: Quantity, algebra: Algebra) -> bool:
     """A gold answer without a unit: "%" is a hundredth, a plain unit is left out."""
@@ -173,15 +133,13 @@ def _measured(gold: Shape, answer: Quantity, algebra: Algebra) -> bool:
         if not isinstance(gold, Number) or not isinstance(answer.value, Number):
             return False
         return gold.value * 100 == answer.value.value
+    if unit.startswith("mod "):
+        return matches(gold, answer.value, algebra)
     words = answer.unit.lower().split()
+    if len(words) > 1 and words[-1] in ("squared", "cubed"):
+        words.pop()
     parts = [part for word in words for part in word.split("/")]  # m/s
-    return len(words) <= 4 and all(map(_plain_unit, parts)) and matches(gold, answer.value, algebra)
-
-
-def _plain_unit(word: str) -> bool:
-    name = word.partition("^")[0].strip(".")
-    known = name not in _NO_UNITS and (len(name) > 1 or name in _LETTER_UNITS)
-    return known and re.fullmatch(r"[a-z$][a-z.$^0-9-]*", word) is not None
+    return len(words) <= 4 and all(map(is_unit, parts)) and matches(gold, answer.value, algebra)
 
 
 def _quantity(gold: Quantity, answer: Shape, algebra: Algebra) -> bool:
@@ -200,8 +158,15 @@ def _listing(gold: Shape, answer: Shape, algebra: Algebra) -> bool:
     if not isinstance(gold, Listing):  # {2} for 2
         single = isinstance(answer, Listing) and len(answer.items) == 1 and not isinstance(gold, Interval | Combination)
         return single and matches(gold, answer.items[0], algebra)  # type: ignore[union-attr]
+    if gold.kind == "tuple" and isinstance(answer, Listing) and answer.kind == "list":
+        values = _by_name(answer.items)
+        return len(values) == len(gold.items) and all(
+            matches(*pair, algebra) for pair in zip(gold.items, values, strict=True)
+        )
     if not isinstance(answer, Listing):
         return gold.kind == "set" and len(gold.items) == 1 and matches(gold.items[0], answer, algebra)
+    if gold.kind != "tuple" and answer.kind == "set" and len(gold.items) < len(answer.items) <= 2 * len(gold.items):
+        return _same_set(gold.items, answer.items, algebra)
     if (gold.kind == "tuple") != (answer.kind == "tuple") or len(gold.items) != len(answer.items):
         return False
     if gold.kind == "tuple":
@@ -218,6 +183,22 @@ def _same_members(gold: Sequence[Shape], answer: Sequence[Shape], algebra: Algeb
             return False
         left.pop(partner)
     return True
+
+
+def _same_set(gold: Sequence[Shape], answer: Sequence[Shape], algebra: Algebra) -> bool:
+    """In braces a repeated member says nothing: \\{1, 2, 2\\} is \\{1, 2\\}."""
+    found = [next((i for i, member in enumerate(gold) if matches(member, other, algebra)), None) for other in answer]
+    return None not in found and len(set(found)) == len(gold)
+
+
+def _by_name(items: Sequence[Shape]) -> list[Shape]:
+    """The values of x = 1, y = 2 in the order of the letters, which is that of a tuple; none for other lists."""
+    named: dict[str, Shape] = {}
+    for item in items:
+        if not isinstance(item, Relation) or item.signs != ("=",) or len(said(item.sides[0])) != 1:
+            return []
+        named[said(item.sides[0])] = item.sides[1]
+    return [named[name] for name in sorted(named)] if len(named) == len(items) else []
 
 
 def _endless(shape: Shape) -> Interval | None:
@@ -252,6 +233,9 @@ def _set(shape: Shape) -> Set | None:
     if isinstance(shape, Listing) and shape.kind == "set":
         points = [latex_of(item) for item in shape.items]
         return ("points", *points) if all(points) else None
+    if isinstance(shape, Relation):
+        region = _region(shape)
+        return None if region is None else _set(region)
     if isinstance(shape, Combination):
         parts = [_set(part) for part in shape.parts]
         return (shape.operator, *parts) if all(parts) else None
@@ -269,19 +253,26 @@ def _named(side: Shape) -> bool:
     """x, x_1, f(x), AB, words or (x, y): something that stands for the value."""
     if isinstance(side, Listing):
         return side.kind == "tuple" and all(_named(item) for item in side.items)
-    return isinstance(side, Words) or (isinstance(side, Leaf) and _NAME.fullmatch(side.latex) is not None)
+    if isinstance(side, Words):
+        return not denies(side.text)
+    return isinstance(side, Leaf) and _NAME.fullmatch(side.latex) is not None
 
 
 def _stated(gold: Shape, answer: Relation, algebra: Algebra) -> bool:
     """x = 2, 6/8 = 3/4, sqrt 2 ~ 1.41 or x <= 3 for a gold answer that is no relation."""
-    signs, sides = answer.signs, answer.sides
+    signs, sides, names = answer.signs, answer.sides, answer.names
     if any(sign in _REVERSED and sign != "=" for sign in signs):
         region = _region(answer)
-        known = _endless(gold) or gold
+        known = _open_interval(gold)  # 1 < x < 2 says that (1, 2) is no point
         return region is not None and isinstance(known, Interval | Combination) and _interval(known, region, algebra)
     if signs == ("=",) and _named(sides[1]) and not _named(sides[0]):
         sides = sides[::-1]
-    if _named(sides[0]):
+    elif "variable{" not in repr(gold) and any(names):  # a + b = 5, f(2) = 5: a name of what has no letters
+        if names[-1] and not names[0]:
+            signs, sides, names = signs[::-1], sides[::-1], names[::-1]
+        while len(sides) > 1 and names[0]:
+            signs, sides, names = signs[1:], sides[1:], names[1:]
+    if signs and _named(sides[0]):
         signs, sides = signs[1:], sides[1:]
     if not signs:
         return matches(gold, sides[0], algebra)
@@ -291,18 +282,21 @@ def _stated(gold: Shape, answer: Relation, algebra: Algebra) -> bool:
     if set(signs) != {"="}:
         return False
     value = latex_of(gold)
-    steps = [latex_of(side) for side in sides[:-1]]
-    return matches(gold, sides[-1], algebra) and all(
-        bool(step and value) and algebra.equal(value, step, finished=False) for step in steps
-    )
+    written = [matches(gold, side, algebra) for side in sides]
+    steps = [latex_of(side) for side, right in zip(sides, written, strict=True) if not right]
+    return any(written) and all(bool(step and value) and algebra.equal(value, step, finished=False) for step in steps)
 
 
-def _region(relation: Relation) -> Interval | Combination | None:
-    """-1 < x <= 3 as (-1, 3], x > 2 as (2, infinity), x != 1 as all reals without 1."""
+def _region(relation: Relation) -> Interval | Combination | Listing | None:
+    """-1 < x <= 3 as (-1, 3], x > 2 as (2, infinity), x != 1 as all reals without 1, x = 1 as {1}."""
     signs, sides = relation.signs, relation.sides
     everything = Interval("()", (Leaf("-\\infty"), Leaf("\\infty")))
     if signs == ("!=",) and _named(sides[0]):
         return Combination("\\setminus", (everything, Listing("set", (sides[1],))))
+    if signs == ("=",) and _named(sides[0]):
+        return Listing("set", (sides[1],))
+    if signs == ("in",) and _named(sides[0]) and isinstance(sides[1], Interval | Combination | Listing):
+        return sides[1]
     if any(sign in (">", ">=") for sign in signs):
         signs, sides = tuple(_REVERSED.get(sign, sign) for sign in signs[::-1]), sides[::-1]
     if not all(sign in _ORDER for sign in signs) or len(signs) > 2:
@@ -322,9 +316,9 @@ def _relation(gold: Relation, answer: Shape, algebra: Algebra) -> bool:
         return matches(sides[1], answer, algebra)
     if set(signs) <= {"=", "~"}:
         return _equation(gold, answer, algebra)
-    if not isinstance(answer, Relation):
+    if not isinstance(answer, Relation) or answer.signs == ("in",):
         region = _region(gold)
-        return region is not None and _interval(region, answer, algebra)
+        return isinstance(region, Interval | Combination) and _interval(region, answer, algebra)
     for other_signs, other in (
         (answer.signs, answer.sides),
         (tuple(_REVERSED.get(sign, sign) for sign in answer.signs[::-1]), answer.sides[::-1]),

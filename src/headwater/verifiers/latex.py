@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from headwater.verifiers.units import UNITS
+
 LONGEST_EXPRESSION = 1_000
 """Characters of an answer that is an expression; the longest gold answer of MATH has 159."""
 DEEPEST = 12
@@ -37,7 +39,7 @@ class Node:
     function  "\\sin", "\\log", ...
     sign      + - * / ! | : \\pm ' ...
     relation  = < > <= >= != ~ in
-    comma     "," or ";"; "or" for the words or, and
+    comma     "," or ";"; "or" and "and" for the words
     group     the two brackets, "()" or "[)"        what stands between
     matrix    the environment                       what stands between
     macro     "\\frac", "\\binom", "\\sqrt", ...    its arguments
@@ -60,24 +62,36 @@ _GREEK = (
     "\\varphi", "\\chi", "\\psi", "\\omega", "\\Gamma", "\\Delta", "\\Theta", "\\Lambda", "\\Xi", "\\Sigma",
     "\\Upsilon", "\\Phi", "\\Psi", "\\Omega", "\\ell",
 )
-SYMBOLS = frozenset({"\\pi", "\\infty", "\\emptyset", "\\circ", *_GREEK})
+SYMBOLS = frozenset({"\\pi", "\\infty", "\\emptyset", "\\circ", "\\angle", *_GREEK})
 FUNCTIONS = frozenset({
     "\\sin", "\\cos", "\\tan", "\\cot", "\\sec", "\\csc", "\\arcsin", "\\arccos", "\\arctan", "\\sinh", "\\cosh",
     "\\tanh", "\\log", "\\ln", "\\exp",
 })
-_ARGUMENTS = {"\\frac": 2, "\\binom": 2, "\\sqrt": 1, "\\surd": 1, "\\overline": 1, "\\mathbb": 1}
+_ARGUMENTS = {
+    "\\frac": 2, "\\binom": 2, "\\sqrt": 1, "\\surd": 1, "\\overline": 1, "\\mathbb": 1, "\\pmod": 1, "\\vec": 1,
+}
+_LOOKS = frozenset({"\\boldsymbol", "\\bm", "\\underline", "\\ensuremath", "\\smash"})
+"""How its argument looks and not what it is."""
 _SAME = {
     "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\dbinom": "\\binom", "\\tbinom": "\\binom",
     "\\varnothing": "\\emptyset", "\\lbrace": "\\{", "\\rbrace": "\\}", "\\lbrack": "[", "\\rbrack": "]",
-    "\\lvert": "|", "\\rvert": "|", "\\vert": "|", "\\bar": "\\overline", "\\degree": "\\circ", "\\colon": ":",
+    "\\lvert": "|", "\\rvert": "|", "\\vert": "|", "\\mid": "|",
+    "\\bar": "\\overline", "\\dot": "\\overline", "\\colon": ":", "\\nicefrac": "\\frac", "\\sfrac": "\\frac",
+    "\\Bbb": "\\mathbb", "\\dots": "\\ldots", "\\cdots": "\\ldots", "\\cr": "\\\\", "\\overrightarrow": "\\vec",
 }
+_NAMES = {
+    "pi": "\\pi", "sqrt": "\\surd", **{name[1:]: name for name in FUNCTIONS if name != "\\sec"},
+}
+"""What is typed without its backslash and is no product of letters."""
 _SIGNS = {
     "+": "+", "-": "-", "*": "*", "/": "/", "!": "!", "|": "|", ":": ":", "\\cdot": "*", "\\times": "*", "\\ast": "*",
-    "\\div": "/", "\\pm": "\\pm", "\\cup": "\\cup", "\\setminus": "\\setminus", "\\backslash": "\\setminus",
-    "%": "%", "\\%": "%", "\\$": "\\$", "&": "&", "\\\\": "\\\\",
+    "\\div": "/", "\\pm": "\\pm", "\\cup": "\\cup", "\\cap": "\\cap", "\\setminus": "\\setminus",
+    "\\backslash": "\\setminus",
+    "%": "%", "\\%": "%", "\\$": "\\$", "\\pounds": "\\pounds", "\\euro": "\\euro", "&": "&", "\\\\": "\\\\",
+    "\\ldots": "\\ldots",
 }
 _RELATIONS = {
-    "=": "=", "<": "<", ">": ">", "\\lt": "<", "\\gt": ">", "\\approx": "~", "\\in": "in",
+    "=": "=", "<": "<", ">": ">", "\\lt": "<", "\\gt": ">", "\\approx": "~", "\\in": "in", "\\equiv": "=",
     "\\le": "<=", "\\leq": "<=", "\\leqslant": "<=", "\\ge": ">=", "\\geq": ">=", "\\geqslant": ">=",
     "\\ne": "!=", "\\neq": "!=",
 }
@@ -92,21 +106,40 @@ _UNICODE = {
     "\u03c0": "\\pi ", "\u221e": "\\infty ", "\u00b0": "^\\circ ", "\u2264": "\\leq ", "\u2265": "\\geq ",
     "\u2260": "\\neq ", "\u222a": "\\cup ", "\u2208": "\\in ", "\u2205": "\\emptyset ", "\u00b1": "\\pm ",
     "\u221a": "\\surd ", "\u211d": "\\mathbb{R}", "\u2248": "\\approx ", "\u03b8": "\\theta ", "\u00a0": " ",
-    "\u2009": " ", "\u202f": " ", "\u00b2": "^{2}", "\u00b3": "^{3}", "\u00bc": "\\frac{1}{4}",
+    "\u2009": " ", "\u202f": " ", "\u00ba": "^\\circ ", "\u2044": "/", "\u20ac": "\\euro ", "\u00a3": "\\pounds ",
+    "\u2220": "\\angle ", "\u2229": "\\cap ", "\u2026": "\\ldots ", "\u2236": ":", "\u00bc": "\\frac{1}{4}",
     "\u00bd": "\\frac{1}{2}", "\u00be": "\\frac{3}{4}", "\u2153": "\\frac{1}{3}", "\u2154": "\\frac{2}{3}",
 }
 # fmt: on
-_NO_INK = (
-    r"\\phantom\s*(?:\{[^{}]*\}|.)|\\(?:quad|qquad|displaystyle|textstyle|limits|left|right|[bB]igg?[lr]?|strut)"
-    r"(?![A-Za-z])|\\[,;:! >]|[$~\s]"
+_LETTERS = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega "
+    "Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega"
 )
-_TEXT = r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|mbox|math(?:rm|bf|it|sf)|operatorname)\s*\{(?P<words>[^{}\\]*)\}"
+_UNICODE |= {
+    letter: f"\\{name} " for letter, name in zip("αβγδεζηθικλμνξρστυφχψωΓΔΘΛΞΣΦΨΩ", _LETTERS.split(), strict=True)
+}
+_SUPERSCRIPTS = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b", "0123456789-")
+_RAISED = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+")
+WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
+"""Full-width forms, as Chinese text has them, are the same characters; some characters have no width at all."""
+_DEGREE = re.compile(r"\^?\s*\\degree(?![A-Za-z])|\^\s*\{\s*\\degree\s*\}")
+_TYPED = ((">=", "\\geq "), ("<=", "\\leq "), ("...", "\\ldots "))
+_NO_INK = (
+    r"\\[hv]?phantom\s*(?:\{[^{}]*\}|.)|\\math(?:rm|bf|it|sf)\s+(?=[0-9A-Za-z])|\\(?:left|right)\s*\.(?![0-9])"
+    r"|\\(?:textcolor|color|hspace|vspace)\*?\s*\{[^{}]*\}"
+    r"|\\(?:quad|qquad|displaystyle|textstyle|limits|left|right|middle|[bB]igg?[lrm]?|strut|bf|rm|it|sf|tt|boldmath"
+    r"|tiny|small|normalsize|large|Large|LARGE|huge|Huge|nobreak|hfill|newline|allowbreak)(?![A-Za-z])"
+    r"|\\[,;:! >()\[\]]|(?:\\)+\s*\Z|[$~\s]"
+)
+_TEXT = r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|[mh]box|math(?:rm|bf|it|sf)|operatorname)\s*\{(?P<words>[^{}\\]*)\}"
 _TOKEN = re.compile(
-    r"(?P<number>[0-9]{1,3}(?:(?:\{,\}|,\\!|\\[,;: ])[0-9]{3})+(?![0-9])(?:\.[0-9]+)?"
-    r"|[0-9]+\.[0-9]*(?=\\overline)|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+    r"(?P<number>[0-9]{1,3}(?:(?:\{,\}|,\\!|\\[,;: ]|~| )[0-9]{3})+(?![0-9]|\s*(?:/|\\[dtc]?frac)|[ ~][0-9])"
+    r"(?:\.[0-9]+)?"
+    r"|[0-9]*\.[0-9]*(?=\\(?:overline|bar|dot)(?![a-z]))|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
     rf"|(?P<blank>(?:{_NO_INK})+)|(?P<text>{_TEXT})"
-    r"|(?P<begin>\\begin\s*\{(?P<environment>[pbBvV]?matrix|array)\}(?:\s*\{[lcr| ]*\})?)"
-    r"|(?P<end>\\end\s*\{(?:[pbBvV]?matrix|array)\})"
+    r"|(?P<begin>\\begin\s*\{(?P<environment>[pbBvV]?(?:small)?matrix|array)\}(?:\s*\{[lcr| ]*\})?)"
+    r"|(?P<end>\\end\s*\{(?:[pbBvV]?(?:small)?matrix|array)\})"
+    r"|(?P<line>\\\\\s*\[-?[0-9.]+\s*(?:pt|em|ex|mm|cm)\])"
     r"|(?P<command>\\(?:[A-Za-z]+|.))|(?P<letters>[A-Za-z]+)|(?P<sign>[-+*/^_=<>!|:;,.(){}\[\]&%'])",
     re.DOTALL,
 )
@@ -136,7 +169,11 @@ def parse_latex(text: str) -> Nodes:
 def _scan(text: str) -> list[_Token]:
     if len(text) > LONGEST_EXPRESSION:
         raise Unreadable(f"longer than {LONGEST_EXPRESSION} characters")
+    text = _RAISED.sub(lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text.translate(WIDE))
     text = "".join(_UNICODE.get(character, character) for character in text)
+    text = _DEGREE.sub(r"^\\circ ", text)
+    for typed, meant in _TYPED:
+        text = text.replace(typed, meant)
     if not text.isascii() or re.search(r"[\x00-\x08\x0e-\x1f\x7f]", text):
         raise Unreadable("a character without a LaTeX name")
     tokens: list[_Token] = []
@@ -146,26 +183,35 @@ def _scan(text: str) -> list[_Token]:
         if match is None:
             raise Unreadable(f"{text[position]!r}")
         if match["blank"] is None:
-            tokens.extend(_tokens(match, glued))
+            tokens.extend(_tokens(match, glued, tokens[-1] if tokens else None))
         glued = match["blank"] is None
         position = match.end()
     return tokens
 
 
-def _tokens(match: re.Match[str], glued: bool) -> list[_Token]:
+def _tokens(match: re.Match[str], glued: bool, before: _Token | None) -> list[_Token]:
     if match["number"] is not None:
         return [_Token("number", re.sub(r"[^0-9.]", "", match[0]), glued)]
     if match["text"] is not None:
         return _spelled(match[0], match["words"].strip())
     if match["letters"] in ("or", "and"):
-        return [_Token("comma", "or", glued)]
+        return [_Token("comma", match[0], glued)]
     if match["letters"] is not None:
-        return [_Token("letters", match[0], glued)]
+        return [_letters(match[0], glued, before)]
+    if match["line"] is not None:
+        return [_Token("command", "\\\\", glued)]
     if match["begin"] is not None:
         return [_Token("begin", match["environment"], glued)]
     if match["end"] is not None:
         return [_Token("end", "", glued)]
     return [_Token("command", _SAME.get(match[0], match[0]), glued)]
+
+
+def _letters(text: str, glued: bool, before: _Token | None) -> _Token:
+    if text in _NAMES:
+        return _Token("command", _NAMES[text], glued)
+    measured = before is not None and (before.kind in ("number", "words") or before.text in ("}", ")", "\\pi"))
+    return _Token("words" if measured and text.lower() in UNITS else "letters", text, glued)
 
 
 def _spelled(command: str, inside: str) -> list[_Token]:
@@ -179,9 +225,10 @@ def _spelled(command: str, inside: str) -> list[_Token]:
 def _words(text: str) -> list[_Token]:
     r"""\text{2 and 3} is a list, \text{3 apples} a number with a unit, \text{October 30} only words."""
     tokens: list[_Token] = []
+    joints = _JOINT.findall(text.strip())
     for number, piece in enumerate(_JOINT.split(text.strip())):
         if number:
-            tokens.append(_Token("comma", "or", False))
+            tokens.append(_Token("comma", "and" if "and" in joints[number - 1] else "or", False))
         if (measure := _MEASURE.fullmatch(piece)) is not None:
             tokens += [*_scan(measure[1]), _Token("words", measure[2], False)]
         elif _NUMERAL.fullmatch(piece):
@@ -208,6 +255,9 @@ class _Reader:
             if token.text in closing or token.kind == "end" or (token.kind == "command" and token.text in _CLOSING):
                 break
             self.position += 1
+            if token.text == "\\over":
+                nodes = [Node("macro", "\\frac", (tuple(nodes), self.run(closing)))]
+                break
             nodes.append(self._node(token))
         self.depth -= 1
         return tuple(nodes)
@@ -224,6 +274,8 @@ class _Reader:
             return self._group(text, glued)
         if text in _ARGUMENTS:
             return self._macro(text, glued)
+        if text in _LOOKS:
+            return Node("group", "{}", (self._argument(whole=False),), glued)
         if text in ("^", "_"):
             return Node("power" if text == "^" else "index", "", (self._argument(whole=True),), glued)
         if text in (",", ";"):

@@ -13,22 +13,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 
-from headwater.verifiers.canonical import canonical, decimal, fraction_of, index_text, is_degree, whole_number
+from headwater.verifiers.canonical import canonical, index_text, is_degree, whole_number
 from headwater.verifiers.latex import Node, Nodes, Unreadable, parse_latex
-
-_LARGEST_EXPONENT = 100
-"""Of ten, in a number written as a \\times 10^n."""
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A rational number that is written out: digits, a decimal, a fraction, a mixed number, a x 10^n."""
-
-    value: Fraction
-    places: int = 0
-    """decimal places as written"""
+from headwater.verifiers.units import denies
+from headwater.verifiers.written import Number, join_thousands, written_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +37,11 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Several answers: a "list" without brackets, a "tuple" or a "set"."""
+    """Several answers: a "list" without brackets, a "tuple" or a "set"; `joint` is the word between all of a list."""
 
     kind: str
     items: tuple[Shape, ...]
+    joint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +54,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    r"""Sets joined by "\\cup" or the first without the others by "\\setminus"."""
+    r"""Sets joined by "\\cup" or "\\cap", or the first without the others by "\\setminus"."""
 
     operator: str
     parts: tuple[Shape, ...]
@@ -80,10 +70,11 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Sides and the signs between them: = < > <= >= != ~ in."""
+    """Sides and the signs between them: = < > <= >= != ~ in. `names` tells which sides only stand for a value."""
 
     signs: tuple[str, ...]
     sides: tuple[Shape, ...]
+    names: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +100,15 @@ class Ratio:
     parts: tuple[str, ...]
 
 
+_REALS = Interval("()", (Leaf("-\\infty"), Leaf("\\infty")))
+_ALL_REALS = frozenset({"all real numbers", "all reals", "all real x", "the real numbers", "real numbers"})
+_ANNOUNCED = re.compile(r"(?:the )?(?:final )?answer(?: is)?:?", re.IGNORECASE)
+_CURRENCIES = {"\\$": "$", "\\pounds": "pounds", "\\euro": "euro"}
+_BASES = {
+    "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
+    "ten": "10", "eleven": "11", "twelve": "12", "sixteen": "16",
+}  # fmt: skip
+
 Shape = Number | Leaf | Words | Listing | Interval | Combination | Matrix | Relation | Quantity | Based | Ratio
 
 
@@ -127,31 +127,12 @@ def _read(nodes: Nodes, separators: bool) -> Shape:
         if nodes[0].text == "{}" or not any(node.kind == "comma" for node in inside):
             return _read(inside, separators)
     if any(node.kind == "comma" for node in nodes):
-        joined = nodes if separators else _join_thousands(nodes)
+        joined = nodes if separators else join_thousands(nodes)
         parts = _split(joined, "comma")
         if len(parts) > 1:
-            return _listing("list", parts, separators)
+            return _joined(parts, {node.text for node in joined if node.kind == "comma"}, separators)
         nodes = joined
     return _relation(nodes) if any(node.kind == "relation" for node in nodes) else _single(nodes)
-
-
-def _join_thousands(nodes: Nodes) -> Nodes:
-    """1,000 as one number: one to three digits, then groups of a comma and three digits, without a space."""
-    joined: list[Node] = []
-    for node in nodes:
-        if (
-            len(joined) > 1
-            and node.glued
-            and re.fullmatch(r"[0-9]{3}(\.[0-9]+)?", node.text)
-            and joined[-1].text == ","
-            and joined[-1].glued
-            and re.fullmatch(r"[1-9][0-9]{0,2}|[1-9][0-9]{0,2}(,[0-9]{3})+", joined[-2].text)
-        ):
-            joined[-2:] = [Node("number", joined[-2].text + "," + node.text, (), joined[-2].glued)]
-        else:
-            joined.append(node)
-    return tuple(Node(n.kind, n.text.replace(",", "") if n.kind == "number" else n.text, n.parts, n.glued)
-                 for n in joined)  # fmt: skip
 
 
 def _split(nodes: Nodes, kind: str, text: str = "") -> list[Nodes]:
@@ -162,11 +143,22 @@ def _split(nodes: Nodes, kind: str, text: str = "") -> list[Nodes]:
             parts[-1].append(node)
         elif parts[-1]:
             parts.append([])
-        elif len(parts) == 1 or node.text != "or":
+        elif len(parts) == 1 or node.text not in ("or", "and"):
             raise Unreadable("a separator with nothing before it")
     if not parts[-1]:
         raise Unreadable("a separator with nothing behind it")
     return [tuple(part) for part in parts]
+
+
+def _joined(parts: list[Nodes], joints: set[str], separators: bool) -> Shape:
+    """A list; x < 2 or x > 3 is a union, x > 2 and x < 3 an intersection."""
+    words = joints & {"or", "and"}
+    signs = [{node.text for node in part if node.kind == "relation"} for part in parts]
+    if len(words) == 1 and all(signs) and {"<", ">", "<=", ">="} & set[str]().union(*signs):
+        operator = "\\cup" if words == {"or"} else "\\cap"
+        return Combination(operator, tuple(_read(part, separators) for part in parts))
+    listing = _listing("list", parts, separators)
+    return Listing("list", listing.items, joints.pop() if len(joints) == 1 else "")
 
 
 def _listing(kind: str, parts: list[Nodes], separators: bool) -> Listing:
@@ -189,12 +181,52 @@ def _relation(nodes: Nodes) -> Shape:
     parts = _split(nodes, "relation")
     if len(parts) != len(signs) + 1:
         raise Unreadable("a relation without one of its sides")
-    return Relation(signs, tuple(_single(part) for part in parts))
+    names = tuple(_is_name(part) for part in parts)
+    return Relation(signs, tuple(_side(*both) for both in zip(parts, names, strict=True)), names)
+
+
+def _side(nodes: Nodes, name: bool) -> Shape:
+    try:
+        return _single(nodes)
+    except Unreadable:
+        if not name:
+            raise
+        return Words("a name")
+
+
+def _is_name(nodes: Nodes) -> bool:
+    r"""Whether this only stands for a value: AB, f(2), a + b, \sin A, \frac{AB}{CD}, \overline{AB}, |AB|.
+
+    A number in front of it or a power would make it an equation that is not solved: 2x = 10.
+    """
+    lettered = False
+    for place, node in enumerate(nodes):
+        before = nodes[place - 1].kind if place else ""
+        if node.kind == "words" and denies(node.text):
+            return False
+        if node.kind in ("letters", "words", "function") or (node.kind == "symbol" and node.text != "\\pi"):
+            lettered = True
+        elif node.kind == "sign" and node.text in "+-" and place:
+            continue
+        elif node.kind == "sign" and node.text == "|":
+            if place + 1 < len(nodes) and before == "" and nodes[1].kind == "letters" and len(nodes[1].text) == 1:
+                return False  # |x| = 5 has two solutions
+        elif node.kind == "index" or (node.kind == "group" and before in ("letters", "words", "function", "index")):
+            continue
+        elif node.text in ("()", "{}", "[]", "\\frac", "\\overline", "\\vec"):
+            if not all(_is_name(part) for part in node.parts):
+                return False
+            lettered = True
+        else:
+            return False
+    return lettered
 
 
 def _single(nodes: Nodes) -> Shape:
     """One answer without relations."""
-    for sign in ("\\cup", "\\setminus"):
+    if any(node.text == "\\mathbb" for node in nodes):  # R - {0}
+        nodes = tuple(Node("sign", "\\setminus") if node.text == "-" else node for node in nodes)
+    for sign in ("\\cup", "\\cap", "\\setminus"):
         if any(node.text == sign for node in nodes):
             return Combination(sign, tuple(_single(part) for part in _split(nodes, "sign", sign)))
     if len(nodes) == 1:
@@ -204,13 +236,15 @@ def _single(nodes: Nodes) -> Shape:
             return _matrix(nodes[0])
         if nodes[0].text in ("\\emptyset", "\\mathbb"):
             return _named_set(nodes[0])
-    if any(node.text == "\\pm" for node in nodes):
+    if _count(nodes, "\\pm"):
         return _plus_minus(nodes)
     return _quantity(nodes)
 
 
 def _bracketed(group: Node) -> Shape | None:
     inside = group.parts[0]
+    if group.text == "\\{\\}" and (condition := _condition(inside)):
+        return _read(condition, False)
     if group.text == "\\{\\}":
         return _listing("set", _split(inside, "comma"), True) if inside else Listing("set", ())
     if group.text == "{}" or (group.text == "()" and not any(node.kind == "comma" for node in inside)):
@@ -226,6 +260,15 @@ def _bracketed(group: Node) -> Shape | None:
         if len(ends) == 2:
             return Interval(group.text, (_read(ends[0], True), _read(ends[1], True)))
     return None
+
+
+def _condition(inside: Nodes) -> Nodes:
+    r"""What stands behind the bar of \{x | x > 2\}, where x is a real number; nothing for every other set."""
+    bar = next((place for place, node in enumerate(inside) if node.kind == "sign" and node.text in (":", "|")), 0)
+    head, tail = inside[:bar], inside[bar + 1 :]
+    real = len(head) == 1 or (len(head) == 3 and head[1].text == "in" and head[2].text == "\\mathbb")
+    letter = bool(head) and head[0].kind == "letters" and len(head[0].text) == 1
+    return tail if real and letter and any(node.kind == "relation" for node in tail) else ()
 
 
 def _matrix(node: Node) -> Matrix:
@@ -247,38 +290,73 @@ def _named_set(node: Node) -> Shape:
     if node.text == "\\emptyset":
         return Listing("set", ())
     if [part.text for part in node.parts[0]] == ["R"]:
-        return Interval("()", (Leaf("-\\infty"), Leaf("\\infty")))
+        return _REALS
     raise Unreadable("a set of numbers other than the reals")
 
 
 def _plus_minus(nodes: Nodes) -> Shape:
-    if sum(node.text == "\\pm" for node in nodes) > 1:
+    if _count(nodes, "\\pm") > 1:
         raise Unreadable("several signs of plus or minus")
-    both = (
-        tuple(Node("sign", sign) if node.text == "\\pm" else node for node in nodes)
-        for sign in ("+", "-")
-    )  # fmt: skip
-    return Listing("list", tuple(_quantity(nodes) for nodes in both))
+    return Listing("list", tuple(_quantity(_signed(nodes, sign)) for sign in ("+", "-")))
+
+
+def _count(nodes: Nodes, text: str) -> int:
+    return sum((node.text == text) + sum(_count(part, text) for part in node.parts) for node in nodes)
+
+
+def _signed(nodes: Nodes, sign: str) -> Nodes:
+    """With this sign where there is plus or minus."""
+    return tuple(
+        Node("sign", sign)
+        if node.text == "\\pm"
+        else Node(node.kind, node.text, tuple(_signed(part, sign) for part in node.parts), node.glued)
+        for node in nodes
+    )
 
 
 def _quantity(nodes: Nodes) -> Shape:
     """A value with what is written before or behind it as its unit."""
     if all(node.kind == "words" for node in nodes):
-        return Words(" ".join(node.text for node in nodes).strip(" .:;!()[]"))
+        text = " ".join(node.text for node in nodes).strip(" .:;!()[]")
+        return _REALS if text.casefold() in _ALL_REALS else Words(text)
+    if nodes[0].kind == "words" and _ANNOUNCED.fullmatch(nodes[0].text):
+        return _quantity(nodes[1:])
     signed = nodes[0].kind == "sign" and nodes[0].text == "-"
-    if len(nodes) > 1 + signed and nodes[signed].text == "\\$":
-        return Quantity(_quantity((*nodes[:signed], *nodes[signed + 1 :])), "$")
+    if len(nodes) > 1 + signed and nodes[signed].text in _CURRENCIES:
+        return Quantity(_quantity((*nodes[:signed], *nodes[signed + 1 :])), _CURRENCIES[nodes[signed].text])
+    if len(nodes) > 1 and nodes[-1].text in _CURRENCIES:
+        return Quantity(_value(nodes[:-1]), _CURRENCIES[nodes[-1].text])
+    if len(nodes) > 1 and nodes[-1].text == "\\pmod":
+        return Quantity(_value(nodes[:-1]), f"mod {canonical(nodes[-1].parts[0])}")
     if len(nodes) > 1 and nodes[-1].kind == "sign" and nodes[-1].text == "%":
         return Quantity(_value(nodes[:-1]), "%")
     unit = ""
-    while len(nodes) > 1 and (nodes[-1].kind == "words" or _unit_power(nodes)):
+    while len(nodes) > 1 and (nodes[-1].kind == "words" or _unit_power(nodes) or _unit_fraction(nodes[-1])):
+        if nodes[-1].kind == "macro":
+            unit = "/".join(part[0].text for part in nodes[-1].parts) + unit
+            nodes = nodes[:-1]
+            continue
         size = 1 if nodes[-1].kind == "words" else 2
         exponent = f"^{whole_number(nodes[-1].parts[0])}" if size == 2 else ""
         unit = f"{nodes[-size].text}{exponent} {unit}".strip()
         nodes = nodes[:-size]
-    if len(nodes) > 1 and is_degree(nodes[-1]) and not any(node.kind == "function" for node in nodes):
+    if (
+        len(nodes) > 1
+        and (is_degree(nodes[-1]) or _small_o(nodes))
+        and not any(node.kind == "function" for node in nodes)
+    ):
         return Quantity(_value(nodes[:-1]), f"degree {unit}".strip())
     return Quantity(_value(nodes), unit) if unit else _value(nodes)
+
+
+def _unit_fraction(node: Node) -> bool:
+    return node.text == "\\frac" and all(len(part) == 1 and part[0].kind == "words" for part in node.parts)
+
+
+def _small_o(nodes: Nodes) -> bool:
+    """90^o, as people type it."""
+    last = nodes[-1]
+    return last.kind == "power" and [node.text for node in last.parts[0]] == ["o"] and nodes[-2].kind == "number"
 
 
 def _unit_power(nodes: Nodes) -> bool:
@@ -295,7 +373,7 @@ def _value(nodes: Nodes) -> Shape:
         return _read(nodes[0].parts[0], False)
     if len(nodes) == 1 and nodes[0].kind == "words":
         return _quantity(nodes)
-    if (number := _number(nodes)) is not None:
+    if (number := written_number(nodes)) is not None:
         return number
     if len(nodes) > 1 and nodes[-1].kind == "index" and (based := _based(nodes)) is not None:
         return based
@@ -310,39 +388,6 @@ def _value(nodes: Nodes) -> Shape:
     return Leaf(canonical(nodes), letters)
 
 
-def _number(nodes: Nodes) -> Number | None:
-    sign = -1 if nodes[0].text == "-" else 1
-    nodes = nodes[1:] if nodes[0].kind == "sign" and nodes[0].text in "+-" else nodes
-    number = _unsigned(nodes)
-    return None if number is None else Number(sign * number.value, number.places)
-
-
-def _unsigned(nodes: Nodes) -> Number | None:
-    if len(nodes) == 1 and (value := fraction_of(nodes[0])) is not None:
-        return Number(value)
-    if not nodes or nodes[0].kind != "number":
-        return None
-    value = decimal(nodes[0].text)
-    places = len(nodes[0].text.partition(".")[2])
-    if len(nodes) == 1:
-        return Number(value, places)
-    if len(nodes) == 2 and value.denominator == 1 and (part := fraction_of(nodes[1])) is not None:
-        return Number(value + part) if 0 < part < 1 else None
-    if len(nodes) == 2 and nodes[1].text == "\\overline" and "." in nodes[0].text:
-        repeated = nodes[1].parts[0]
-        if len(repeated) == 1 and repeated[0].text.isdigit():
-            nines = Fraction(10 ** len(repeated[0].text) - 1)
-            return Number(value + int(repeated[0].text) / nines / 10**places)
-    if len(nodes) == 3 and nodes[1].text == "/" and value.denominator == 1:
-        divisor = whole_number(nodes[2:])
-        return Number(value / divisor) if divisor else None
-    if len(nodes) == 4 and nodes[1].text == "*" and nodes[2].text == "10" and nodes[3].kind == "power":
-        exponent = whole_number(nodes[3].parts[0])
-        if exponent is not None and abs(exponent) <= _LARGEST_EXPONENT:
-            return Number(value * Fraction(10) ** exponent)
-    return None
-
-
 def _based(nodes: Nodes) -> Based | None:
     sign = "-" if nodes[0].text == "-" else ""
     digits = nodes[bool(sign) : -1]
@@ -352,6 +397,7 @@ def _based(nodes: Nodes) -> Based | None:
     if all(node.kind in ("number", "words", "letters") for node in digits) and re.fullmatch(
         r"[0-9][0-9A-Z]*|[A-Z][0-9A-Z]*[0-9][0-9A-Z]*", text
     ):
-        base = index_text(nodes[-1].parts[0])
+        index = nodes[-1].parts[0]
+        base = _BASES.get(index[0].text, "") if index and index[0].kind == "words" else index_text(index)
         return Based(sign + text.lstrip("0"), base) if base.isdigit() else None
     return None

@@ -2,10 +2,11 @@ r"""Exact verdicts on answers made of written numbers, and on choices. Nothing i
 
 Policy, so that nobody has to guess:
 
-    right     1,000 = 1\,000 = 10^3 written out; 2.0 = 2; .5 = 0.5; \tfrac{6}{8} = 3/4; a leading $ or +;
-              (1, 2) without its brackets where the type is tuple; sets in any order; (B), b and \text{B} for B
+    right     1,000 = 1\,000 = 1 000 = 10^3 written out; 2.0 = 2; .5 = 0.5; \tfrac{6}{8} = 3/4; a leading $ or +;
+              (1, 2) without its brackets where the type is tuple; sets in any order; (B), b, \text{B} and B) 12
+              for B; full-width digits, as Chinese text has them
     wrong     5% for 5, 5 cm for 5, 1.5e3, 1 or 2, 1+1, 1/3 for 0.333, "two", 6/2 for an integer answer,
-              digits other than 0-9, mixed numbers, answers longer than 1,000 characters
+              1.000 for 1,000, digits of other scripts, mixed numbers, answers longer than 1,000 characters
     ungraded  only a gold answer that is none of its type (`check_golds` finds those before training)
 
 Left out: units, percent signs in the gold and symbolic equality, which need `expression`.
@@ -22,8 +23,9 @@ from fractions import Fraction
 from headwater.errors import InputError
 from headwater.records import Verdict
 from headwater.verifiers.answers import Answers, AnswerVerifier, Extractor
+from headwater.verifiers.latex import WIDE
 
-TYPED_VERSION = "1"
+TYPED_VERSION = "2"
 """Changes with every change of a verdict; old verdicts in a cache are then not found."""
 LONGEST_NUMBER = 1_000
 """Characters; int() takes quadratic time, so a longer number is refused before it is converted."""
@@ -37,7 +39,7 @@ _LATEX = re.compile(rf"([+-]?)\\frac(?:\{{([+-]?{_WHOLE})\}}|([0-9]))(?:\{{({_WH
 _VULGAR = re.compile("([+-]?)([\u00bc-\u00be\u2150-\u215e])")  # one half, three quarters, ... as one sign
 
 _TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}]*)\}")
-_THIN_SPACE = re.compile(r"(?<=[0-9])(?:\\[,;: ]|\{,\})(?=[0-9])")
+_THIN_SPACE = re.compile(r"(?<=[0-9])(?:\\[,;: ]|\{,\}|[~ ])(?=[0-9])")
 _NO_INK = re.compile(r"\\[,;:!() ]|\\(?:left|right|displaystyle)(?![A-Za-z])")
 _SPACE = re.compile(r"(?<![0-9])\s+|\s+(?![0-9])")
 
@@ -80,7 +82,7 @@ def _signed(sign: str, digits: str) -> int:
 
 def _plain(text: str) -> str:
     """The numeral without what leaves no ink or no meaning; "" (which no numeral matches) when too long."""
-    text = text.strip()
+    text = text.strip().translate(WIDE)
     if len(text) > LONGEST_NUMBER:
         return ""
     text = text.replace("\u2212", "-").replace("\\!", "")
@@ -110,6 +112,9 @@ _OPENINGS = {"tuple": (("(", ")"), ("\\langle", "\\rangle"), ("", "")), "set": (
 _EMPTY = frozenset({"\\emptyset", "\\varnothing", "\u2205"})
 _IN_NUMBER = re.compile(r"(?<=[0-9])(?:\\[,;: ]|\{,\}|,\\!)(?=[0-9]{3}(?![0-9]))")
 _CHOICE = re.compile(r"\(?([A-Za-z])\)?")
+_DRESS = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox)(?=\s*\{)|\\[,;: ]|\\q?quad|[{}$]")
+_SHOWN = re.compile(r"\s*(?:\(([A-Za-z])\)|([A-Za-z])[).:])\s*(\S.*)", re.DOTALL)
+_OTHER = re.compile(r"\b(?:[oO][rR]|[nN][oO][tT])\b|\b[B-HJ-Z]\b|\([A-Za-z]\)|(?:^|\s)[A-Za-z][).:]|^\W*[A-Za-z]\W*$")
 
 
 def parse_numbers(text: str, kind: str) -> list[Fraction] | None:
@@ -134,9 +139,15 @@ def parse_numbers(text: str, kind: str) -> list[Fraction] | None:
 
 
 def parse_choice(text: str) -> str | None:
-    r"""The letter of a choice, as a capital: "B", "(b)", "B.", "\text{(B)}"; or None."""
+    r"""The letter of a choice, as a capital: "B", "(b)", "B.", "\text{(B)}", "B) 12"; or None.
+
+    What stands behind the letter may say what it stands for, but name no other letter.
+    """
     match = _CHOICE.fullmatch(_plain(text).rstrip(".:"))
-    return None if match is None else match[1].upper()
+    if match is not None:
+        return match[1].upper()
+    shown = _SHOWN.fullmatch(_DRESS.sub("", text.strip()[: LONGEST_NUMBER + 1].translate(WIDE)))
+    return None if shown is None or _OTHER.search(shown[3]) else (shown[1] or shown[2]).upper()
 
 
 def _tuple(text: str) -> tuple[Fraction, ...] | None:
