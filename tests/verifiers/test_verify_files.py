@@ -140,5 +140,5 @@ def test_every_declared_type_has_a_verifier_and_a_second_judge() -> None:
             verifier = make_verifier(grading)
             verifier.check_golds({"p": gold})
             assert verifier.judge.name.startswith(answer_type)
-            assert second_judge(grading).name != verifier.judge.name
+            assert second_judge(grading, verifier).name != verifier.judge.name
             verifier.close()
