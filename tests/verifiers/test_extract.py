@@ -88,6 +88,11 @@ def test_the_marker_and_the_end_can_be_chosen() -> None:
         (r"} \boxed{2} }", "2"),
         (r"{ \boxed{2}", "2"),
         (r"\boxed{3 no, \boxed{5}", "5"),
+        (r"$\boxed 2$", "2"),
+        (r"$\boxed2$.", "2"),
+        (r"\boxed{3}, no: \boxed B", "B"),
+        (r"\boxed{\boxed 2}", "2"),
+        (r"\boxed 1 then at last \boxed{2}", "2"),
     ],
 )
 def test_the_answer_is_the_last_complete_box(text: str, answer: str) -> None:
@@ -103,7 +108,10 @@ def test_the_answer_is_the_last_complete_box(text: str, answer: str) -> None:
         r"\boxed{ }",
         r"\boxed{2",
         r"\boxed{2\}",
-        r"\boxed 2",
+        r"\boxed 25",
+        r"\boxed 2.5",
+        r"\boxed \frac12",
+        r"\boxed{3} then \boxed 12",
         r"\boxedanswer{2}",
         r"\bbox{2}",
         r"\\boxed{2}",

@@ -24,7 +24,10 @@ _LONGEST_JOINT = 40
 """Characters between two answers; a longer stretch is prose, and the later answer a correction."""
 
 # Tokens of LaTeX that matter here. `\\.` swallows an escaped brace or backslash, so that neither counts.
-_TOKEN = re.compile(r"(?P<box>\\(?:boxed|fbox)(?![A-Za-z]))(?P<open>\s*\{)?|\\.|[{}]", re.DOTALL)
+_TOKEN = re.compile(
+    r"(?P<box>\\(?:boxed|fbox)(?![A-Za-z]))(?:(?P<open>\s*\{)|(?P<bare>\s*[A-Za-z0-9](?![A-Za-z0-9.,/^_])))?|\\.|[{}]",
+    re.DOTALL,
+)
 
 
 _NUMBER = re.compile(r"(?<![\w.])[-\u2212]?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?")
@@ -143,7 +146,10 @@ def _scan(text: str) -> tuple[_Box | None, _Box | None]:
     newest = -1
     stack: list[tuple[int, int] | None] = []  # None is a plain brace
     for token in _TOKEN.finditer(text):
-        if token["box"]:
+        if token["bare"]:  # \boxed 5, which boxes one character
+            newest = token.end() - 1
+            last, before = _Box(token.start(), newest, token.end(), newest), last
+        elif token["box"]:
             newest = token.end()
             if token["open"]:
                 stack.append((token.start(), token.end()))
