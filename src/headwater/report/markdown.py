@@ -1,10 +1,11 @@
-"""The report's two tables as Markdown, for a README or a pull request: every seed shown."""
+"""The report's tables as Markdown, for a README or a pull request: every seed shown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from headwater.evaluation.estimate import percent
+from headwater.report.audits import audit_line
 from headwater.report.rows import ArmRow, BenchmarkScore, ContrastRow, Summary, label_range
 
 
@@ -14,6 +15,8 @@ def to_markdown(summary: Summary) -> str:
     for benchmark in summary.benchmarks[1:]:
         named = f"On {benchmark['name']} ({benchmark['problems']} problems):"
         lines += ["", named, "", *_contrasts(summary.contrasts_on(benchmark["name"]))]
+    if line := audit_line(summary.audits):
+        lines += ["", f"{line}."]
     return "\n".join(lines)
 
 

@@ -202,6 +202,35 @@ class StageRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Disagreement:
+    """A response that two graders see differently; `answer` is None where the first found none."""
+
+    seed: int
+    rollout: str
+    gold: str
+    answer: str | None
+    verdict: str
+    second: str
+    reward: float | None
+    second_reward: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditRow:
+    """Verdicts of all stages of one name that were graded twice; `undecided` are those that one side could not give."""
+
+    title: str
+    first: str
+    second: str
+    seeds: tuple[int, ...]
+    stages: int
+    checked: int
+    agreed: int
+    undecided: int
+    disagreements: tuple[Disagreement, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
     """Everything that a report says about one run."""
 
@@ -221,6 +250,7 @@ class Summary:
     flows: tuple[Flow, ...]
     curves: tuple[Curve, ...]
     stages: tuple[StageRow, ...]
+    audits: tuple[AuditRow, ...]
     pools: Mapping[str, Any]
     recipe: Mapping[str, Any]
     identity: Mapping[str, Any]

@@ -23,6 +23,7 @@ from headwater.evaluation.estimate import (
     sentence,
     verdict,
 )
+from headwater.report.audits import audits
 from headwater.report.results import arms_by_name, mean, printable, read_json, read_scores
 from headwater.report.rows import (
     BETTER_EACH,
@@ -77,6 +78,7 @@ def summarise(folder: RunFolder) -> Summary:
         flows=_flows(folder, graph),
         curves=curves(folder, graph),
         stages=stages(folder, graph),
+        audits=audits(folder, graph),
         pools=graph.get("pools", {}),
         recipe=graph["recipe"],
         identity=graph["identity"],

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headwater.evaluation.estimate import percent
+from headwater.report.audits import audit_line
 from headwater.report.rows import (
     BETTER_EACH,
     MEASURED,
@@ -42,6 +43,8 @@ def print_summary(summary: Summary, console: Console) -> None:
         rows = summary.contrasts_on(benchmark["name"])
         console.print(Text(f"on {benchmark['name']}, {benchmark['problems']} problems:", style="bold"))
         console.print(_contrasts(rows, wide) if rows else Text("no comparison is planned"))
+    if line := audit_line(summary.audits):
+        console.print(Text(f"{line}."))
     hidden = ": a true difference below 'sees' can hide here." if wide else "."
     console.print(Text(f"Not resolved is not equal{hidden}", style="dim"))
 
