@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from conftest import FakeFolder  # type: ignore[import-not-found]
 from headwater.report import summarise, to_markdown
 from headwater.report.page import render_page
 from headwater.report.terminal import print_summary
@@ -37,7 +36,7 @@ def audit(*rows: tuple[str, str | None, str, str], checked: int = 200, undecided
 
 
 @pytest.fixture
-def audited(lab: FakeFolder) -> FakeFolder:
+def audited(lab: Any) -> Any:
     titled = [(entry["title"], node) for node, entry in lab.graph["nodes"].items() if lab.done(node)]
     first, second = [node for title, node in titled if title.startswith("student-rl")][:2]
     lab.put(first, "audit.json", audit(("5", r"5\text{ cm}", "wrong", "correct"), undecided=2))
@@ -45,7 +44,7 @@ def audited(lab: FakeFolder) -> FakeFolder:
     return lab
 
 
-def test_counts_and_disagreements_are_summed_by_stage_and_stand_in_json(audited: FakeFolder) -> None:
+def test_counts_and_disagreements_are_summed_by_stage_and_stand_in_json(audited: Any) -> None:
     rows = json.loads(json.dumps(summarise(audited).to_json()))["audits"]
     assert sum(row["checked"] for row in rows) == 1700
     assert sum(row["agreed"] for row in rows) == 1696
@@ -55,7 +54,7 @@ def test_counts_and_disagreements_are_summed_by_stage_and_stand_in_json(audited:
     assert (found["answer"], found["verdict"], found["second"]) == (r"5\text{ cm}", "wrong", "correct")
 
 
-def test_a_line_in_the_terminal_and_in_markdown_says_it(audited: FakeFolder) -> None:
+def test_a_line_in_the_terminal_and_in_markdown_says_it(audited: Any) -> None:
     said = "1,700 random verdicts were graded again by a second grader: 2 disagree, 2 without a verdict of both."
     assert said in to_markdown(summarise(audited))
     console = Console(width=200, file=io.StringIO())
@@ -63,14 +62,14 @@ def test_a_line_in_the_terminal_and_in_markdown_says_it(audited: FakeFolder) -> 
     assert said in console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_model_text_in_a_disagreement_is_text(audited: FakeFolder) -> None:
+def test_model_text_in_a_disagreement_is_text(audited: Any) -> None:
     page = render_page(summarise(audited))
     assert "<script>alert" not in page
     assert "&lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt;\ufffd[bold]" in page
     assert r"5\text{ cm}" in page
 
 
-def test_without_an_audit_nothing_is_claimed(lab: FakeFolder) -> None:
+def test_without_an_audit_nothing_is_claimed(lab: Any) -> None:
     assert summarise(lab).audits == ()
     assert "graded again" not in to_markdown(summarise(lab))
     assert "No stage has graded a response yet" in render_page(summarise(lab))

@@ -157,7 +157,7 @@ def _listing(gold: Shape, answer: Shape, algebra: Algebra) -> bool:
         return _interval(interval, answer, algebra)
     if not isinstance(gold, Listing):  # {2} for 2
         single = isinstance(answer, Listing) and len(answer.items) == 1 and not isinstance(gold, Interval | Combination)
-        return single and matches(gold, answer.items[0], algebra)  # type: ignore[union-attr]
+        return single and not isinstance(answer.items[0], Listing) and matches(gold, answer.items[0], algebra)  # type: ignore[union-attr]
     if gold.kind == "tuple" and isinstance(answer, Listing) and answer.kind == "list":
         values = _by_name(answer.items)
         return len(values) == len(gold.items) and all(
