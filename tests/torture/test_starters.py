@@ -7,19 +7,21 @@ import io
 import multiprocessing
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headwater.errors import Interrupted
+from headwater.folder import RunFolder
 from micro import FILE, HEADWATER
 
 STARTERS = 8
+REAL_ROUNDS = 20  # each costs eight starts of Python and torch
 PATIENCE = 120.0
 
 
@@ -76,15 +78,26 @@ def test_of_eight_starters_one_works_and_seven_exit_3(tmp_path: Path, rounds: in
 
 @pytest.mark.torture
 def test_eight_real_commands_at_once(tmp_path: Path) -> None:
-    """The same without anything held back: who comes too late may start after the first has ended, never beside it."""
-    for number in range(5):
-        shutil.rmtree(tmp_path / "micro", ignore_errors=True)
-        command = [*HEADWATER, "run", FILE, "--runs", tmp_path, "--workers", "1"]
+    """The same from eight shells: the one that works is stopped once the others are refused, and goes on later."""
+    command = [*HEADWATER, "run", FILE, "--runs", tmp_path, "--workers", "1"]
+    for number in range(REAL_ROUNDS):
+        last = number == REAL_ROUNDS - 1
         starters = [
             subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             for _ in range(STARTERS)
         ]
+        ended: list[subprocess.Popen[str]] = []
+        while len(ended) < STARTERS - 1:
+            ended = [starter for starter in starters if starter.poll() is not None]
+            time.sleep(0.05)
+        for starter in starters:
+            if starter not in ended and not last:
+                starter.terminate()
         said = [(starter.pid, starter.communicate()[1], starter.returncode) for starter in starters]
-        assert_one_writer([(pid, code, text) for pid, text, code in said], ended=0)
-        assert not list((tmp_path / "micro" / "tmp").iterdir()), number
-    print(f"torture: 5 times {STARTERS} real commands: one writer each time, {STARTERS - 1} clear refusals")
+        assert_one_writer([(pid, code, text) for pid, text, code in said], ended=0 if last else 75)
+        assert RunFolder(tmp_path / "micro").verify() == []
+    assert not list((tmp_path / "micro" / "tmp").iterdir())
+    print(
+        f"torture: {REAL_ROUNDS} times {STARTERS} real commands at once on one folder: one writer each time, "
+        f"{STARTERS - 1} clear refusals, and a finished run at the end"
+    )
