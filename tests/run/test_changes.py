@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from headwater.engines import linears
 from headwater.errors import InputError, IntegrityError
 from headwater.folder import GRAPH, RunFolder
 from headwater.routes.recipe import Recipe
 from headwater.run import RunOptions, build_graph, run_recipe
+from headwater.run.identity import PRODUCTS
 from micro import Finished, finished, heads, headwater, identity, make, micro
 
 
@@ -150,3 +152,13 @@ def test_a_model_handed_out_and_then_edited_is_handed_out_again(run: Finished, r
     again(micro(), root.parent)
     assert weights.read_bytes() == original
     assert identity(root) == identity(run.root)
+
+
+def test_a_run_goes_on_with_the_library_of_products_that_it_began_with(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = RunFolder(root).graph["identity"][PRODUCTS]
+    monkeypatch.setattr(linears, "library", lambda: "another, by a probe of today")
+    again(micro(), root.parent)
+    assert RunFolder(root).graph["identity"][PRODUCTS] == began
+    assert began in ("default", "onednn")

@@ -51,7 +51,7 @@ def linear(
         return nn.functional.linear(x, weight, bias)
     if precision == "bfloat16":
         return _Bfloat16Linear.apply(x, weight, bias)
-    if weight.device.type != "cpu" or not onednn_is_faster():
+    if weight.device.type != "cpu" or library() == "default":
         return nn.functional.linear(x, weight, bias)
     if torch.is_grad_enabled():
         return _OneDnnLinear.apply(x, weight, bias)
@@ -160,7 +160,7 @@ def rounded_weight(weight: Tensor) -> Tensor:
 
 def fast_products(products: Callable[[], T]) -> T:
     """Run these matrix products, and nothing else, on the library that is fast here."""
-    return _onednn(products) if onednn_is_faster() else products()
+    return _onednn(products) if library() == "onednn" else products()
 
 
 def _onednn(product: Callable[..., T], *operands: Tensor | None) -> T:
@@ -173,7 +173,27 @@ def _onednn(product: Callable[..., T], *operands: Tensor | None) -> T:
         torch.set_float32_matmul_precision(before)
 
 
+Library = Literal["default", "onednn"]
+
+_kept: list[Library] = []
+"""The library that this process was told to keep to, if it was; the one setting here, made before any product."""
+
+
+def keep_library(library: Library) -> None:
+    """Use this library from now on, whatever a probe would say: a resumed run must round as it began."""
+    _kept[:] = [library]
+
+
+def library() -> Library:
+    """Which library float32 products take: the one that was to be kept, else the one that the probe found."""
+    return _kept[0] if _kept else _probed()
+
+
 @cache
+def _probed() -> Library:
+    return "onednn" if onednn_is_faster() else "default"
+
+
 def onednn_is_faster() -> bool:
     """Whether float32 products through oneDNN are clearly faster on this CPU, and still float32."""
     source = torch.Generator().manual_seed(0)

@@ -10,6 +10,9 @@ from pathlib import Path
 from headwater.fingerprint import fingerprint
 from headwater.store import measure
 
+PRODUCTS = "float32 products"
+"""Beside the versions in graph.json: which library multiplied, found by a probe when the run began."""
+
 
 @cache
 def identity() -> dict[str, str]:

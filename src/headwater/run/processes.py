@@ -258,15 +258,18 @@ def _executor(connection: Connection, orders: Orders, wish: _Wish) -> Executor:
     """What a worker works with; its steps are told to the parent now and then."""
     import torch  # noqa: PLC0415  only workers pay for it
 
-    from headwater.folder import LEDGER  # noqa: PLC0415
+    from headwater.engines.linears import keep_library  # noqa: PLC0415
+    from headwater.folder import LEDGER, RunFolder  # noqa: PLC0415
     from headwater.ledger import Ledger  # noqa: PLC0415
     from headwater.models.language_model import silence_progress  # noqa: PLC0415
     from headwater.routes.recipe import Recipe  # noqa: PLC0415
     from headwater.run.execute import Executor  # noqa: PLC0415
     from headwater.run.graph import build_graph  # noqa: PLC0415
+    from headwater.run.identity import PRODUCTS  # noqa: PLC0415
     from headwater.store import Store  # noqa: PLC0415
 
     torch.set_num_threads(1)
+    keep_library(RunFolder(orders.root).graph["identity"][PRODUCTS])
     silence_progress()
     graph = build_graph(Recipe.model_validate_json(orders.recipe_json))
     if fingerprint(list(graph.nodes)) != orders.work:

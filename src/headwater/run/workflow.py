@@ -15,8 +15,9 @@ from typing import Any
 
 from rich.console import Console
 
+from headwater.engines import linears
 from headwater.engines.settings import NUMERICS, Engine
-from headwater.errors import InputError
+from headwater.errors import HeadwaterError, InputError
 from headwater.fingerprint import fingerprint
 from headwater.folder import (
     GRAPH,
@@ -35,7 +36,7 @@ from headwater.routes.recipe import Recipe
 from headwater.run.consistency import mixed, redo, refuse_mixed, refuse_unfinished, settle_ledger
 from headwater.run.execute import MODEL
 from headwater.run.graph import Graph, build_graph
-from headwater.run.identity import identity
+from headwater.run.identity import PRODUCTS, identity
 from headwater.run.processes import Orders, Pool
 from headwater.run.progress import ProgressDisplay
 from headwater.store import Store, full_disk_named, run_folder
@@ -86,7 +87,7 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
         with Ledger(root / LEDGER) as ledger:  # made here once, before the workers race for it
             settle_ledger(ledger, store)
         refuse_mixed(graph, store)
-        write_json(root / GRAPH, seal(graph.plain(identity())))
+        write_json(root / GRAPH, seal(graph.plain({**identity(), PRODUCTS: _products(root)})))
         write_json(root / RECIPE, recipe.model_dump(mode="json"))
         _make_missing(graph, store, options, console)
         while options.redo is not None and (stale := mixed(graph, store)):
@@ -97,6 +98,14 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
         refuse_mixed(graph, store)
         hand_out_models(graph, store)
     return RunFolder(root)
+
+
+def _products(root: Path) -> str:
+    """The library of float32 products that this run began with: a run that goes on must round as it began."""
+    try:
+        return str(RunFolder(root).graph["identity"][PRODUCTS])
+    except (HeadwaterError, KeyError):  # a new run, or a damaged file that --change is about to write anew
+        return linears.library()
 
 
 def _make_missing(graph: Graph, store: Store, options: RunOptions, console: Console) -> None:
