@@ -8,7 +8,8 @@ import torch
 
 import tiny
 from headwater import cache
-from headwater.batch import FullDistribution, TopKDistribution
+from headwater.batch import FullDistribution, HiddenDistribution, TopKDistribution
+from headwater.cache import Recording
 from headwater.engines.local import LocalTeacher
 from headwater.engines.scripted import ScriptedTeacher, scripted_group
 from headwater.engines.settings import Engine
@@ -17,7 +18,14 @@ from headwater.records import Group, rollouts_of
 from headwater.signals import Divergence, Imitation
 
 TEMPERATURE = 0.8
-KEEP = pytest.mark.parametrize("keep", [None, 1, 3, len(tiny.WORDS)])
+FULL, HIDDEN = Recording(), Recording(keep="hidden")
+
+
+def top(k, dtype="float32"):
+    return Recording(keep="top_k", top_k=k, dtype=dtype)
+
+
+RECORDINGS = [FULL, HIDDEN, top(1), top(3), top(len(tiny.WORDS))]
 
 
 def teacher_model():
@@ -28,11 +36,11 @@ def live():
     return LocalTeacher(teacher_model(), TEMPERATURE, Engine())
 
 
-def recorded(directory, keep=None):
+def recorded(directory, recording=FULL):
     """The teacher's own rollouts, of several lengths, written with its distributions."""
     groups = tiny.sample(teacher_model(), temperature=TEMPERATURE)
     assert len({len(one.response_ids) for one in rollouts_of(groups)}) > 2
-    cache.write(directory, groups, live(), temperature=TEMPERATURE, keep=keep)
+    cache.write(directory, groups, live(), recording, temperature=TEMPERATURE)
     return groups
 
 
@@ -64,27 +72,90 @@ def test_any_ids_text_and_logprobs_survive(tmp_path):
     assert (second.rollout_id, second.logprobs) == ("p/1", ())
 
 
-@KEEP
-def test_distributions_come_back_to_the_bit(keep, tmp_path):
-    rollouts = rollouts_of(recorded(tmp_path, keep))
+@pytest.mark.parametrize("recording", RECORDINGS)
+def test_distributions_come_back_to_the_bit(recording, tmp_path):
+    rollouts = rollouts_of(recorded(tmp_path, recording))
     found = cache.CachedTeacher(tmp_path, TEMPERATURE).distributions(rollouts)
     by_group = [live().distributions(rollouts[start : start + 3]) for start in range(0, len(rollouts), 3)]
-    expected = [distribution.logprobs() for group in by_group for distribution in group]
-    for distribution, logprobs in zip(found, expected, strict=True):
-        if keep is None:
+    for distribution, expected in zip(found, [one for group in by_group for one in group], strict=True):
+        if recording.keep == "full":
             assert isinstance(distribution, FullDistribution)
-            assert torch.equal(distribution.full, logprobs)
+            assert torch.equal(distribution.full, expected.logprobs())
+        elif recording.keep == "hidden":
+            assert isinstance(distribution, HiddenDistribution)
+            assert torch.equal(distribution.hidden, expected.hidden)
+            assert torch.equal(distribution.head, expected.head)
+            torch.testing.assert_close(distribution.logprobs(), expected.logprobs(), rtol=1e-6, atol=1e-6)
         else:
-            kept = TopKDistribution.from_logprobs(logprobs, keep)
+            kept = TopKDistribution.from_logprobs(expected.logprobs(), recording.top_k)
             assert torch.equal(distribution.token_ids, kept.token_ids)
             assert torch.equal(distribution.top_logprobs, kept.top_logprobs)
             assert torch.equal(distribution.tail_logprob, kept.tail_logprob)
             assert distribution.token_ids.dtype == torch.int64
 
 
-@pytest.mark.parametrize("keep", [1, 3, 9])
-def test_the_kept_tokens_and_the_tail_hold_all_of_the_mass(keep, tmp_path):
-    rollouts = rollouts_of(recorded(tmp_path, keep))
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("recording", [FULL, HIDDEN, top(3)])
+def test_half_precision_on_disk_rounds_and_does_no_more(recording, dtype, tmp_path):
+    groups = recorded(tmp_path, recording.model_copy(update={"dtype": dtype}))
+    found = cache.CachedTeacher(tmp_path, TEMPERATURE).distributions(rollouts_of(groups))
+    column = {"full": "full", "hidden": "hidden", "top_k": "top_logprobs"}[recording.keep]
+    assert all(getattr(one, column).dtype == getattr(torch, dtype) for one in found)
+    rounded = gradient(cache.CachedTeacher(tmp_path, TEMPERATURE), groups, "forward")
+    exact = tmp_path / "exact"
+    cache.write(exact, groups, live(), recording, temperature=TEMPERATURE)
+    tiny.assert_near(rounded, gradient(cache.CachedTeacher(exact, TEMPERATURE), groups, "forward"), 2e-2)
+
+
+def test_what_float16_cannot_hold_is_refused(tmp_path):
+    model = teacher_model()
+    with torch.no_grad():
+        model.network.model.norm.weight.mul_(1e6)
+    with pytest.raises(InputError, match="too large for float16"):
+        cache.write(
+            tmp_path,
+            tiny.sample(model, temperature=TEMPERATURE),
+            LocalTeacher(model, TEMPERATURE, Engine()),
+            Recording(keep="hidden", dtype="float16"),
+            temperature=TEMPERATURE,
+        )
+
+
+@pytest.mark.parametrize("recording", [*RECORDINGS, top(3, "bfloat16"), Recording(keep="hidden", dtype="float16")])
+def test_a_recording_takes_the_bytes_that_were_announced(recording, tmp_path):
+    groups = recorded(tmp_path, recording)
+    tokens = sum(len(one.response_ids) for one in rollouts_of(groups))
+    announced = cache.sizes(tokens, recording, vocabulary=len(tiny.WORDS), hidden=16)
+    stored = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert {*stored, *(f"{name}, stored" for name in stored)} == set(announced)
+    for name, size in stored.items():
+        if name != cache.ROLLOUTS:  # a few tokens' names and prompts outweigh them
+            assert announced[name] <= size <= announced[name] + 700  # the file's header
+
+
+def test_rows_are_read_from_the_mapped_file_when_they_are_asked_for(tmp_path):
+    rollouts = rollouts_of(recorded(tmp_path))
+    opened = cache.CachedTeacher(tmp_path, TEMPERATURE)
+    path = tmp_path / cache.DISTRIBUTIONS
+    with path.open("r+b") as file:  # what lies in the file now is what is read: nothing was taken into memory
+        file.seek(path.stat().st_size - 4 * len(tiny.WORDS))
+        file.write(bytes(4 * len(tiny.WORDS)))
+    last = opened.distributions(rollouts)[-1]
+    assert torch.equal(last.full[-1], torch.zeros(len(tiny.WORDS)))
+
+
+def test_a_distribution_is_recorded_in_pieces_as_it_is_whole(tmp_path, monkeypatch):
+    for name, piece in (("whole", cache.PIECE), ("pieces", 2 * len(tiny.WORDS))):
+        monkeypatch.setattr(cache, "PIECE", piece)
+        recorded(tmp_path / name, top(3))
+    assert (tmp_path / "whole" / cache.DISTRIBUTIONS).read_bytes() == (
+        tmp_path / "pieces" / cache.DISTRIBUTIONS
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("k", [1, 3, 9])
+def test_the_kept_tokens_and_the_tail_hold_all_of_the_mass(k, tmp_path):
+    rollouts = rollouts_of(recorded(tmp_path, top(k)))
     for distribution in cache.CachedTeacher(tmp_path, TEMPERATURE).distributions(rollouts):
         mass = distribution.top_logprobs.exp().sum(-1) + distribution.tail_logprob.exp()
         torch.testing.assert_close(mass, torch.ones_like(mass), rtol=0, atol=1e-5)
@@ -116,7 +187,7 @@ def test_token_ids_on_disk_are_wide_enough_for_any_vocabulary(tmp_path):
     logprobs = torch.log_softmax(logprobs, -1)
     group = scripted_group("p", [likely[:2]])
     teacher = ScriptedTeacher(by_rollout={"p/0": FullDistribution(full=logprobs)})
-    cache.write(tmp_path, [group], teacher, temperature=1.0, keep=2)
+    cache.write(tmp_path, [group], teacher, top(2), temperature=1.0)
     [found] = cache.CachedTeacher(tmp_path, 1.0).distributions(group.rollouts)
     assert {frozenset(row) for row in found.token_ids.tolist()} == {frozenset(likely[:2]), frozenset(likely[2:])}
 
@@ -150,7 +221,7 @@ def test_a_teacher_that_is_not_exact_cannot_be_recorded(tmp_path):
     group = scripted_group("p", [(2, 3)])
     coarse = TopKDistribution.from_logprobs(torch.log_softmax(torch.randn(2, 10), -1), 3)
     with pytest.raises(InputError, match="exact"):
-        cache.write(tmp_path, [group], ScriptedTeacher(by_rollout={"p/0": coarse}), temperature=1.0, keep=3)
+        cache.write(tmp_path, [group], ScriptedTeacher(by_rollout={"p/0": coarse}), top(3), temperature=1.0)
 
 
 # a cached teacher teaches what the live one does
@@ -164,8 +235,9 @@ def gradient(teacher, groups, direction):
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "jsd"])
-def test_a_cached_divergence_has_the_gradient_of_the_live_teacher(direction, tmp_path):
-    groups = recorded(tmp_path)
+@pytest.mark.parametrize("recording", [FULL, HIDDEN])
+def test_a_cached_divergence_has_the_gradient_of_the_live_teacher(recording, direction, tmp_path):
+    groups = recorded(tmp_path, recording)
     cached = gradient(cache.CachedTeacher(tmp_path, TEMPERATURE), groups, direction)
     tiny.assert_near(cached, gradient(live(), groups, direction), 1e-5)
 
@@ -177,7 +249,7 @@ def test_a_cached_top_k_divergence_has_the_gradient_of_the_live_teachers_top_k(d
             exact = super().distributions(rollouts)
             return [TopKDistribution.from_logprobs(d.logprobs(), 3) for d in exact]
 
-    groups = recorded(tmp_path, keep=3)
+    groups = recorded(tmp_path, top(3))
     cached = gradient(cache.CachedTeacher(tmp_path, TEMPERATURE), groups, direction)
     coarse = Coarse(teacher_model(), TEMPERATURE, Engine())
     tiny.assert_near(cached, gradient(coarse, groups, direction), 1e-5)
@@ -199,9 +271,9 @@ def test_imitating_cached_rollouts_is_imitating_the_live_ones(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
-@pytest.mark.parametrize("name", [cache.ROLLOUTS, cache.DISTRIBUTIONS])
+@pytest.mark.parametrize("name", [cache.ROLLOUTS, cache.DISTRIBUTIONS, cache.HEAD])
 def test_a_file_cut_anywhere_is_an_integrity_error_that_names_it(name, share, tmp_path):
-    recorded(tmp_path)
+    recorded(tmp_path, HIDDEN)
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[: int(len(content) * share)])
     with pytest.raises(IntegrityError, match="record it again") as found:
@@ -250,7 +322,7 @@ def test_a_problem_without_recorded_rollouts_has_no_group(tmp_path):
 def test_a_recording_is_read_by_students_of_its_own_vocabulary_alone(tmp_path):
     model = teacher_model()
     groups = tiny.sample(model, temperature=TEMPERATURE)
-    cache.write(tmp_path, groups, live(), temperature=TEMPERATURE, keep=2, vocabulary=model.vocabulary)
+    cache.write(tmp_path, groups, live(), top(2), temperature=TEMPERATURE, vocabulary=model.vocabulary)
     opened, width = cache.CachedTeacher(tmp_path, TEMPERATURE), len(tiny.WORDS)
     opened.check_student(tiny.qwen().vocabulary, width)
     permuted = ("<pad>", "<eos>", *"bacdefgh")

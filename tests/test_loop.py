@@ -254,7 +254,7 @@ class Bench:
         self.ledger = Ledger(folder / "ledger.sqlite")
         if not (folder / "cache").exists():
             groups = tiny.sample(tiny.qwen(seed=8), POOL, samples=6)
-            cache.write(folder / "cache", groups, self.frozen(8), temperature=1.0, keep=None)
+            cache.write(folder / "cache", groups, self.frozen(8), temperature=1.0)
 
     def frozen(self, seed):
         return LocalTeacher(tiny.qwen(seed), 1.0, Engine())

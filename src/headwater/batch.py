@@ -71,6 +71,16 @@ class TeacherDistribution(Target):
 class ExactDistribution(TeacherDistribution, ABC):
     """A teacher distribution that knows every token's logprob."""
 
+    @property
+    @abstractmethod
+    def tokens(self) -> int:
+        """Positions."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Token ids."""
+
     @abstractmethod
     def logits(self) -> Float[Tensor, "token vocab"]:
         """The logprobs up to a constant a row, without gradient; float32 at least. Not to be written to."""
@@ -86,6 +96,14 @@ class FullDistribution(ExactDistribution):
 
     full: Float[Tensor, "token vocab"]
 
+    @property
+    def tokens(self) -> int:
+        return self.full.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.full.shape[1]
+
     def logits(self) -> Float[Tensor, "token vocab"]:
         return self.full.float()
 
@@ -99,6 +117,14 @@ class LogitDistribution(ExactDistribution):
 
     made: Float[Tensor, "token vocab"]
 
+    @property
+    def tokens(self) -> int:
+        return self.made.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.made.shape[1]
+
     def logits(self) -> Float[Tensor, "token vocab"]:
         return self.made
 
@@ -110,6 +136,14 @@ class HiddenDistribution(ExactDistribution):
     hidden: Float[Tensor, "token hidden"]
     head: Float[Tensor, "vocab hidden"] = field(metadata=SHARED)
     temperature: float = 1.0
+
+    @property
+    def tokens(self) -> int:
+        return self.hidden.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.head.shape[0]
 
     @torch.no_grad()
     def logits(self) -> Float[Tensor, "token vocab"]:

@@ -1,33 +1,95 @@
 """The teacher's rollouts and next-token distributions on disk: made once, checked at opening, read often.
 
 `rollouts.jsonl` holds one rollout a line (ids are the record, text is for people); `distributions.safetensors`
-holds the teacher's distribution at every response position, rows in the same order: every logprob for a small
-vocabulary, or the k likeliest tokens and the mass of the rest. The bridge reads it through `CachedTeacher`,
-so a live teacher never runs over cached rollouts.
+holds the teacher's distribution at every response position, rows in the same order, as `Recording` says: every
+logprob; the k likeliest tokens and the mass of the rest; or the last hidden states, exact at any vocabulary
+with the teacher's head in `head.safetensors`. Rows are written as they are made and read where they lie (the
+file is mapped into memory), so neither needs room for all of them. The bridge reads it through
+`CachedTeacher`: a live teacher never runs over cached rollouts.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from headwater.batch import ExactDistribution, FullDistribution, TeacherDistribution, TopKDistribution
+from headwater.batch import (
+    ExactDistribution,
+    FullDistribution,
+    HiddenDistribution,
+    TeacherDistribution,
+    TopKDistribution,
+)
 from headwater.errors import InputError, IntegrityError
-from headwater.interfaces import Teacher
-from headwater.records import Group, Problem, Rollout, rollouts_of
+from headwater.interfaces import Teacher, Value
+from headwater.records import Group, Problem, Rollout
 
 STORED_ID = torch.int32
 ROLLOUT_BYTES = 128  # a response token's id, logprob and text in a line of rollouts, at most about
 ROLLOUTS = "rollouts.jsonl"
 DISTRIBUTIONS = "distributions.safetensors"
+HEAD = "head.safetensors"
+PIECE = 2**24
+"""Logprobs that are made at once while recording."""
+KINDS = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", STORED_ID: "I32"}
+"""What safetensors calls the dtypes that are stored."""
+
+
+class Recording(Value):
+    """What is kept of the teacher's distribution at each response position."""
+
+    keep: Literal["full", "top_k", "hidden"] = Field(
+        "full", description="every logprob; the likeliest tokens and the rest's mass; or hidden states (exact)"
+    )
+    top_k: int = Field(64, ge=1, le=2**20, description="tokens kept a position, for keep top_k")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of logprobs and states on disk")
+
+    @property
+    def stored(self) -> torch.dtype:
+        """`dtype` as torch has it."""
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.dtype]
+
+    def bytes_a_token(self, vocabulary: int, hidden: int) -> int:
+        """Bytes of one position's distribution, for a teacher of that many token ids and hidden size."""
+        size = self.stored.itemsize
+        top = min(self.top_k, vocabulary)
+        return {"full": size * vocabulary, "hidden": size * hidden, "top_k": top * (size + 4) + size}[self.keep]
+
+    def columns(self, distribution: ExactDistribution) -> Iterator[dict[str, Tensor]]:
+        """A rollout's rows by column, some rows at a time. Raises InputError when there is nothing to keep."""
+        if self.keep == "hidden":
+            if not isinstance(distribution, HiddenDistribution):
+                raise InputError("teacher cache: this teacher gives no hidden states; keep full or top_k")
+            yield {"hidden": self._cast(distribution.hidden)}
+            return
+        rows = max(1, PIECE // distribution.width)
+        for start in range(0, distribution.tokens, rows):
+            logprobs = distribution.rows(slice(start, start + rows)).logprobs()
+            if self.keep == "full":
+                yield {"full": self._cast(logprobs)}
+                continue
+            top = TopKDistribution.from_logprobs(logprobs, min(self.top_k, logprobs.shape[-1]))
+            yield {
+                "token_ids": top.token_ids.to(STORED_ID),
+                "top_logprobs": self._cast(top.top_logprobs),
+                "tail_logprob": self._cast(top.tail_logprob),
+            }
+
+    def _cast(self, values: Tensor) -> Tensor:
+        stored = values.to(self.stored)
+        if self.dtype == "float16" and bool((torch.isinf(stored) & torch.isfinite(values)).any()):
+            raise InputError("teacher cache: a value of the teacher's is too large for float16; store bfloat16")
+        return stored
 
 
 def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
@@ -60,95 +122,126 @@ def read_rollouts(path: Path) -> list[Rollout]:
     return rollouts
 
 
-def sizes(tokens: int, width: int, keep: int | None) -> dict[str, int]:
-    """Bytes by file that recording so many response tokens writes, at most; `width` is the vocabulary's."""
-    row = 4 * width if keep is None else 8 * keep + 4
-    return {DISTRIBUTIONS: tokens * row, ROLLOUTS: tokens * ROLLOUT_BYTES}
+def sizes(tokens: int, recording: Recording, *, vocabulary: int, hidden: int) -> dict[str, int]:
+    """Bytes by file that recording so many response tokens writes, at most."""
+    files = {
+        DISTRIBUTIONS: tokens * recording.bytes_a_token(vocabulary, hidden),
+        ROLLOUTS: tokens * ROLLOUT_BYTES,
+    }
+    if recording.keep == "hidden":
+        files[HEAD] = 4 * vocabulary * hidden
+    return {f"{name}{copy}": size for copy in ("", ", stored") for name, size in files.items()}
 
 
 def write(
     directory: Path,
     groups: Sequence[Group],
     teacher: Teacher,
+    recording: Recording = Recording(),  # noqa: B008  a frozen value
     *,
     temperature: float,
-    keep: int | None,
     vocabulary: str = "",
 ) -> None:
-    """Record rollouts with the teacher's distributions.
+    """Record rollouts with the teacher's distributions, a group at a time.
 
-    Args: keep: tokens kept of each distribution, the mass of the rest in one bucket; None keeps every logprob.
-    vocabulary: the teacher's `LanguageModel.vocabulary`. Raises InputError when the teacher is not exact, or its
-    vocabulary too wide for the integers that are stored.
+    vocabulary: the teacher's `LanguageModel.vocabulary`. Raises InputError when the teacher is not exact, its
+    vocabulary too wide for the integers that are stored, or no response has a token.
     """
-    rollouts = rollouts_of(groups)
-    parts: list[TeacherDistribution] = []
+    directory.mkdir(parents=True, exist_ok=True)
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    tokens = sum(len(rollout.response_ids) for rollout in rollouts)
+    if not tokens:
+        raise InputError("teacher cache: no response to record")
+    about = {"temperature": temperature, "vocabulary": vocabulary}
+    table = _Table(directory / DISTRIBUTIONS, tokens, about)
+    head: Tensor | None = None
     for group in groups:
         for distribution in teacher.distributions(group.rollouts):
             if not isinstance(distribution, ExactDistribution):
                 raise InputError("teacher cache: the recording teacher must give exact distributions")
-            logprobs = distribution.logprobs()
-            if logprobs.shape[-1] > torch.iinfo(STORED_ID).max:
-                raise InputError(f"teacher cache: {logprobs.shape[-1]} token ids do not fit {STORED_ID}")
-            parts.append(
-                FullDistribution(full=logprobs) if keep is None else TopKDistribution.from_logprobs(logprobs, keep)
-            )
-    joined = parts[0].join(parts)
-    tensors = {
-        f.name: value.contiguous()
-        for f in dataclasses.fields(joined)
-        if isinstance(value := getattr(joined, f.name), Tensor)
-    }
-    if "token_ids" in tensors:
-        tensors["token_ids"] = tensors["token_ids"].to(STORED_ID)
-    directory.mkdir(parents=True, exist_ok=True)
+            if distribution.width > torch.iinfo(STORED_ID).max:
+                raise InputError(f"teacher cache: {distribution.width} token ids do not fit {STORED_ID}")
+            for columns in recording.columns(distribution):
+                table.add(columns)
+            if isinstance(distribution, HiddenDistribution):
+                head = distribution.head
+    table.close()
+    if recording.keep == "hidden" and head is not None:
+        save_file({"head": head.detach().cpu().clone().contiguous()}, directory / HEAD)
     write_rollouts(directory / ROLLOUTS, rollouts)
-    about = json.dumps({"temperature": temperature, "vocabulary": vocabulary})
-    # One key: safetensors writes several in an order that differs from process to process.
-    save_file(tensors, directory / DISTRIBUTIONS, metadata={"recording": about})
 
 
-def _read_distributions(path: Path) -> tuple[float, str, dict[str, Tensor]]:
-    """The temperature and the vocabulary of a recording, and its tensors."""
+class _Table:
+    """A safetensors file of columns with a known number of rows, written row after row as they are made."""
+
+    def __init__(self, path: Path, rows: int, about: Mapping[str, Any]):
+        self._path, self._rows, self._about = path, rows, about
+        self._starts: dict[str, int] = {}
+        self._file = path.open("wb")
+
+    def add(self, columns: Mapping[str, Tensor]) -> None:
+        """Some more rows of every column."""
+        if not self._starts:
+            self._begin(columns)
+        for name, values in columns.items():
+            content = values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            self._file.seek(self._starts[name])
+            self._file.write(content)
+            self._starts[name] += len(content)
+
+    def _begin(self, columns: Mapping[str, Tensor]) -> None:
+        # One key of metadata: others come back in an order that differs from process to process.
+        header: dict[str, Any] = {"__metadata__": {"recording": json.dumps(self._about)}}
+        end = 0
+        for name, values in columns.items():
+            shape = [self._rows, *values.shape[1:]]
+            start, end = end, end + self._rows * values[:1].numel() * values.element_size()
+            header[name] = {"dtype": KINDS[values.dtype], "shape": shape, "data_offsets": [start, end]}
+            self._starts[name] = start
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        self._file.write(len(text).to_bytes(8, "little") + text)
+        self._starts = {name: 8 + len(text) + start for name, start in self._starts.items()}
+
+    def close(self) -> None:
+        """All rows were written."""
+        self._file.close()
+
+
+def _open_table(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """What a recording says of itself, and its columns; a row is read when it is asked for."""
     try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["recording"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            return float(about["temperature"]), str(about["vocabulary"]), tensors
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        file = safe_open(path, framework="pt")
+        about = json.loads((file.metadata() or {})["recording"])
+        columns = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        return {"temperature": float(about["temperature"]), "vocabulary": str(about["vocabulary"])}, columns
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"teacher cache {path}: not a recording ({error}); record it again") from error
 
 
 class CachedTeacher(Teacher):
     """A teacher that remembers: answers for the rollouts it was recorded on, and for no others."""
 
-    def __init__(self, directory: Path, temperature: float):
-        """Open a cache. Another temperature than it was recorded at raises InputError."""
+    def __init__(self, directory: Path, temperature: float, device: torch.device | None = None):
+        """Open a cache; `device` is where its head is used. Another temperature than recorded raises InputError."""
         rollouts = read_rollouts(directory / ROLLOUTS)
         self.rollouts = {rollout.rollout_id: rollout for rollout in rollouts}
         if len(self.rollouts) != len(rollouts):
             raise IntegrityError(f"teacher cache {directory}: a rollout id occurs twice; record it again")
-        recorded, self._vocabulary, tensors = _read_distributions(directory / DISTRIBUTIONS)
-        if recorded != temperature:
+        about, self._columns = _open_table(directory / DISTRIBUTIONS)
+        self._temperature, self._vocabulary = about["temperature"], about["vocabulary"]
+        if self._temperature != temperature:
             raise InputError(
-                f"teacher cache: recorded at temperature {recorded}, the stage scores at {temperature}. "
+                f"teacher cache: recorded at temperature {self._temperature}, the stage scores at {temperature}. "
                 "Set both to one value."
             )
-        self._all: TeacherDistribution = (
-            FullDistribution(full=tensors["full"])
-            if "full" in tensors
-            else TopKDistribution(
-                token_ids=tensors["token_ids"].long(),
-                top_logprobs=tensors["top_logprobs"],
-                tail_logprob=tensors["tail_logprob"],
-            )
-        )
+        self._head = _read_head(directory / HEAD, device) if "hidden" in self._columns else None
         self._start: dict[str, int] = {}
         place = 0
         for rollout in self.rollouts.values():
             self._start[rollout.rollout_id] = place
             place += len(rollout.response_ids)
-        stored = len(next(iter(tensors.values())))
+        stored = next(iter(self._columns.values())).get_shape()[0]
         if stored != place:
             raise IntegrityError(
                 f"teacher cache {directory}: {stored} distributions for {place} response tokens; record it again"
@@ -161,7 +254,7 @@ class CachedTeacher(Teacher):
                 "teacher cache: recorded with another tokenizer or chat template than the student's; use a pair "
                 "that shares both, and record again"
             )
-        kept = [int(self._all.token_ids.max())] if isinstance(self._all, TopKDistribution) else []
+        kept = [int(self._columns["token_ids"][:].max())] if "token_ids" in self._columns else []
         said = (i for rollout in self.rollouts.values() for i in (*rollout.prompt_ids, *rollout.response_ids))
         if (largest := max((*kept, *said), default=0)) >= width:
             raise InputError(
@@ -182,7 +275,16 @@ class CachedTeacher(Teacher):
 
     def distributions(self, rollouts: Sequence[Rollout]) -> list[TeacherDistribution]:
         """Looked up by rollout id, with the token ids compared. An unknown rollout raises InputError."""
-        return [self._all.rows(self._place(rollout)) for rollout in rollouts]
+        return [self._read(self._place(rollout)) for rollout in rollouts]
+
+    def _read(self, place: slice) -> TeacherDistribution:
+        rows = {name: column[place] for name, column in self._columns.items()}
+        if "full" in rows:
+            return FullDistribution(full=rows["full"])
+        if self._head is not None:
+            return HiddenDistribution(hidden=rows["hidden"], head=self._head, temperature=self._temperature)
+        rows["token_ids"] = rows["token_ids"].long()
+        return TopKDistribution(**rows)
 
     def logprobs(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:
         """The teacher's logprob of each recorded token, as it was when the token was drawn."""
@@ -199,3 +301,10 @@ class CachedTeacher(Teacher):
             )
         start = self._start[rollout.rollout_id]
         return slice(start, start + len(rollout.response_ids))
+
+
+def _read_head(path: Path, device: torch.device | None) -> Tensor:
+    try:
+        return load_file(path)["head"].to(device or "cpu")
+    except (OSError, SafetensorError, KeyError) as error:
+        raise IntegrityError(f"teacher cache {path}: cannot be read ({error}); record it again") from error

@@ -121,7 +121,7 @@ CHANGES: dict[str, Callable[[Node], bool]] = {
     "reward.kl_coefficient=0": lambda node: stage(node) in ("teacher-rl", "student-rl"),
     "distillation.direction=jsd": lambda node: stage(node) == "on-policy-distillation",
     "cached_samples=4": lambda node: node.kind == "rollouts",
-    "cache_top_k=4": lambda node: node.kind == "rollouts",
+    "cache={keep: top_k, top_k: 4}": lambda node: node.kind == "rollouts",
     "temperature=0.9": lambda node: node.kind in ("train", "rollouts", "closeness"),
     "max_response_tokens=13": lambda node: stage(node) in (*ON_POLICY, "rollouts", "evaluate", "closeness"),
     "evaluation.samples=8": lambda node: node.kind == "evaluate",

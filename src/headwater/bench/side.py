@@ -198,7 +198,7 @@ def record(job: dict[str, Any], problems: list[Problem], batch: Batch, teacher: 
         )
         groups.append(Group(problem=problem, rollouts=tuple(rollouts)))
     directory = Path(tempfile.mkdtemp(prefix="headwater-bench-"))
-    cache.write(directory, groups, teacher, temperature=1.0, keep=None)
+    cache.write(directory, groups, teacher, temperature=1.0)
     return CachedTeacher(directory, 1.0)
 
 

@@ -28,6 +28,7 @@ class ModelSize:
     embedding: int
     """parameters of an input embedding that is no head as well: looked up, never multiplied"""
     vocabulary: int
+    hidden: int
     layers: int
     query_width: int
     weight_bytes: int
@@ -71,6 +72,7 @@ def _measured(config: Any, weight_bytes: int) -> ModelSize:
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         embedding=0 if tied else embedding.numel(),
         vocabulary=int(head.shape[0]),
+        hidden=int(head.shape[1]),
         layers=int(text.num_hidden_layers),
         query_width=heads * head_dim,
         weight_bytes=weight_bytes,

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from yaml import YAMLError
 
+from headwater.cache import Recording
 from headwater.engines.optimiser import Optimiser
 from headwater.engines.settings import Engine
 from headwater.errors import ContrastError, InputError
@@ -80,7 +81,7 @@ class Recipe(Value):
     max_response_tokens: Count = Field(14, description="a response is cut there")
     reward: Reward = Field(Reward(), description="GRPO in both RL stages")
     distillation: Divergence = Field(Divergence(direction="reverse"), description="signal of OPD")
-    cache_top_k: Count | None = Field(None, description="teacher tokens cached a position; null keeps all")
+    cache: Recording = Field(Recording(), description="what is kept of the teacher's recorded distributions")
     stages: Stages = Field(Stages(), description="numbers of the six stages")
     evaluation: Evaluation = Field(Evaluation(), description="how arms are measured")
     engine: Engine = Field(Engine(), description="device, precision and memory, one for the whole run")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from headwater import cache
-from headwater.cache import CachedTeacher
+from headwater.cache import CachedTeacher, Recording
 from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
 from headwater.engines.settings import Engine
 from headwater.errors import HeadwaterError, InputError
@@ -74,18 +74,18 @@ def record(  # noqa: PLR0913  a notebook's settings are parameters
     samples: int,
     sampling: Sampling,
     seeds: Seeds = Seeds(run=0, stream="rollouts", step=0),  # noqa: B008  a frozen value
-    keep: int | None = None,
+    recording: Recording = Recording(),  # noqa: B008
     engine: Engine = Engine(),  # noqa: B008
 ) -> CachedTeacher:
     """Record a teacher: its rollouts on these problems with its next-token distributions, for the offline stages.
 
-    Args: samples: rollouts a problem. keep: tokens kept of each distribution, the mass of the rest in one bucket;
-    None keeps every logprob. engine: device, precision and memory. Returns the cache that lies in `directory` now.
+    Args: samples: rollouts a problem. recording: what is kept of each distribution (every logprob by default).
+    engine: device, precision and memory. Returns the cache that lies in `directory` now.
     """
     groups = LocalGenerator(model, None, engine).generate(problems, samples, sampling, seeds)
     teacher = LocalTeacher(model, sampling.temperature, engine)
-    cache.write(directory, groups, teacher, temperature=sampling.temperature, keep=keep, vocabulary=model.vocabulary)
-    return CachedTeacher(directory, sampling.temperature)
+    cache.write(directory, groups, teacher, recording, temperature=sampling.temperature, vocabulary=model.vocabulary)
+    return CachedTeacher(directory, sampling.temperature, engine.torch_device)
 
 
 def needs_reference(stage: Stage) -> bool:

@@ -146,7 +146,10 @@ class Costs:
         problems = len(self.graph.data.pools(node.seed).ids[str(node.pool)])
         tokens = problems * node.settings["samples"] * self._length
         cost = self._measuring((size,), tokens, tokens)
-        stored = sum(cache.sizes(tokens, size.vocabulary, node.settings["keep"]).values()) // 2 if size else None
+        stored = None
+        if size is not None:
+            files = cache.sizes(tokens, node.settings["cache"], vocabulary=size.vocabulary, hidden=size.hidden)
+            stored = sum(files.values()) // 2
         return Cost(**{**vars(cost), "disk": stored, "working_disk": stored})
 
     def _evaluate(self, name: str, node: Node) -> Cost:

@@ -165,7 +165,8 @@ class Executor:
             check_pair(model, teacher)
             given = replace(given, teacher=LocalTeacher(teacher, temperature, self._engine))
         if "recorded" in node.parents:
-            cached = CachedTeacher(self.store.checkout(node.parents["recorded"], scratch / "recorded"), temperature)
+            folder = self.store.checkout(node.parents["recorded"], scratch / "recorded")
+            cached = CachedTeacher(folder, temperature, self._engine.torch_device)
             cached.check_student(model.vocabulary, len(model.head[0]))
             given = replace(given, recorded=cached.groups(problems), teacher=cached)
         if needs_reference(stage):
@@ -199,7 +200,10 @@ class Executor:
         model = self.open_model(node.parents["teacher"], scratch)
         settings, problems = node.settings, self._data.problems(str(node.pool), node.seed)
         tokens = len(problems) * settings["samples"] * settings["max_response_tokens"]
-        self.store.require(node.fingerprint, cache.sizes(tokens, len(model.head[0]), settings["keep"]))
+        rows, hidden = model.head[0].shape
+        self.store.require(
+            node.fingerprint, cache.sizes(tokens, settings["cache"], vocabulary=min(rows, model.emitted), hidden=hidden)
+        )
         record(
             model,
             problems,
@@ -207,7 +211,7 @@ class Executor:
             samples=settings["samples"],
             sampling=Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"]),
             seeds=Seeds(run=node.seed, stream=f"rollouts/{node.pool}", step=0),
-            keep=settings["keep"],
+            recording=settings["cache"],
             engine=self._engine,
         )
         self._commit(node, _files(scratch / "cache", ""), step=0, done=True)

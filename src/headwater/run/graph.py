@@ -294,7 +294,7 @@ class GraphBuilder:
             "samples": recipe.cached_samples,
             "temperature": recipe.temperature,
             "max_response_tokens": recipe.max_response_tokens,
-            "keep": recipe.cache_top_k,
+            "cache": recipe.cache,
             "engine": recipe.engine.numerics,
         }
         return self._add(
