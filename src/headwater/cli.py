@@ -275,7 +275,7 @@ def _verify_file(path: Path, answer_type: AnswerType | None, settings: dict[str,
     if answer_type is None:
         raise InputError(
             f"verify: {path} is a file of responses, and its answers are of no declared type; add --answer-type "
-            "integer, fraction, decimal, tuple, set, choice or expression"
+            "integer, fraction, decimal, tuple, set, choice, text or expression"
         )
     try:
         grading = Grading(answer_type=answer_type, **settings)

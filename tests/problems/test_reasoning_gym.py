@@ -7,28 +7,7 @@ from typing import Any
 import pytest
 
 from headwater.errors import InputError
-from headwater.problems.reasoning_gym import ONE_ANSWER, GymSource, full_marks, read_family
-
-
-@pytest.mark.parametrize(
-    ("answer", "marks"),
-    [
-        ("brother in law", True),
-        (" brother  in law\n", True),
-        ("brother", False),
-        ("brother in law or sister", False),
-        ("Brother in law", False),
-        ("", False),
-        (None, False),
-    ],
-)
-def test_only_full_marks_count(answer: str | None, marks: bool) -> None:
-    assert full_marks("brother in law", answer) is marks
-
-
-def test_the_lines_of_a_grid_stay_apart() -> None:
-    assert full_marks("1 2\n3 4", "1  2 \n 3 4\n")
-    assert not full_marks("1 2\n3 4", "1 2 3 4")
+from headwater.problems.reasoning_gym import ONE_ANSWER, GymSource, read_family
 
 
 def test_a_missing_package_is_one_line_with_the_command() -> None:
@@ -46,7 +25,7 @@ def test_a_family_gives_the_same_problems_for_a_seed_and_its_answers_full_marks(
     assert labels == read_family(GymSource(family=family, size=12, seed=3))
     assert labels.content_digest != read_family(GymSource(family=family, size=12, seed=4)).content_digest
     assert labels.rows == 12 == len(labels.problems) + sum(labels.merged.values())
-    assert all(full_marks(gold, gold) and not full_marks(gold, f"{gold} or 1") for gold in labels.answers.values())
+    assert all(gold.strip() for gold in labels.answers.values())
     assert {problem.source for problem in labels.problems} == {family}
 
 

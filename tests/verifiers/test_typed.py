@@ -31,6 +31,26 @@ def boxed(answer_type: str, gold: str, answer: str) -> Verdict:
 
 
 @pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("brother in law", True),
+        (" brother  in law ", True),
+        ("brother", False),
+        ("brother in law or sister", False),
+        ("Brother in law", False),
+        ("", False),
+    ],
+)
+def test_a_text_is_right_letter_by_letter(answer: str, right: bool) -> None:
+    assert (boxed("text", "brother in law", answer) is Verdict.CORRECT) is right
+
+
+def test_the_lines_of_a_text_stay_apart() -> None:
+    assert boxed("text", "1 2\n3 4", "1  2 \n 3 4") is Verdict.CORRECT
+    assert boxed("text", "1 2\n3 4", "1 2 3 4") is Verdict.WRONG
+
+
+@pytest.mark.parametrize(
     ("text", "value"),
     [
         ("7", 7),

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from headwater.errors import LabelError
-from headwater.problems.pools import NearDuplicate, find_overlap, prompt_text
+from headwater.problems.pools import NearDuplicate, Overlap, find_overlaps, prompt_text
 from headwater.records import Problem
 
 
@@ -74,7 +74,8 @@ def drop_overlap(
     `near` takes near-duplicates out as well. Raises LabelError when nothing is left.
     """
     texts = {problem.problem_id: prompt_text(problem) for problem in pool}
-    found = [_overlap(pool, texts, name, problems) for name, problems in benchmarks.items()]
+    overlaps = find_overlaps(pool, benchmarks)
+    found = [_overlap(overlaps[name], texts, name, problems) for name, problems in benchmarks.items()]
     taken = set[str]().union(*(overlap.same for overlap in found))
     if near:
         taken |= {pair.pool_id for overlap in found for pair in overlap.near}
@@ -94,10 +95,7 @@ def drop_overlap(
     )
 
 
-def _overlap(
-    pool: Sequence[Problem], texts: Mapping[str, str], name: str, problems: Sequence[Problem]
-) -> BenchmarkOverlap:
-    overlap = find_overlap(pool, problems)
+def _overlap(overlap: Overlap, texts: Mapping[str, str], name: str, problems: Sequence[Problem]) -> BenchmarkOverlap:
     held = {problem.problem_id: prompt_text(problem) for problem in problems}
     exact = tuple(pair for pair in overlap.same if texts[pair[0]] == held[pair[1]])
     return BenchmarkOverlap(

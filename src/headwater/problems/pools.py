@@ -19,7 +19,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -169,22 +169,21 @@ def find_overlap(pool: Sequence[Problem], benchmark: Sequence[Problem]) -> Overl
 
     A problem is found also inside the instruction that its data set writes around every problem (see `frame`).
     """
-    asked, held = _asked(pool), _asked(benchmark)
-    whole, inner = defaultdict(list), defaultdict(list)
-    for problem, text in zip(benchmark, held, strict=True):
-        whole[text.whole].append(problem.problem_id)
-        if text.framed:
-            inner[identity(text.inner)].append(problem.problem_id)
-    same = []
-    for problem, text in zip(pool, asked, strict=True):
-        found = [*whole.get(text.whole, ()), *inner.get(text.whole, ())]
-        if text.framed:
-            key = identity(text.inner)
-            found += whole.get(key, ())
-            # Of two frames ("What is half of N", "What is the double of N") a short inside says nothing.
-            found += inner.get(key, ()) if len(text.inner.split()) >= GRAM else ()
-        same += [(problem.problem_id, benchmark_id) for benchmark_id in dict.fromkeys(found)]
-    return Overlap(same=tuple(same), near=_near_duplicates((pool, asked), (benchmark, held), frozenset(same)))
+    return find_overlaps(pool, {"": benchmark})[""]
+
+
+def find_overlaps(pool: Sequence[Problem], benchmarks: Mapping[str, Sequence[Problem]]) -> dict[str, Overlap]:
+    """The same for several benchmarks by name; the pool's texts are taken apart once."""
+    asked = _asked(pool)
+    held = {name: _asked(benchmark) for name, benchmark in benchmarks.items()}
+    same = {name: _same((pool, asked), (benchmark, held[name])) for name, benchmark in benchmarks.items()}
+    near = _near_duplicates((pool, asked), {name: (benchmarks[name], held[name]) for name in benchmarks})
+    return {name: Overlap(same=same[name], near=_beside(same[name], near[name])) for name in benchmarks}
+
+
+def _beside(same: Iterable[tuple[str, str]], near: Iterable[NearDuplicate]) -> tuple[NearDuplicate, ...]:
+    known = frozenset(same)
+    return tuple(pair for pair in near if (pair.pool_id, pair.benchmark_id) not in known)
 
 
 def check_overlap(
@@ -212,28 +211,62 @@ def _grams(text: str) -> set[tuple[str, ...]]:
 _Side = tuple[Sequence[Problem], Sequence[_Asked]]
 
 
-def _near_duplicates(pool: _Side, benchmark: _Side, same: frozenset[tuple[str, str]]) -> tuple[NearDuplicate, ...]:
-    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for index, text in enumerate(benchmark[1]):
-        for gram in _grams(text.inner):
-            holders[gram].append(index)
-    phrases = {gram for gram, indices in holders.items() if len(indices) > MOST_HOLDERS}
-    sizes: Counter[int] = Counter()
-    for gram, indices in holders.items():
-        if gram not in phrases:
-            sizes.update(indices)
-    found = []
+def _same(pool: _Side, benchmark: _Side) -> tuple[tuple[str, str], ...]:
+    """Pairs of one problem, each once."""
+    whole, inner = defaultdict(list), defaultdict(list)
+    for problem, text in zip(*benchmark, strict=True):
+        whole[text.whole].append(problem.problem_id)
+        if text.framed:
+            inner[identity(text.inner)].append(problem.problem_id)
+    same = []
     for problem, text in zip(*pool, strict=True):
-        grams = _grams(text.inner) - phrases
-        shared = Counter(index for gram in grams for index in holders.get(gram, ()))
-        for index, count in sorted(shared.items()):
-            fewer = min(len(grams), sizes[index])
+        found = [*whole.get(text.whole, ()), *inner.get(text.whole, ())]
+        if text.framed:
+            key = identity(text.inner)
+            found += whole.get(key, ())
+            # Of two frames ("What is half of N", "What is the double of N") a short inside says nothing.
+            found += inner.get(key, ()) if len(text.inner.split()) >= GRAM else ()
+        same += [(problem.problem_id, benchmark_id) for benchmark_id in dict.fromkeys(found)]
+    return tuple(same)
+
+
+class _Held(NamedTuple):
+    """The grams of the benchmarks: gram -> (benchmark, its problem's place), set phrases left out; and their number."""
+
+    holders: Mapping[tuple[str, ...], list[tuple[str, int]]]
+    phrases: Mapping[str, frozenset[tuple[str, ...]]]
+    sizes: Mapping[tuple[str, int], int]
+
+
+def _held(benchmarks: Mapping[str, _Side]) -> _Held:
+    holders: dict[tuple[str, ...], list[tuple[str, int]]] = defaultdict(list)
+    phrases: dict[str, frozenset[tuple[str, ...]]] = {}
+    sizes: Counter[tuple[str, int]] = Counter()
+    for name, (_, texts) in benchmarks.items():
+        grams = [_grams(text.inner) for text in texts]
+        counts = Counter(gram for held in grams for gram in held)
+        phrases[name] = frozenset(gram for gram, count in counts.items() if count > MOST_HOLDERS)
+        for index, held in enumerate(grams):
+            own = held - phrases[name]
+            sizes[name, index] = len(own)
+            for gram in own:
+                holders[gram].append((name, index))
+    return _Held(holders, phrases, sizes)
+
+
+def _near_duplicates(pool: _Side, benchmarks: Mapping[str, _Side]) -> dict[str, list[NearDuplicate]]:
+    held = _held(benchmarks)
+    found: dict[str, list[NearDuplicate]] = {name: [] for name in benchmarks}
+    for problem, text in zip(*pool, strict=True):
+        grams = _grams(text.inner)
+        shared = Counter(place for gram in grams for place in held.holders.get(gram, ()))
+        for (name, index), count in sorted(shared.items()):
+            fewer = min(len(grams - held.phrases[name]), held.sizes[name, index])
             share = count / fewer
-            benchmark_id = benchmark[0][index].problem_id
-            new = (problem.problem_id, benchmark_id) not in same
-            if new and share >= NEAR_SHARE and fewer >= FEWEST_GRAMS:
-                found.append(NearDuplicate(pool_id=problem.problem_id, benchmark_id=benchmark_id, share=share))
-    return tuple(found)
+            if share >= NEAR_SHARE and fewer >= FEWEST_GRAMS:
+                benchmark_id = benchmarks[name][0][index].problem_id
+                found[name].append(NearDuplicate(pool_id=problem.problem_id, benchmark_id=benchmark_id, share=share))
+    return found
 
 
 def merge_duplicates(

@@ -2,7 +2,8 @@
 
 Needs `pip install 'headwater[gym]'`. The package's own scorers are never called: several evaluate the model's
 text (`eval`, sympy's `parse_expr`), and others give full marks away (game_of_life_halting to any answer). What
-counts here is full marks by the strictest reading: the extracted answer is the family's answer. Families whose
+counts here is full marks by the strictest reading: the extracted answer is the family's answer, as the declared
+grading compares it (`answer_type: text` letter by letter; `integer` and the other types by value). Families whose
 problems have several right answers, or whose answer can be written in several ways, are therefore refused,
 unless they keep the package's default scorer, which by its contract means one answer.
 
@@ -67,15 +68,6 @@ def read_family(source: GymSource, *, packed: bool = False) -> LabelSet:
         revision=importlib.metadata.version("reasoning-gym"),
     )
     return gather(_rows(family, reading.name, source.size), reading)
-
-
-def full_marks(gold: str, answer: str | None) -> bool:
-    """Whether an extracted answer is the gold one, letter by letter but for spaces around and between words."""
-    return answer is not None and _lines(answer) == _lines(gold)
-
-
-def _lines(text: str) -> list[str]:
-    return [" ".join(line.split()) for line in text.strip().split("\n")]
 
 
 def _rows(family: Any, name: str, size: int) -> Iterator[Row]:

@@ -119,21 +119,26 @@ class RunData:
         """Refuse a pool that shares a problem with a benchmark (LabelError); notes for the report otherwise."""
         drawn = frozenset(self.answers)
         notes = [note for read in (self._all, *self.benchmarks.values()) for note in _dropped(read)]
-        for found in self.overlap.benchmarks if not self.source.drop_overlap else ():
-            shared = sorted(found.same & drawn)
-            if shared:
-                raise LabelError(
-                    f"labels: {len(shared)} problems of pool also occur in benchmark {found.benchmark} "
-                    f"(first: {shared[0]}). Remove them with --drop-overlap (recorded in the report) or change the "
-                    "split."
-                )
-            if near := {pair.pool_id for pair in found.near} & drawn:
-                notes.append(f"{len(near)} problems of the pool are near-duplicates of {found.benchmark} problems")
+        if not self.source.drop_overlap:
+            notes += self._refused_or_near(drawn)
         if self.source.drop_overlap:
             notes.append(str(self.overlap))
         if len(drawn) < self.available:
             notes.append(f"{len(drawn):,} of {self.available:,} labelled problems are used, drawn by seed and text")
         return notes
+
+    def _refused_or_near(self, drawn: frozenset[str]) -> list[str]:
+        shared = {found.benchmark: sorted(found.same & drawn) for found in self.overlap.benchmarks}
+        parts = [f"{len(ids)} problems of pool also occur in benchmark {name}" for name, ids in shared.items() if ids]
+        if parts:
+            first = next(ids[0] for ids in shared.values() if ids)
+            raise LabelError(
+                f"labels: {', '.join(parts)} (first: {first}). Remove them with --drop-overlap (recorded in the "
+                "report) or change the split."
+            )
+        near = {found.benchmark: {pair.pool_id for pair in found.near} & drawn for found in self.overlap.benchmarks}
+        words = "problems of the pool are near-duplicates of"
+        return [f"{len(ids)} {words} {name} problems" for name, ids in near.items() if ids]
 
     def overlap_counts(self) -> dict[str, Any]:
         """How much of the pool was or is in each benchmark, for the report: no id, no text."""

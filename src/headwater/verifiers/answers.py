@@ -14,7 +14,7 @@ from headwater.errors import InputError
 from headwater.records import Verdict
 from headwater.verifiers.extract import find_answer
 
-AnswerType = Literal["integer", "fraction", "decimal", "tuple", "set", "choice", "expression"]
+AnswerType = Literal["integer", "fraction", "decimal", "tuple", "set", "choice", "text", "expression"]
 Extractor = Literal["boxed", "marker", "tag", "number"]
 Answers = Mapping[str, tuple[str, str | None]]
 """rollout id -> (gold answer, the response's answer; None when it has none)"""

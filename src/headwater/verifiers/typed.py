@@ -1,4 +1,4 @@
-r"""Exact verdicts on answers made of written numbers, and on choices. Nothing is evaluated.
+r"""Exact verdicts on answers made of written numbers, on choices and on words. Nothing is evaluated.
 
 Policy, so that nobody has to guess:
 
@@ -150,6 +150,11 @@ def parse_choice(text: str) -> str | None:
     return None if shown is None or _OTHER.search(shown[3]) else (shown[1] or shown[2]).upper()
 
 
+def parse_text(text: str) -> str:
+    """The text letter by letter, but for spaces around and between the words of a line; lines stay apart."""
+    return "\n".join(" ".join(line.split()) for line in text.strip().split("\n"))
+
+
 def _tuple(text: str) -> tuple[Fraction, ...] | None:
     numbers = parse_numbers(text, "tuple")
     return None if numbers is None else tuple(numbers)
@@ -168,6 +173,7 @@ _VALUES: dict[str, Callable[[str], _Value | None]] = {
     "tuple": _tuple,
     "set": _set,
     "choice": parse_choice,
+    "text": parse_text,
 }
 """How a response is read, by answer type: 2.0 may stand for 2 and 1/2 for 0.5, but 6/2 not for 3."""
 _GOLDS: dict[str, Callable[[str], _Value | int | None]] = {**_VALUES, "integer": parse_integer}
@@ -177,7 +183,7 @@ _GOLDS: dict[str, Callable[[str], _Value | int | None]] = {**_VALUES, "integer":
 class TypedJudge:
     """A `Judge` for one answer type; `tolerance` is the largest distance of a right decimal, in its own unit.
 
-    Raises InputError for a type that is not integer, decimal, fraction, tuple, set or choice.
+    Raises InputError for a type that is not integer, decimal, fraction, tuple, set, choice or text.
     """
 
     answer_type: str = "integer"
