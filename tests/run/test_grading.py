@@ -14,7 +14,7 @@ from headwater.errors import GraderError, InputError, Interrupted
 from headwater.folder import RunFolder
 from headwater.routes.recipe import read_recipe
 from headwater.run import build_graph, check_labels
-from headwater.run.auditing import AUDIT, SAMPLE
+from headwater.run.auditing import AUDIT, SAMPLE, Auditor
 from headwater.store import Store
 from micro import FILE, Finished, finished, headwater, make, micro
 
@@ -103,6 +103,14 @@ def test_a_changed_function_makes_what_it_graded_another_piece_of_work_and_no_mo
     assert {node.kind for node in gone} >= {"train", "evaluate"}
     assert all(node.kind != "model" for node in gone)
     assert {node.title for node in gone} >= {"teacher-rl on 1H", "student-rl on 2H"}
+
+
+def test_a_function_that_is_edited_while_a_run_goes_on_grades_nothing_under_the_old_ones_name(home: Path) -> None:
+    graph = build_graph(read_recipe("micro.yaml", [FUNCTION]))
+    node = next(node for node in graph.nodes.values() if node.kind == "evaluate")
+    (home / "rewards.py").write_text(REWARDS.replace("0.25", "0.5"))
+    with pytest.raises(InputError, match=r"the file of rewards\.py:score changed while the run went on"):
+        Auditor().watch(node, graph.recipe.problems.grading)
 
 
 def test_a_function_sees_the_row_and_nothing_is_graded_before_its_rows_fit(home: Path) -> None:

@@ -10,11 +10,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from headwater.errors import InputError
 from headwater.run.graph import Node
 from headwater.store import Store
 from headwater.verifiers.answers import AnswerVerifier, Judge
 from headwater.verifiers.audit import AuditedVerifier, audit
-from headwater.verifiers.choose import make_verifier, second_judge
+from headwater.verifiers.choose import grading_identity, make_verifier, second_judge
 from headwater.verifiers.function import FunctionAgain, FunctionVerifier
 from headwater.verifiers.grading import Grading
 
@@ -37,10 +38,19 @@ class Auditor:
         return self._first[grading]
 
     def watch(self, node: Node, grading: Grading, store: Store | None = None) -> AuditedVerifier:
-        """The grader with this node's sample, which goes on from its last commit in `store`."""
+        """The grader with this node's sample, which goes on from its last commit in `store`.
+
+        Raises InputError when a user's function is no longer the one that the node is named by.
+        """
+        grader = self.verifier(grading)
+        if grading.function is not None and grading_identity(grading) != node.settings["grading"]:
+            raise InputError(
+                f"{node.title}: the file of {grading.function} changed while the run went on; restore it and run the "
+                "same command again, or give the new run a name (--name NAME)"
+            )
         head = None if store is None else store.head(node.fingerprint)
         earlier = json.loads(store.read(node.fingerprint, SAMPLE)) if store and head and SAMPLE in head.files else ()
-        return AuditedVerifier(self.verifier(grading), seed=node.fingerprint, earlier=earlier)
+        return AuditedVerifier(grader, seed=node.fingerprint, earlier=earlier)
 
     def files(self, audited: AuditedVerifier | None, grading: Grading, *, done: bool) -> Mapping[str, bytes]:
         """What a commit keeps of it: the sample while the stage goes on, the audit when it is done."""
