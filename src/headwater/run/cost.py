@@ -20,6 +20,8 @@ from headwater.problems.arithmetic import VOCABULARY
 from headwater.run.assemble import needs_reference
 from headwater.run.graph import Graph, Node
 
+COMMITS = 3
+"""Of a stage in progress, at its peak: the older of the two that are kept goes only after the new one is safe."""
 MOMENTS = 2
 """AdamW's moments, each as large as the weights."""
 
@@ -107,7 +109,7 @@ class Costs:
             flops=passes * once,
             memory=None if beside is None else round(copies * size.bytes) + beside + engine.memory,
             disk=size.bytes,
-            working_disk=4 * (1 + MOMENTS) * size.bytes,
+            working_disk=COMMITS * (1 + MOMENTS) * size.bytes,
         )
 
     def _train(self, name: str, node: Node) -> Cost:

@@ -186,7 +186,7 @@ def _sentences(plan: Mapping[str, Any]) -> Iterable[str]:
         yield f"{UNKNOWN}: not known, because a model's configuration is not here; give its folder, or fetch it once"
     if totals["hours_left"] is not None:
         yield (
-            f"time: about {totals['hours_left']:,.2g} hours of one worker at {totals['flops_per_second']:.2g} FLOPs a "
+            f"time: about {_hours(totals['hours_left'])} hours of one worker at {totals['flops_per_second']:.2g} FLOPs a "
             f"second ({totals['speed']})"
         )
     else:
@@ -199,6 +199,10 @@ def _count(tokens: int) -> str:
     if not tokens:
         return "-"
     return next((f"{tokens / unit:.3g}{name}" for unit, name in _COUNTS if tokens >= unit), str(tokens))
+
+
+def _hours(hours: float) -> str:
+    return f"{float(f'{hours:.2g}'):,.0f}" if hours >= 10 else f"{hours:.2g}"
 
 
 def _flops(flops: float | None) -> str:
