@@ -186,8 +186,8 @@ def _sentences(plan: Mapping[str, Any]) -> Iterable[str]:
         yield f"{UNKNOWN}: not known, because a model's configuration is not here; give its folder, or fetch it once"
     if totals["hours_left"] is not None:
         yield (
-            f"time: about {_hours(totals['hours_left'])} hours of one worker at {totals['flops_per_second']:.2g} FLOPs a "
-            f"second ({totals['speed']})"
+            f"time: about {_hours(totals['hours_left'])} hours of one worker at {totals['flops_per_second']:.2g} FLOPs "
+            f"a second ({totals['speed']})"
         )
     else:
         yield "time: not known before anything has run; --flops-per-second says what your machine makes of it"
