@@ -17,6 +17,7 @@ from headwater.engines.generation import Drawn, draw_responses
 from headwater.engines.head import Head, HeadBatch, tiled_backward, tiled_logprobs
 from headwater.engines.optimiser import Optimiser, build, set_rate
 from headwater.engines.packing import Layout
+from headwater.engines.recompute import recomputed
 from headwater.engines.settings import Engine
 from headwater.errors import HeadwaterError, NumericError
 from headwater.interfaces import Generator, Learner, Seeds, Signal, Teacher
@@ -87,7 +88,8 @@ class LocalLearner(Learner):
         gaps: dict[str, float] = {}
         for layout in self._body.pack(rollouts, self._engine.tokens_a_pass(self.model)):
             with self._body.attention():
-                hidden = self._body.scored_hidden(layout)
+                with recomputed(self.model.network, wanted=self._engine.gradient_checkpointing):
+                    hidden = self._body.scored_hidden(layout)
                 if fresh and not gaps and scored.rollouts[0].rollout.policy_version >= 0:
                     gaps = _sampler_gaps(hidden.detach(), head, [rollouts[i] for i in layout.members])
                 result = tiled_backward(hidden, head, signal, _token_batch(layout, scored, hidden.device))
