@@ -41,8 +41,8 @@ def test_a_round_does_the_whole_batch(work, tmp_path):
             assert batch.rows <= done["tokens"] <= batch.rows * batch.response_tokens
         else:
             assert done["tokens"] == batch.rows * batch.response_tokens
-        assert parts.measured["cpu"] == pytest.approx(sum(parts.cpu.values()))
-        assert set(parts.cpu) <= {"generate", "score", "update"}
+        assert parts.measured["seconds"] == pytest.approx(sum(parts.seconds.values()))
+        assert set(parts.seconds) <= {"generate", "score", "update"}
     assert memory.measured["peak"] >= memory.measured["base"] > 0
 
 
@@ -79,7 +79,7 @@ def test_a_side_that_fails_is_named_with_its_last_words():
 def rounds(seconds, tokens, peak):
     return [
         {
-            "cpu": second,
+            "seconds": second,
             "wall": second,
             "tokens": tokens,
             "parts": {"generate": second / 4, "update": 3 * second / 4},

@@ -145,7 +145,7 @@ def _sweep(case: Case, side: str, job: dict[str, Any], options: Options, directo
     for micro in micro_batches(side, case.batch):
         with _alive({side: {**job, "micro": micro}}, options, directory) as (living,):
             living.round()
-            seconds[str(micro)] = min(living.round()["cpu"] for _ in range(2))
+            seconds[str(micro)] = min(living.round()["seconds"] for _ in range(2))
         options.say(f"{case.name}: {side} at micro-batch {micro}: {seconds[str(micro)]:.3f} s")
         if seconds[str(micro)] > WORSE * min(seconds.values()):
             break
@@ -161,7 +161,7 @@ def _in_turn(case: Case, jobs: dict[str, Any], options: Options, directory: Path
                 done = side.round()
                 if number:
                     rounds[side.name].append(done)
-                    options.say(f"{case.name}: {side.name}: round {number}: {done['cpu']:.3f} s")
+                    options.say(f"{case.name}: {side.name}: round {number}: {done['seconds']:.3f} s")
         return {
             side.name: {"micro": jobs[side.name]["micro"], "versions": side.versions, "rounds": rounds[side.name]}
             for side in living

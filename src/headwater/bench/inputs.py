@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.bench.cases import RAGGED, Case
-from headwater.bench.shapes import KERNELS, SHAPES, Batch
+from headwater.bench.shapes import KERNELS, LARGE, SHAPES, Batch
 from headwater.fingerprint import derive_seed
 from headwater.models.language_model import silence_progress
 from headwater.models.unpretrained import random_weights
@@ -27,6 +27,7 @@ def write_inputs(case: Case, directory: Path) -> dict[str, Any]:
         "work": case.work,
         "batch": dataclasses.asdict(case.batch),
         "student": _model(case, case.shape, "student", directory),
+        "never_ends": case.work not in RAGGED,
         "prompts": str(directory / "prompts.json"),
     }
     vocab = SHAPES[case.shape].vocab
@@ -42,11 +43,13 @@ def write_inputs(case: Case, directory: Path) -> dict[str, Any]:
 
 
 def _model(case: Case, shape: str, role: str, directory: Path) -> str:
-    """A model directory with random weights, another one for each role."""
+    """A model directory with random weights, another one for each role; for a large model its shape's name alone."""
+    if SHAPES[shape].parameters >= LARGE:
+        return shape
     silence_progress()
     path = directory / f"{role}-{shape}"
-    ragged = case.work in RAGGED
-    random_weights(SHAPES[shape].config, derive_seed(0, role) % 2**63, never_ends=not ragged).save(path)
+    seed = derive_seed(0, role) % 2**63
+    random_weights(SHAPES[shape].config, seed, never_ends=case.work not in RAGGED).save(path)
     return str(path)
 
 

@@ -16,6 +16,8 @@ import torch
 
 from headwater.bench.protocol import Channel, Memory, Parts, read_job
 
+WAIT = torch.cuda.synchronize if torch.cuda.is_available() else None
+
 
 class Writer(ABC):
     """Writes a batch of responses."""
@@ -98,7 +100,7 @@ def main() -> None:
     channel.say(versions=writer.versions)
     step = 0
     while channel.wait():
-        parts = Parts()
+        parts = Parts(WAIT)
         start = step * batch["prompts"] % len(prompts)
         own = prompts[start : start + batch["prompts"]]
         tokens = writer.write(own, batch["samples"], batch["response_tokens"])

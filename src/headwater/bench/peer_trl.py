@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from headwater.bench.protocol import Channel, Memory, Parts, read_job
 
+WAIT = torch.cuda.synchronize if torch.cuda.is_available() else None
 MANY = 1_000_000
 
 
@@ -34,7 +35,7 @@ class Rounds(TrainerCallback):
         self.channel = channel
         self.memory = memory
         self.tokens = 0
-        self.parts = Parts()
+        self.parts = Parts(WAIT)
         self._full = tokens
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -44,7 +45,7 @@ class Rounds(TrainerCallback):
         self.channel.say(**self.parts.measured, **done, memory=self.memory.measured)
         if not self.channel.wait():
             control.should_training_stop = True
-        self.tokens, self.parts = 0, Parts()
+        self.tokens, self.parts = 0, Parts(WAIT)
 
     @contextlib.contextmanager
     def booked(self, name: str) -> Iterator[None]:
@@ -117,7 +118,7 @@ class Trainers:
         trainer = self._trainer()
         self._rounds.channel.say(versions=versions())
         if self._rounds.channel.wait():
-            self._rounds.parts = Parts()
+            self._rounds.parts = Parts(WAIT)
             trainer.train()
 
     def _trainer(self) -> Any:
@@ -237,7 +238,7 @@ def chunked(job: dict[str, Any], channel: Channel) -> None:
     memory = Memory()
     channel.say(versions=versions())
     while channel.wait():
-        parts = Parts()
+        parts = Parts(WAIT)
         hidden.grad = head.grad = None
         loss, _ = ChunkedDivergenceFunction.apply(hidden, head, None, teacher, teacher_head, None, 1.0, 1.0)
         (loss.sum() / size["tokens"]).backward()

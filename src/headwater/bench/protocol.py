@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,25 +36,34 @@ class Channel:
 
 
 class Parts:
-    """CPU seconds of one round, split by part: each `part` books the time since the last call."""
+    """Seconds of one round, split by part: each `part` books the time since the last call.
 
-    def __init__(self) -> None:
-        self._cpu = time.process_time()
-        self._wall = time.perf_counter()
-        self.cpu: dict[str, float] = {}
-        self.wall = 0.0
+    CPU seconds of this process; where a GPU does the work, `wait` waits for it and seconds are those of the clock.
+    """
+
+    def __init__(self, wait: Callable[[], None] | None = None) -> None:
+        self._wait = wait
+        self._marks = self._now()
+        self._wall = 0.0
+        self.seconds: dict[str, float] = {}
 
     def part(self, name: str) -> None:
         """What was done since the last call belongs to this part."""
-        cpu, wall = time.process_time(), time.perf_counter()
-        self.cpu[name] = self.cpu.get(name, 0.0) + cpu - self._cpu
-        self.wall += wall - self._wall
-        self._cpu, self._wall = cpu, wall
+        before, self._marks = self._marks, self._now()
+        self.seconds[name] = self.seconds.get(name, 0.0) + self._marks[0] - before[0]
+        self._wall += self._marks[1] - before[1]
+
+    def _now(self) -> tuple[float, float]:
+        """What counts, and the clock."""
+        if self._wait is None:
+            return time.process_time(), time.perf_counter()
+        self._wait()
+        return time.perf_counter(), time.perf_counter()
 
     @property
     def measured(self) -> dict[str, Any]:
-        """For `Channel.say`: CPU and wall-clock seconds in all, and the parts."""
-        return {"cpu": sum(self.cpu.values()), "wall": self.wall, "parts": self.cpu}
+        """For `Channel.say`: seconds in all, those of the clock, and the parts."""
+        return {"seconds": sum(self.seconds.values()), "wall": self._wall, "parts": self.seconds}
 
 
 class Memory:

@@ -77,7 +77,7 @@ def _figures(side: str, measured: dict[str, Any]) -> Figures:
     return Figures(
         side=side,
         micro=measured["micro"],
-        seconds=statistics.median(done["cpu"] for done in rounds),
+        seconds=statistics.median(done["seconds"] for done in rounds),
         tokens=statistics.median(done["tokens"] for done in rounds),
         parts={name: statistics.median(done["parts"].get(name, 0.0) for done in rounds) for name in names},
         padding=statistics.median(done.get("padding", 0.0) for done in rounds),
@@ -101,7 +101,8 @@ def ratios(case: Case, entry: dict[str, Any]) -> list[Ratio]:
 def _ratio(ours: Figures, theirs: Figures, entry: dict[str, Any], bar: Bar) -> Ratio:
     """Per token, because ragged rounds differ a little in length."""
     rates = [
-        [done["tokens"] / done["cpu"] for done in entry["sides"][side]["rounds"]] for side in (ours.side, theirs.side)
+        [done["tokens"] / done["seconds"] for done in entry["sides"][side]["rounds"]]
+        for side in (ours.side, theirs.side)
     ]
     paired = [own / their for own, their in zip(*rates, strict=True)]
     return Ratio(

@@ -113,6 +113,9 @@ BATCHES = {
     "qwen3-1.7b": Batch(prompts=8, samples=8, prompt_tokens=256, response_tokens=1024),
 }
 
+LARGE = 1_000_000_000
+"""Parameters from which a side makes its weights where it uses them, instead of reading them from a file."""
+
 TEACHERS = {"qwen3-1.7b": "qwen3-8b"}
 """A teacher of the student's own shape unless it stands here."""
 

@@ -20,7 +20,7 @@ import torch
 from headwater import cache
 from headwater.batch import HiddenDistribution
 from headwater.bench.protocol import Channel, Memory, Parts, read_job
-from headwater.bench.shapes import Batch, KernelSize
+from headwater.bench.shapes import SHAPES, Batch, KernelSize
 from headwater.cache import CachedTeacher
 from headwater.engines.head import Head, HeadBatch, tiled_backward
 from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
@@ -28,6 +28,7 @@ from headwater.engines.optimiser import Optimiser
 from headwater.engines.settings import Engine
 from headwater.interfaces import Sampler, Seeds, Signal, Teacher, Verifier, Workers
 from headwater.models.language_model import LanguageModel
+from headwater.models.unpretrained import random_weights
 from headwater.records import Grade, Group, Problem, Rollout, Sampling, Verdict, rollouts_of
 from headwater.samplers import OnPolicy, Recorded
 from headwater.signals import Divergence, Reward
@@ -90,7 +91,7 @@ class Steps(Rounds):
         teacher: Teacher | None = None
         recorded: Mapping[str, Group] = {}
         if "teacher" in job:
-            teacher = LocalTeacher(LanguageModel.load(job["teacher"]), 1.0, engine)
+            teacher = LocalTeacher(open_model(job, "teacher"), 1.0, engine)
         if "recorded" in job and teacher is not None:
             teacher = record(job, self._problems, self._batch, teacher)
             recorded = teacher.groups(self._problems)
@@ -150,7 +151,7 @@ class Kernel(Rounds):
         draw = torch.Generator().manual_seed(0)
 
         def noise(rows: int) -> torch.Tensor:
-            return torch.randn(rows, size.hidden, generator=draw) / size.hidden**0.5
+            return (torch.randn(rows, size.hidden, generator=draw) / size.hidden**0.5).to(engine.torch_device)
 
         self._size = size
         self._hidden = noise(size.tokens).mul_(size.hidden**0.5).requires_grad_()
@@ -210,16 +211,40 @@ def settings(setting: str, micro: int | None) -> Engine:
     )
 
 
+def open_model(job: dict[str, Any], role: str) -> LanguageModel:
+    """The job's model, in memory; one that is too large for a file is made here, its frozen teacher in bfloat16."""
+    if (shape := SHAPES.get(job[role])) is not None:
+        dtype = torch.bfloat16 if role == "teacher" else torch.float32
+        return random_weights(shape.config, 0, never_ends=job["never_ends"], dtype=dtype)
+    model = LanguageModel.load(job[role])
+    for parameter in model.network.parameters():
+        parameter.data = parameter.data.clone()  # out of the file before memory is measured
+    return model
+
+
+class DeviceMemory(Memory):
+    """Peak bytes allocated on the GPU."""
+
+    def __init__(self) -> None:
+        torch.cuda.reset_peak_memory_stats()
+        self.base = torch.cuda.memory_allocated()
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """As of the host's memory."""
+        return {"base": self.base, "peak": torch.cuda.max_memory_allocated()}
+
+
 def build(job: dict[str, Any]) -> tuple[Rounds, Memory]:
     """The work of a job, and the memory before it."""
     engine = settings(job["side"].removeprefix("headwater "), job["micro"])
+    measure = DeviceMemory if torch.cuda.is_available() else Memory
     if job["work"] == "kl":
         rounds: Rounds = Kernel(KernelSize(**job["kernel"]), engine)
-        return rounds, Memory()
-    model = LanguageModel.load(job["student"])
-    for parameter in model.network.parameters():
-        parameter.data = parameter.data.clone()  # out of the file, into memory, before memory is measured
-    memory = Memory()
+        return rounds, measure()
+    model = open_model(job, "student")
+    model.to(engine.torch_device)
+    memory = measure()
     kind = Generation if job["work"] == "generation" else Steps
     return kind(job, model, engine), memory
 
@@ -230,8 +255,9 @@ def main() -> None:
     channel = Channel()
     rounds, memory = build(read_job(sys.argv[1]))
     channel.say(versions={"torch": torch.__version__})
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else None
     while channel.wait():
-        parts = Parts()
+        parts = Parts(wait)
         done = rounds.round(parts)
         channel.say(**parts.measured, **done, memory=memory.measured)
 

@@ -17,8 +17,10 @@ PAD, END = "<pad>", "<end>"
 STEADY, NEVER = 0.02, -1e4
 
 
-def random_weights(config: Mapping[str, Any], seed: int, *, never_ends: bool) -> LanguageModel:
-    """A float32 model of this configuration, initialised as its architecture does, over words w2, w3, ...
+def random_weights(
+    config: Mapping[str, Any], seed: int, *, never_ends: bool, dtype: torch.dtype = torch.float32
+) -> LanguageModel:
+    """A model of this configuration, initialised as its architecture does, over words w2, w3, ...
 
     `never_ends` takes all mass from the end token: it is looked for at every step and never comes, so every response
     is of full length.
@@ -30,7 +32,7 @@ def random_weights(config: Mapping[str, Any], seed: int, *, never_ends: bool) ->
     settings = AutoConfig.for_model(**config, pad_token_id=0, eos_token_id=1, bos_token_id=None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = AutoModelForCausalLM.from_config(settings, dtype=torch.float32)
+        network = AutoModelForCausalLM.from_config(settings, dtype=dtype)
     network.generation_config = GenerationConfig(eos_token_id=1, pad_token_id=0, do_sample=True)
     if never_ends:
         _silence(network, end=1)
