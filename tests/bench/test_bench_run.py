@@ -8,7 +8,7 @@ from rich.console import Console
 
 from headwater.bench.cases import BFLOAT16, FLOAT32, TRL_AMP, WORKS, Bar, Case, choose
 from headwater.bench.command import chosen_cases, measure, peers
-from headwater.bench.compare import Options, run_case
+from headwater.bench.compare import Options, best_micro, run_case
 from headwater.bench.inputs import write_inputs
 from headwater.bench.page import MARK, render, write_page
 from headwater.bench.protocol import Parts
@@ -65,6 +65,11 @@ def test_a_case_is_measured_written_and_not_measured_again(tmp_path):
     (side,) = read_document(file)["cases"]["generation tiny"]["sides"].values()
     batch = BATCHES["tiny"]
     assert [done["tokens"] for done in side["rounds"]] == [batch.rows * batch.response_tokens] * 2
+
+
+def test_of_micro_batches_as_fast_as_each_other_the_smallest_is_taken():
+    assert best_micro({"256": 2.0, "128": 1.99, "64": 2.02, "32": 2.2}) == 64
+    assert best_micro(None) is None
 
 
 def test_a_side_that_fails_is_named_with_its_last_words():

@@ -22,8 +22,8 @@ from headwater.bench.inputs import micro_batches, write_inputs
 from headwater.bench.shapes import SHAPES
 from headwater.errors import InputError
 
-WORSE = 1.05
-"""A sweep goes on to smaller micro-batches until one is slower than the best by this factor."""
+TIE = 1.03
+"""Of micro-batches whose times differ by less, the smallest is best: it takes the least memory."""
 LARGE = 50_000_000
 """Parameters above which only the sides that a bar compares are held in memory together."""
 
@@ -133,13 +133,13 @@ def run_case(case: Case, options: Options, tuned: dict[str, Any]) -> dict[str, A
             if case.batch is not None and case.work != "generation" and side not in tuned:
                 tuned[side] = _sweep(case, side, job, options, directory)
         for group in _together(case, sides):
-            jobs = {side: {**job, "micro": tuned.get(side, {}).get("best")} for side in group}
+            jobs = {side: {**job, "micro": best_micro(tuned.get(side))} for side in group}
             measured |= _in_turn(case, jobs, options, directory)
     return {"sides": {side: measured[side] for side in sides}, "load": os.getloadavg()[0]}
 
 
-def _sweep(case: Case, side: str, job: dict[str, Any], options: Options, directory: Path) -> dict[str, Any]:
-    """CPU seconds of a step at each micro-batch tried, and the best."""
+def _sweep(case: Case, side: str, job: dict[str, Any], options: Options, directory: Path) -> dict[str, float]:
+    """Seconds of a step at each micro-batch, from the largest down until two in a row are slower than the best."""
     assert case.batch is not None  # noqa: S101  the caller looked
     seconds: dict[str, float] = {}
     for micro in micro_batches(side, case.batch):
@@ -147,9 +147,18 @@ def _sweep(case: Case, side: str, job: dict[str, Any], options: Options, directo
             living.round()
             seconds[str(micro)] = min(living.round()["seconds"] for _ in range(2))
         options.say(f"{case.name}: {side} at micro-batch {micro}: {seconds[str(micro)]:.3f} s")
-        if seconds[str(micro)] > WORSE * min(seconds.values()):
+        last = list(seconds.values())
+        if len(last) > 2 and min(last[-2:]) > TIE * min(last):
             break
-    return {"seconds": seconds, "best": int(min(seconds, key=lambda micro: seconds[micro]))}
+    return seconds
+
+
+def best_micro(swept: dict[str, float] | None) -> int | None:
+    """The smallest of those that tie with the fastest; None where nothing was swept."""
+    if not swept:
+        return None
+    fastest = min(swept.values())
+    return min(int(micro) for micro, seconds in swept.items() if seconds <= TIE * fastest)
 
 
 def _in_turn(case: Case, jobs: dict[str, Any], options: Options, directory: Path) -> dict[str, Any]:
