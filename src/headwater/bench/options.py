@@ -15,7 +15,7 @@ from headwater.errors import InputError
 def bench(
     *works: str,
     every: Annotated[bool, Parameter(name="--all", help="every work")] = False,
-    shape: Annotated[str | None, Parameter(help="tiny, a, b, c, qwen3-1.7b, or the sizes of a kernel")] = None,
+    shape: Annotated[str | None, Parameter(help="tiny, lab, a, b, c, qwen3-1.7b, or the sizes of a kernel")] = None,
     precision: Annotated[Literal["float32", "bfloat16"] | None, Parameter(help="headwater's; not given: both")] = None,
     compile: Annotated[bool | None, Parameter(help="torch.compile headwater's body; if not given, both ways")] = None,
     repeat: Annotated[int, Parameter(help="rounds that count, after one that does not")] = 5,

@@ -1,7 +1,7 @@
 """The models and batches that are measured: sizes as values, and what a forward pass over them must compute.
 
 a, b and c are the shapes of a laptop: tiny Qwen3 models with a small and a middling vocabulary, and SmolLM2-135M
-with a real one. The qwen3 shapes are the paper's student and teacher, for a GPU. Weights are always random: what
+with a real one; the lab's pair is smaller still. The qwen3 shapes are the paper's student and teacher, for a GPU. Weights are always random: what
 is measured does not depend on what a model says.
 """
 
@@ -86,6 +86,8 @@ class Batch:
 
 SHAPES = {
     "tiny": Shape(architecture="qwen3", hidden=16, layers=1, heads=2, kv_heads=1, head_dim=8, ff=32, vocab=64),
+    "lab": Shape(architecture="qwen3", hidden=48, layers=2, heads=2, kv_heads=1, head_dim=24, ff=128, vocab=51),
+    "lab-teacher": Shape(architecture="qwen3", hidden=96, layers=3, heads=4, kv_heads=2, head_dim=24, ff=256, vocab=51),
     "a": Shape(architecture="qwen3", hidden=128, layers=4, heads=4, kv_heads=2, head_dim=32, ff=384, vocab=64),
     "b": Shape(architecture="qwen3", hidden=256, layers=6, heads=4, kv_heads=2, head_dim=64, ff=768, vocab=512),
     "c": Shape(architecture="llama", hidden=576, layers=30, heads=9, kv_heads=3, head_dim=64, ff=1536, vocab=49_152),
@@ -107,6 +109,8 @@ SHAPES = {
 
 BATCHES = {
     "tiny": Batch(prompts=2, samples=4, prompt_tokens=4, response_tokens=6),
+    "lab": Batch(prompts=64, samples=1, prompt_tokens=6, response_tokens=14),
+    "lab-teacher": Batch(prompts=16, samples=8, prompt_tokens=6, response_tokens=14),
     "a": Batch(prompts=32, samples=8, prompt_tokens=16, response_tokens=48),
     "b": Batch(prompts=32, samples=8, prompt_tokens=16, response_tokens=48),
     "c": Batch(prompts=2, samples=8, prompt_tokens=16, response_tokens=32),
@@ -116,7 +120,7 @@ BATCHES = {
 LARGE = 1_000_000_000
 """Parameters from which a side makes its weights where it uses them, instead of reading them from a file."""
 
-TEACHERS = {"qwen3-1.7b": "qwen3-8b"}
+TEACHERS = {"lab": "lab-teacher", "qwen3-1.7b": "qwen3-8b"}
 """A teacher of the student's own shape unless it stands here."""
 
 
