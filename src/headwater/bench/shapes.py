@@ -1,8 +1,8 @@
 """The models and batches that are measured: sizes as values, and what a forward pass over them must compute.
 
 a, b and c are the shapes of a laptop: tiny Qwen3 models with a small and a middling vocabulary, and SmolLM2-135M
-with a real one; the lab's pair is smaller still. The qwen3 shapes are the paper's student and teacher, for a GPU. Weights are always random: what
-is measured does not depend on what a model says.
+with a real one; the lab's pair is smaller still. The qwen3 shapes are the paper's student and teacher, for a GPU.
+Weights are always random: what is measured does not depend on what a model says.
 """
 
 from __future__ import annotations

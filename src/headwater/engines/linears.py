@@ -91,7 +91,7 @@ def product_into(
             where.add_(made) if add else where.copy_(made)
         return
     run = functools.partial(torch.Tensor.addmm_, out) if add else functools.partial(torch.mm, out=out)
-    if out.dtype == torch.float32 and out.device.type == "cpu" and onednn_is_faster():
+    if out.dtype == torch.float32 and out.device.type == "cpu" and library() == "onednn":
         _onednn(run, a, b)
     else:
         run(a, b)
