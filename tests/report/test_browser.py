@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_audits import audit
 from test_page import HOSTILE, rename
 
 from headwater.report import summarise
@@ -115,11 +116,14 @@ def test_a_browser_shows_no_dialog_and_asks_for_nothing(make_lab, tmp_path):
         dialogs, asked = happenings(trap, browser)
         assert "http://evil.example/x.png" in asked, "the browser must see what a page asks for"
         for start in (0, 37):
-            page = tmp_path / f"report-{start}.html"
-            text = render_page(summarise(rename(make_lab(seeds=(0,)), HOSTILE[start:] + HOSTILE[:start])))
-            page.write_text(text, encoding="utf-8")
+            page, texts = tmp_path / f"report-{start}.html", HOSTILE[start:] + HOSTILE[:start]
+            lab = rename(make_lab(seeds=(0,)), texts)
+            done = [node for node in lab.graph["nodes"] if lab.done(node)]
+            for node, said in zip(done, (texts[:50], texts[50:]), strict=False):  # answers of a model, graded twice
+                lab.put(node, "audit.json", audit(*((text, text, "wrong", "correct") for text in said)))
+            page.write_text(render_page(summarise(lab)), encoding="utf-8")
             assert happenings(page, browser) == ([], [])
         trap.write_text("<title>x</title><script>setTimeout(() => alert('seen'), 100)</script>")
         dialogs, asked = happenings(trap, browser)
         assert dialogs == ["seen"], "the browser must see a dialog"
-    print("torture: 100 hostile texts, each in two places of a report, in headless Chromium: no dialog, no request")
+    print("torture: 100 hostile texts, each in four places of a report, in headless Chromium: no dialog, no request")
