@@ -9,6 +9,7 @@ from scipy.stats import chi2
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 import tiny
+from headwater.engines.body import Body
 from headwater.engines.generation import choose, draw_responses
 from headwater.engines.local import LocalGenerator
 from headwater.engines.settings import Engine
@@ -65,9 +66,8 @@ def test_pairs_of_tokens_follow_the_models_joint_distribution():
     model = tiny.qwen(words=("<pad>", "<eos>", "a", "b", "c"))
     count, prompt = 8000, (2, 3)
     sampling = Sampling(temperature=1.3, max_response_tokens=2)
-    [drawn] = draw_responses(
-        model, [prompt], [[Seeds(run=1, stream="s", step=0).of("p", i) for i in range(count)]], sampling
-    )
+    seeds = [[Seeds(run=1, stream="s", step=0).of("p", i) for i in range(count)]]
+    [drawn] = draw_responses(Body(model), [prompt], seeds, sampling, count)
     seen = {}
     for response in drawn:
         seen[response.ids] = seen.get(response.ids, 0) + 1

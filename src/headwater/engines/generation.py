@@ -1,9 +1,8 @@
-"""Sampling with a preallocated key/value cache in which every row keeps its own position.
+"""Sampling with a full batch: a prompt is read once for its group, and finished responses make room for new ones.
 
-A prompt is read once and shared by its group. Because each row writes at its own place and sees only the
-places it has written, rows of different length need no left padding, and a finished row can be retired.
-A token is drawn with one uniform number a row, from the row's own seed: a response does not depend on
-which other responses are sampled beside it.
+A token is drawn with one uniform number a row, from the row's own seed and its place in the response: so a
+response does not depend on which others are sampled beside it, nor on when its turn comes. (Products of
+matrices round by their number of rows: logprobs agree to 1e-5, not to the bit.)
 """
 
 from __future__ import annotations
@@ -14,91 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import Cache
 
-from headwater.models.language_model import LanguageModel
+from headwater.engines.body import Body
+from headwater.engines.linears import linear
+from headwater.engines.slots import PromptCache, SlotCache
 from headwater.records import Sampling
 
-
-class PromptCache(Cache):
-    """Collects each layer's keys and values [row head time dim] while prompts are read."""
-
-    def __init__(self) -> None:
-        super().__init__(layers=[])
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """Keep the layer's states; attention sees just these."""
-        self.keys.append(key_states)
-        self.values.append(value_states)
-        return key_states, value_states
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Nothing was read before the prompt."""
-        return 0
-
-    def get_mask_sizes(self, *args: object, **kwargs: object) -> tuple[int, int]:
-        """(keys, offset); unused, because a prompt is read with plain causal attention."""
-        return 0, 0
-
-
-class SlotCache(Cache):
-    """Keys and values [slot head place dim], preallocated; slot i's next token goes to place `lengths[i]`."""
-
-    def __init__(self, prompts: PromptCache, owner: Int[Tensor, " slot"], lengths: Int[Tensor, " slot"], places: int):
-        super().__init__(layers=[])
-        self.lengths = lengths
-        self._slots = torch.arange(len(owner), device=owner.device)
-        self.keys = [_spread(keys, owner, places) for keys in prompts.keys]
-        self.values = [_spread(values, owner, places) for values in prompts.values]
-        self.visible = int(lengths.max()) + 1
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """Write one token a slot at its own place; return the places that any slot can see."""
-        keys, values = self.keys[layer_idx], self.values[layer_idx]
-        keys[self._slots, :, self.lengths] = key_states[:, :, 0]
-        values[self._slots, :, self.lengths] = value_states[:, :, 0]
-        return keys[:, :, : self.visible], values[:, :, : self.visible]
-
-    def mask(self) -> Bool[Tensor, "slot one one place"]:
-        """Which places each slot's next token may see: those written, itself included."""
-        return (torch.arange(self.visible, device=self.lengths.device) <= self.lengths[:, None])[:, None, None, :]
-
-    def advance(self) -> None:
-        """Every slot has written one token."""
-        self.lengths = self.lengths + 1
-        self.visible += 1
-
-    def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Retire all slots but these."""
-        self.keys = [keys[rows] for keys in self.keys]
-        self.values = [values[rows] for values in self.values]
-        self.lengths = self.lengths[rows]
-        self._slots = self._slots[: len(rows)]
-        self.visible = int(self.lengths.max()) + 1
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """The longest slot."""
-        return self.visible - 1
-
-    def get_mask_sizes(self, *args: object, **kwargs: object) -> tuple[int, int]:
-        """(keys, offset); unused, because the mask is given."""
-        return self.visible, 0
-
-
-def _spread(states: Tensor, owner: Tensor, places: int) -> Tensor:
-    """Copy each slot's prompt states into a buffer with room for its response."""
-    _, heads, time, dim = states.shape
-    buffer = states.new_zeros((len(owner), heads, places, dim))
-    buffer[:, :, :time] = states[owner]
-    return buffer
+IDLE = 0.25
+"""Share of slots that may stand empty before they are filled again, or given up when no prompt is left."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,78 +36,151 @@ class Drawn:
 
 @torch.no_grad()
 def draw_responses(
-    model: LanguageModel,
+    body: Body,
     prompts: Sequence[tuple[int, ...]],
     seeds: Sequence[Sequence[int]],
     sampling: Sampling,
+    slots: int,
 ) -> list[list[Drawn]]:
-    """For each prompt one response per seed, sampled together. Raises nothing; stops at the length limit."""
-    owner = [p for p, own in enumerate(seeds) for _ in own]
-    row_seeds = np.array([seed for own in seeds for seed in own], dtype=np.uint64)
-    states, first_hidden = _read_prompts(model, prompts)
-    device = first_hidden.device
-    rows = torch.tensor(owner, device=device)
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)[rows]
-    limit = sampling.max_response_tokens
-    cache = SlotCache(states, rows, lengths, int(lengths.max()) + limit)
-    hidden = first_hidden[rows]
-
-    tokens = torch.zeros((len(owner), limit), dtype=torch.long)
-    logprobs = torch.zeros((len(owner), limit))
-    counts = np.full(len(owner), limit)
-    stopped = np.zeros(len(owner), dtype=bool)
-    alive = np.arange(len(owner))
-    stop_ids = torch.tensor(sorted(model.stop_ids), device=device)
-    for t in range(limit):
-        ids, chosen = choose(_logits(model, hidden), _uniforms(row_seeds[alive], t), sampling)
-        tokens[alive, t] = ids.cpu()
-        logprobs[alive, t] = chosen.cpu()
-        ended = torch.isin(ids, stop_ids).cpu().numpy()
-        counts[alive[ended]] = t + 1
-        stopped[alive[ended]] = True
-        if t + 1 == limit or ended.all():
-            break
-        if ended.any():
-            going = np.flatnonzero(~ended)
-            alive = alive[going]
-            kept = torch.from_numpy(going).to(device)
-            cache.keep(kept)
-            ids = ids[kept]
-        hidden = _step(model, ids, cache)
-    drawn = [
-        Drawn(ids=tuple(row[:n]), logprobs=tuple(logs[:n]), stopped=bool(s))
-        for row, logs, n, s in zip(tokens.tolist(), logprobs.tolist(), counts.tolist(), stopped, strict=True)
-    ]
-    grouped: list[list[Drawn]] = [[] for _ in prompts]
-    for p, response in zip(owner, drawn, strict=True):
-        grouped[p].append(response)
-    return grouped
+    """For each prompt one response per seed, about `slots` of them side by side. Stops at the length limit."""
+    drawn: list[list[Drawn | None]] = [[None] * len(own) for own in seeds]
+    if not any(seeds):
+        return [[] for _ in prompts]
+    with body.attention():
+        sampler = _Sampler(body, prompts, seeds, sampling, slots)
+        while sampler.admit() or sampler.going:
+            for p, s, response in sampler.step():
+                drawn[p][s] = response
+    return [[response for response in own if response is not None] for own in drawn]
 
 
-def _read_prompts(model: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> tuple[PromptCache, Tensor]:
+class _Sampler:
+    """The slots of one call, and who is in them. It changes with every step."""
+
+    def __init__(
+        self,
+        body: Body,
+        prompts: Sequence[tuple[int, ...]],
+        seeds: Sequence[Sequence[int]],
+        sampling: Sampling,
+        slots: int,
+    ):
+        self._body, self._prompts, self._seeds, self._sampling = body, prompts, seeds, sampling
+        self._device = body.model.network.device
+        self._next = 0
+        most = max(len(own) for own in seeds)
+        count = min(max(slots, most), sum(len(own) for own in seeds))
+        limit = sampling.max_response_tokens
+        self._cache = SlotCache(count, max(len(prompt) for prompt in prompts) + limit, self._device)
+        self._hidden = torch.empty((0, 0), device=self._device)
+        self._tokens = torch.zeros((count, limit), dtype=torch.long, device=self._device)
+        self._logprobs = torch.zeros((count, limit), device=self._device)
+        self._who = [(-1, -1)] * count
+        self._live = np.zeros(count, dtype=bool)
+        self._steps = np.zeros(count, dtype=np.int64)
+        self._row_seeds = np.zeros(count, dtype=np.uint64)
+        self._stops = torch.zeros(len(body.model.head[0]), dtype=torch.bool, device=self._device)
+        self._stops[[i for i in body.model.stop_ids if 0 <= i < len(self._stops)]] = True
+
+    @property
+    def going(self) -> bool:
+        """Whether any response is not yet finished."""
+        return bool(self._live.any())
+
+    def admit(self) -> bool:
+        """Read the next prompts when enough slots are empty; whether any was read."""
+        free = np.flatnonzero(~self._live)
+        if self._next == len(self._prompts) or (self.going and len(free) < IDLE * len(self._live)):
+            return False
+        first, taken = self._next, 0
+        while self._next < len(self._prompts) and taken + len(self._seeds[self._next]) <= len(free):
+            taken += len(self._seeds[self._next])
+            self._next += 1
+        if self._next == first:
+            return False
+        here, chosen = range(first, self._next), free[:taken]
+        self._who_is_in(here, chosen)
+        states, hidden = _read_prompts(self._body, [self._prompts[p] for p in here])
+        owner = torch.tensor([p - first for p in here for _ in self._seeds[p]], device=self._device)
+        ends = torch.tensor([len(self._prompts[p]) for p in here], device=self._device)
+        at = torch.from_numpy(chosen).to(self._device)
+        self._cache.take(at, states, owner, ends)
+        if not len(self._hidden):
+            self._hidden = hidden.new_zeros((len(self._live), hidden.shape[-1]))
+        self._hidden[at] = hidden[owner]
+        return True
+
+    def _who_is_in(self, here: range, chosen: np.ndarray) -> None:
+        for slot, who in zip(chosen, [(p, s) for p in here for s in range(len(self._seeds[p]))], strict=True):
+            self._who[slot] = who
+        self._row_seeds[chosen] = np.array([seed for p in here for seed in self._seeds[p]], dtype=np.uint64)
+        self._live[chosen], self._steps[chosen] = True, 0
+
+    def step(self) -> list[tuple[int, int, Drawn]]:
+        """One token in every slot; the responses that ended with it, each with its prompt and its number."""
+        uniforms = _uniforms(self._row_seeds, self._steps)
+        ids, chosen = choose(_logits(self._body, self._hidden), uniforms, self._sampling)
+        rows, columns = torch.arange(len(ids), device=self._device), torch.from_numpy(self._steps).to(self._device)
+        self._tokens[rows, columns] = ids
+        self._logprobs[rows, columns] = chosen
+        stopped = self._stops[ids].cpu().numpy()
+        self._steps += self._live
+        ended = np.flatnonzero(self._live & (stopped | (self._steps == self._sampling.max_response_tokens)))
+        responses = self._finish(ended, stopped) if len(ended) else []
+        if self.going:
+            ids = self._gather(ids)
+            self._hidden = _advance(self._body, ids, self._cache)
+        return responses
+
+    def _finish(self, ended: np.ndarray, stopped: np.ndarray) -> list[tuple[int, int, Drawn]]:
+        at = torch.from_numpy(ended).to(self._device)
+        tokens, logprobs = self._tokens[at].tolist(), self._logprobs[at].tolist()
+        responses = []
+        for slot, ids, logs in zip(ended, tokens, logprobs, strict=True):
+            n = self._steps[slot]
+            response = Drawn(ids=tuple(ids[:n]), logprobs=tuple(logs[:n]), stopped=bool(stopped[slot]))
+            responses.append((*self._who[slot], response))
+        self._live[ended], self._steps[ended] = False, 0
+        self._cache.give_back(at)
+        return responses
+
+    def _gather(self, ids: Int[Tensor, " slot"]) -> Int[Tensor, " kept"]:
+        """Give up empty slots that no prompt is left for, when they are many; the ids of the others."""
+        if self._next < len(self._prompts) or self._live.mean() > 1 - IDLE:
+            return ids
+        kept = np.flatnonzero(self._live)
+        at = torch.from_numpy(kept).to(self._device)
+        self._cache.keep(at)
+        self._tokens, self._logprobs = self._tokens[at], self._logprobs[at]
+        self._who = [self._who[slot] for slot in kept]
+        self._live, self._steps, self._row_seeds = self._live[kept], self._steps[kept], self._row_seeds[kept]
+        return ids[at]
+
+
+def _read_prompts(body: Body, prompts: Sequence[tuple[int, ...]]) -> tuple[PromptCache, Tensor]:
     """Right-padded prompts through the body once: their states, and the last real hidden state of each."""
     width = max(len(prompt) for prompt in prompts)
-    device = model.network.device
-    ids = torch.tensor([[*p, *([model.pad_id] * (width - len(p)))] for p in prompts], device=device)
+    device, dtype = body.model.network.device, body.model.network.dtype
+    ids = torch.tensor([[*p, *([body.model.pad_id] * (width - len(p)))] for p in prompts], device=device)
     states = PromptCache()
-    causal = torch.ones((width, width), dtype=torch.bool, device=device).tril()[None, None]
-    keyed = {_cache_name(model.body): states}
-    hidden = model.body(input_ids=ids, attention_mask=causal, use_cache=True, **keyed).last_hidden_state
+    causal = torch.full((width, width), -torch.inf, dtype=dtype, device=device).triu_(1)[None, None]
+    hidden = _forward(body, states, input_ids=ids, attention_mask=causal)
     last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
     return states, hidden[torch.arange(len(prompts), device=device), last]
 
 
-def _step(model: LanguageModel, ids: Int[Tensor, " slot"], cache: SlotCache) -> Float[Tensor, "slot hidden"]:
+def _advance(body: Body, ids: Int[Tensor, " slot"], cache: SlotCache) -> Float[Tensor, "slot hidden"]:
     """One more token a slot through the body."""
-    output = model.body(
-        input_ids=ids[:, None],
-        attention_mask=cache.mask(),
-        position_ids=cache.lengths[:, None],
-        use_cache=True,
-        **{_cache_name(model.body): cache},
+    mask = cache.mask(body.model.network.dtype)
+    hidden = _forward(
+        body, cache, input_ids=ids[:, None], attention_mask=mask, position_ids=cache.lengths[:, None].clone()
     )
     cache.advance()
-    return output.last_hidden_state[:, 0]
+    return hidden[:, 0]
+
+
+def _forward(body: Body, cache: PromptCache | SlotCache, **inputs: Tensor) -> Float[Tensor, "row time hidden"]:
+    return body.model.body(use_cache=True, **inputs, **{_cache_name(body.model.body): cache}).last_hidden_state
 
 
 def _cache_name(body: nn.Module) -> str:
@@ -191,11 +188,10 @@ def _cache_name(body: nn.Module) -> str:
     return "cache" if "cache" in inspect.signature(body.forward).parameters else "past_key_values"
 
 
-def _logits(model: LanguageModel, hidden: Float[Tensor, "slot hidden"]) -> Float[Tensor, "slot vocab"]:
+def _logits(body: Body, hidden: Float[Tensor, "slot hidden"]) -> Float[Tensor, "slot vocab"]:
     """Over the ids that the tokenizer can emit: padded rows of the head are never drawn."""
-    weight, bias = model.head
-    rows = slice(0, model.emitted)
-    return torch.nn.functional.linear(hidden, weight[rows], None if bias is None else bias[rows]).float()
+    weight, bias = body.model.head
+    return linear(hidden, weight, bias, precision=body.precision).float()[:, : body.model.emitted]
 
 
 def choose(
@@ -226,10 +222,10 @@ def _truncate(logprobs: Float[Tensor, "slot vocab"], sampling: Sampling) -> Floa
     return logprobs.masked_fill(drop.scatter(-1, order, drop), float("-inf"))
 
 
-def _uniforms(seeds: np.ndarray, t: int) -> Tensor:
-    """The t-th uniform number in [0, 1) of each row's stream (SplitMix64 of seed and position)."""
+def _uniforms(seeds: np.ndarray, steps: np.ndarray) -> Tensor:
+    """One uniform number in [0, 1) a row: the one at this step of its stream (SplitMix64 of seed and position)."""
     with np.errstate(over="ignore"):
-        z = seeds + np.uint64(0x9E3779B97F4A7C15) * np.uint64(t + 1)
+        z = seeds + np.uint64(0x9E3779B97F4A7C15) * (steps + 1).astype(np.uint64)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))

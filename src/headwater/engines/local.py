@@ -133,37 +133,36 @@ class LocalGenerator(Generator):
     def __init__(self, model: LanguageModel, learner: Learner | None, engine: Engine):
         model.to(engine.torch_device)
         self._model = model
+        self._body = Body(model, engine.precision)
         self._learner = learner
         self._engine = engine
 
     def generate(self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds) -> list[Group]:
-        """Responses in waves of similar prompt length, so that little of a wave is padding."""
+        """Responses to prompts in order of length; finished ones make room for the next prompt's."""
         prompts = [self._model.encode(problem) for problem in problems]
         order = sorted(range(len(problems)), key=lambda i: (len(prompts[i]), i))
         places = max((len(prompt) for prompt in prompts), default=0) + sampling.max_response_tokens
-        per_wave = max(1, self._engine.rows_a_wave(self._model, places) // samples)
+        rows = self._engine.rows_a_wave(self._model, places)
+        row_seeds = [[seeds.of(problems[i].problem_id, s) for s in range(samples)] for i in order]
+        drawn = draw_responses(self._body, [prompts[i] for i in order], row_seeds, sampling, rows)
+        _refuse_not_finite([problems[i] for i in order], drawn, seeds.step)
         groups: dict[int, Group] = {}
         version = self._learner.version if self._learner is not None else -1
-        for start in range(0, len(order), per_wave):
-            wave = order[start : start + per_wave]
-            row_seeds = [[seeds.of(problems[i].problem_id, s) for s in range(samples)] for i in wave]
-            drawn = draw_responses(self._model, [prompts[i] for i in wave], row_seeds, sampling)
-            _refuse_not_finite([problems[i] for i in wave], drawn, seeds.step)
-            for i, responses in zip(wave, drawn, strict=True):
-                rollouts = tuple(
-                    Rollout(
-                        rollout_id=f"{seeds.stream}/{seeds.step}/{problems[i].problem_id}/{s}",
-                        problem_id=problems[i].problem_id,
-                        prompt_ids=prompts[i],
-                        response_ids=response.ids,
-                        response_text=self._model.decode(response.ids),
-                        logprobs=response.logprobs,
-                        policy_version=version,
-                        finish_reason="stop" if response.stopped else "length",
-                    )
-                    for s, response in enumerate(responses)
+        for i, responses in zip(order, drawn, strict=True):
+            rollouts = tuple(
+                Rollout(
+                    rollout_id=f"{seeds.stream}/{seeds.step}/{problems[i].problem_id}/{s}",
+                    problem_id=problems[i].problem_id,
+                    prompt_ids=prompts[i],
+                    response_ids=response.ids,
+                    response_text=self._model.decode(response.ids),
+                    logprobs=response.logprobs,
+                    policy_version=version,
+                    finish_reason="stop" if response.stopped else "length",
                 )
-                groups[i] = Group(problem=problems[i], rollouts=rollouts)
+                for s, response in enumerate(responses)
+            )
+            groups[i] = Group(problem=problems[i], rollouts=rollouts)
         return [groups[i] for i in range(len(problems))]
 
 

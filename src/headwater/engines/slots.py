@@ -1,0 +1,105 @@
+"""The sampler's key/value cache: preallocated slots, each with its own place, taken and given back.
+
+Because each slot writes at its own place and sees only the places it has written, responses of different
+age and prompt length stand side by side without left padding, and a finished one makes room for another.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import Cache
+
+
+class PromptCache(Cache):
+    """Collects each layer's keys and values [row head time dim] while prompts are read."""
+
+    def __init__(self) -> None:
+        super().__init__(layers=[])
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Keep the layer's states; attention sees just these."""
+        self.keys.append(key_states)
+        self.values.append(value_states)
+        return key_states, value_states
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Nothing was read before the prompt."""
+        return 0
+
+    def get_mask_sizes(self, *args: object, **kwargs: object) -> tuple[int, int]:
+        """(keys, offset); unused, because the mask is given."""
+        return 0, 0
+
+
+class SlotCache(Cache):
+    """Keys and values [slot head place dim] of `slots` responses; slot i's next token goes to place `lengths[i]`."""
+
+    def __init__(self, slots: int, places: int, device: torch.device):
+        super().__init__(layers=[])
+        self.lengths = torch.zeros(slots, dtype=torch.long, device=device)
+        self.visible = 1
+        self._held = torch.zeros_like(self.lengths)
+        self._places = places
+        self._slots = torch.arange(slots, device=device)
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+
+    def take(self, slots: Int[Tensor, " new"], prompts: PromptCache, owner: Int[Tensor, " new"], ends: Tensor) -> None:
+        """Begin in these slots with the states of the prompts that own them; `ends` [prompt] are their lengths."""
+        if not self._keys:
+            shape = (len(self.lengths), prompts.keys[0].shape[1], self._places)
+            self._keys = [keys.new_zeros((*shape, keys.shape[-1])) for keys in prompts.keys]
+            self._values = [values.new_zeros((*shape, values.shape[-1])) for values in prompts.values]
+        for kept, read in ((self._keys, prompts.keys), (self._values, prompts.values)):
+            for buffer, states in zip(kept, read, strict=True):
+                buffer[slots, :, : states.shape[2]] = states[owner]
+        self.lengths[slots], self._held[slots] = ends[owner], 1
+        self.visible = int(self.lengths.max()) + 1
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Write one token a slot at its own place; return the places that any slot can see."""
+        keys, values = self._keys[layer_idx], self._values[layer_idx]
+        keys[self._slots, :, self.lengths] = key_states[:, :, 0]
+        values[self._slots, :, self.lengths] = value_states[:, :, 0]
+        return keys[:, :, : self.visible], values[:, :, : self.visible]
+
+    def mask(self, dtype: torch.dtype) -> Float[Tensor, "slot one one place"]:
+        """0 at the places that each slot's next token may see (those written, itself included), -inf elsewhere."""
+        beyond = torch.arange(self.visible, device=self.lengths.device) > self.lengths[:, None]
+        return torch.zeros(beyond.shape, dtype=dtype, device=beyond.device).masked_fill_(beyond, -torch.inf)[
+            :, None, None
+        ]
+
+    def advance(self) -> None:
+        """Every slot that is held has written one token."""
+        self.lengths += self._held
+        self.visible += 1
+
+    def give_back(self, slots: Int[Tensor, " ended"]) -> None:
+        """These slots hold nothing any more; until they are taken they write over their first place."""
+        self.lengths[slots], self._held[slots] = 0, 0
+        self.visible = int(self.lengths.max()) + 1
+
+    def keep(self, slots: Int[Tensor, " kept"]) -> None:
+        """Go on with these slots alone."""
+        self._keys = [keys[slots] for keys in self._keys]
+        self._values = [values[slots] for values in self._values]
+        self.lengths, self._held = self.lengths[slots], self._held[slots]
+        self._slots = self._slots[: len(slots)]
+        self.visible = int(self.lengths.max()) + 1
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """The longest slot."""
+        return self.visible - 1
+
+    def get_mask_sizes(self, *args: object, **kwargs: object) -> tuple[int, int]:
+        """(keys, offset); unused, because the mask is given."""
+        return self.visible, 0
