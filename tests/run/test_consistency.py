@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from headwater.errors import HeadwaterError, IntegrityError
+from headwater.errors import HeadwaterError, InputError, IntegrityError
 from headwater.folder import LEDGER, RunFolder
 from headwater.ledger import Ledger, genesis
 from headwater.run.consistency import inputs, refuse_mixed, refuse_unfinished, settle_ledger
@@ -63,6 +64,18 @@ def test_settling_a_ledger_in_step_changes_nothing(root: Path) -> None:
     before = (root / LEDGER).read_bytes()
     settle(root)
     assert (root / LEDGER).read_bytes() == before
+
+
+def test_a_ledger_that_two_folders_share_is_not_written(root: Path) -> None:
+    other = root.with_name("other")
+    subprocess.run(["cp", "-rl", root, other], check=True)  # a copy that takes no room
+    with pytest.raises(InputError, match=r"ledger\.sqlite has a second name") as refused:
+        settle(root)
+    subprocess.run(["sh", "-c", str(refused.value).rpartition(": ")[2]], check=True)
+    use(root, "e" * 64, 0)
+    assert (other / LEDGER).read_bytes() != (root / LEDGER).read_bytes()
+    settle(root)
+    assert RunFolder(other).verify() == []
 
 
 def test_the_uses_of_a_forgotten_stage_go(root: Path) -> None:

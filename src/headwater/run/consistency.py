@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from headwater.errors import HeadwaterError, IntegrityError
+from headwater.errors import HeadwaterError, InputError, IntegrityError
 from headwater.fingerprint import fingerprint
 from headwater.ledger import Ledger
 from headwater.run.graph import Graph, Node
@@ -44,8 +44,15 @@ def settle_ledger(ledger: Ledger, store: Store) -> None:
     """Bring the ledger in step with the commits, at the start of a run.
 
     A crash leaves the uses of steps that were never committed: they go, also those of nodes that this run does
-    not make again. Raises IntegrityError for a broken chain, and when the uses of a committed step are gone.
+    not make again. Raises IntegrityError for a broken chain, and when the uses of a committed step are gone;
+    InputError for a file that another folder holds as well (cp -l): what is written here would be written there.
     """
+    path = ledger.path
+    if path.is_file() and path.stat().st_nlink > 1:
+        raise InputError(
+            f"ledger: {path} has a second name (a hard link), where this run's label uses would appear too; give the "
+            f"folder a copy of its own: cp {path} {path}.own && mv {path}.own {path}"
+        )
     ledger.verify()
     committed: dict[str, str | None] = dict.fromkeys(ledger.heads())
     for node in store.nodes():
