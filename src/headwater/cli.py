@@ -236,7 +236,7 @@ def status(run: str = "lab", *, runs: Runs = Path("runs")) -> None:
 
 @app.command
 def verify(
-    what: Annotated[str, Parameter(help="a run, or a JSONL file of responses")] = "lab",
+    what: Annotated[str, Parameter(help="a run, or a JSONL or Parquet file of responses")] = "lab",
     *,
     runs: Runs = Path("runs"),
     answer_type: Annotated[AnswerType | None, Parameter(help="what every gold answer of the file is")] = None,
@@ -244,17 +244,19 @@ def verify(
     marker: Annotated[str, Parameter(help="what stands before the answer, for --extractor marker")] = "####",
     end: Annotated[str, Parameter(help="what stands behind it; the end of the response if not given")] = "",
     tolerance: Annotated[float, Parameter(help="largest distance of a right decimal")] = 0.0,
+    function: Annotated[str | None, Parameter(help="a reward function of your own instead, path.py:name")] = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Read every byte of a run again and name each damaged file, or grade a file of responses.
 
     A line of the file is {"gold": ..., "response": ...}, with "id" and "label" (true or false) if there are any.
+    Exit code 7 when more than 0.5 % of the responses could not be graded.
 
     Example: headwater verify lab
     Example: headwater verify outputs.jsonl --answer-type expression
     """
-    if answer_type is not None or Path(what).is_file():
-        grading = {"extractor": extractor, "marker": marker, "end": end, "tolerance": tolerance}
+    if answer_type is not None or function is not None or Path(what).is_file():
+        grading = {"extractor": extractor, "marker": marker, "end": end, "tolerance": tolerance, "function": function}
         _verify_file(Path(what), answer_type, grading, as_json)
         return
     damaged = _folder(what, runs).verify()
@@ -272,17 +274,18 @@ def _verify_file(path: Path, answer_type: AnswerType | None, settings: dict[str,
     from headwater.verifiers.files import verify_file  # noqa: PLC0415
     from headwater.verifiers.grading import Grading  # noqa: PLC0415
 
-    if answer_type is None:
+    if answer_type is None and settings["function"] is None:
         raise InputError(
             f"verify: {path} is a file of responses, and its answers are of no declared type; add --answer-type "
-            "integer, fraction, decimal, tuple, set, choice, text or expression"
+            "integer, fraction, decimal, tuple, set, choice, text or expression, or --function path.py:name"
         )
     try:
-        grading = Grading(answer_type=answer_type, **settings)
+        grading = Grading(answer_type=answer_type or "integer", **settings)
     except ValidationError as error:
         raise InputError(f"verify: {error.errors()[0]['msg']}") from error
     tally = verify_file(path, grading)
     print(json.dumps(tally.to_json(), indent=1) if as_json else tally.to_text())
+    tally.refuse_ungraded()
 
 
 @app.command

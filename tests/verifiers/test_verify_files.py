@@ -78,7 +78,7 @@ def test_json_holds_the_same(
         ("{", "line 2: no JSON"),
         ("[1]", "line 2: a list where an object is needed"),
         ('{"response": "x"}', "line 2: gold or answer is missing"),
-        ('{"gold": 3, "response": "x"}', "line 2: gold or answer is no text"),
+        ('{"gold": [3], "response": "x"}', "line 2: gold or answer is no text"),
         ('{"gold": "3"}', "line 2: response is missing"),
         ('{"gold": "3", "response": "x", "label": 1}', "line 2: label is 1, neither true nor false"),
         ("[" * 100_000, "line 2: no JSON"),
@@ -142,3 +142,45 @@ def test_every_declared_type_has_a_verifier_and_a_second_judge() -> None:
             assert verifier.judge.name.startswith(answer_type)
             assert second_judge(grading, verifier).name != verifier.judge.name
             verifier.close()
+
+
+def test_a_parquet_file_is_graded_like_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "out.parquet"
+    parquet.write_table(pyarrow.table({"answer": [3, 4], "response": [r"\boxed{3}", "4"], "label": [True, True]}), path)
+    code, out, _ = call(capsys, monkeypatch, str(path), "--answer-type", "integer", "--json")
+    found = json.loads(out)
+    assert (code, found["correct"], found["wrong"]) == (0, 1, 1)
+    assert [row["line"] for row in found["disagreements"]] == [2]
+    path.write_bytes(path.read_bytes()[:-9])
+    code, _, err = call(capsys, monkeypatch, str(path), "--answer-type", "integer")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "is no whole Parquet file" in err
+
+
+def test_a_function_of_ones_own_grades_a_file_with_its_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rewards.py").write_text(
+        "def score(completions, answer, level):\n"
+        "    return [float(gold in text) / n for text, gold, n in zip(completions, answer, level)]\n"
+    )
+    rows = [{"answer": "3", "response": "it is 3", "level": level, "label": True} for level in (1, 2)]
+    path = lines(tmp_path / "out.jsonl", *rows)
+    code, out, _ = call(capsys, monkeypatch, str(path), "--function", f"{tmp_path}/rewards.py:score")
+    assert code == 0
+    assert "2 responses graded by" in out and "1 correct, 1 wrong, 0 ungraded" in out
+
+
+def test_more_than_half_a_percent_ungraded_is_exit_code_7_after_the_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lines(tmp_path / "out.jsonl", {"gold": "x", "response": r"\boxed{3}"}, {"gold": 3, "response": r"\boxed{3}"})
+    code, out, err = call(capsys, monkeypatch, str(path), "--answer-type", "integer")
+    assert code == 7
+    assert "1 correct, 0 wrong, 1 ungraded" in out
+    assert "1 of 2 responses have no verdict; at most 0.50%" in err

@@ -62,7 +62,7 @@ _GREEK = (
     "\\varphi", "\\chi", "\\psi", "\\omega", "\\Gamma", "\\Delta", "\\Theta", "\\Lambda", "\\Xi", "\\Sigma",
     "\\Upsilon", "\\Phi", "\\Psi", "\\Omega", "\\ell",
 )
-SYMBOLS = frozenset({"\\pi", "\\infty", "\\emptyset", "\\circ", "\\angle", *_GREEK})
+SYMBOLS = frozenset({"\\pi", "\\infty", "\\emptyset", "\\circ", "\\angle", "\\triangle", *_GREEK})
 FUNCTIONS = frozenset({
     "\\sin", "\\cos", "\\tan", "\\cot", "\\sec", "\\csc", "\\arcsin", "\\arccos", "\\arctan", "\\sinh", "\\cosh",
     "\\tanh", "\\log", "\\ln", "\\exp",
