@@ -14,6 +14,7 @@ NAMES = [
     "CachedTeacher",
     "Divergence",
     "Engine",
+    "FunctionVerifier",
     "HeadwaterError",
     "Imitation",
     "Labels",

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from headwater.run.workflow import RunOptions, run_recipe
     from headwater.samplers import OnPolicy, Recorded
     from headwater.signals import Divergence, Imitation, Reward
+    from headwater.verifiers.function import FunctionVerifier
     from headwater.verifiers.typed import TypedVerifier
 
 _HOMES = {
     "CachedTeacher": "headwater.cache",
     "Divergence": "headwater.signals",
     "Engine": "headwater.engines.settings",
+    "FunctionVerifier": "headwater.verifiers.function",
     "HeadwaterError": "headwater.errors",
     "Imitation": "headwater.signals",
     "Labels": "headwater.run.assemble",
@@ -55,9 +57,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "CachedTeacher", "Divergence", "Engine", "HeadwaterError", "Imitation", "Labels", "LanguageModel", "Message",
-    "OnPolicy", "Optimiser", "Problem", "Recipe", "Recorded", "Reward", "Route", "RunFolder", "RunOptions", "Sampling",
-    "Schedule", "Stage", "TypedVerifier", "read_recipe", "record", "run_recipe", "train",
+    "CachedTeacher", "Divergence", "Engine", "FunctionVerifier", "HeadwaterError", "Imitation", "Labels", "LanguageModel",
+    "Message", "OnPolicy", "Optimiser", "Problem", "Recipe", "Recorded", "Reward", "Route", "RunFolder", "RunOptions",
+    "Sampling", "Schedule", "Stage", "TypedVerifier", "read_recipe", "record", "run_recipe", "train",
 ]  # fmt: skip
 
 

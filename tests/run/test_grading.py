@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import tiny
+from headwater import FunctionVerifier, Labels, OnPolicy, Problem, Reward, Schedule, Stage, train
 from headwater.errors import GraderError, InputError, Interrupted
 from headwater.folder import RunFolder
 from headwater.routes.recipe import read_recipe
@@ -144,6 +146,27 @@ def test_a_function_that_cannot_be_used_is_one_line(home: Path, grading: str, co
     with pytest.raises(InputError, match=message) as raised:
         check_labels(build_graph(read_recipe("micro.yaml", [f"problems.grading={grading}"])))
     assert "\n" not in str(raised.value)
+
+
+def test_a_function_in_python_trains_a_model_through_labels() -> None:
+    problems = [Problem(problem_id=name, prompt=f"{name} + 1 :") for name in ("1", "2")]
+    seen: list[str] = []
+
+    def shorter_is_better(completions: list[str], answer: list[str], **_: object) -> list[float]:
+        seen.extend(answer)
+        return [1.0 / (1 + len(text)) for text in completions]
+
+    stage = Stage(
+        name="student-rl",
+        sampler=OnPolicy(samples=4, max_response_tokens=6),
+        signal=Reward(),
+        schedule=Schedule(updates=2, problems=2),
+        optimiser=tiny.STEADY,
+    )
+    labels = Labels(answers={"1": "a", "2": "b"}, verifier=FunctionVerifier(function=shorter_is_better))
+    records = train(stage, tiny.qwen(), problems, labels=labels)
+    assert sorted(seen) == ["a"] * 8 + ["b"] * 8
+    assert all(0 < record.metrics["reward"] < 1 for record in records)
 
 
 def test_an_error_in_a_function_stops_the_run_and_names_it(home: Path) -> None:

@@ -8,8 +8,10 @@ import pytest
 
 from headwater.errors import IntegrityError
 from headwater.records import Verdict
+from headwater.verifiers import expression
 from headwater.verifiers.answers import Answers
 from headwater.verifiers.cached import CachedJudge
+from headwater.verifiers.expression import ExpressionJudge
 
 
 class Scripted:
@@ -55,6 +57,18 @@ def test_the_file_serves_the_next_process_and_only_a_judge_of_the_same_name(tmp_
     assert len(same.asked) == 2
     assert len(other.asked) == 5
     assert b"correct" in path.read_bytes()
+
+
+def test_a_raised_version_of_the_rules_finds_no_old_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "verdicts.sqlite"
+    before = CachedJudge(ExpressionJudge(), path=path)
+    before.judge({"a": ("5", "5.0")})
+    again = CachedJudge(ExpressionJudge(), path=path)
+    again.judge({"a": ("5", "5.0")})
+    monkeypatch.setattr(expression, "EXPRESSION_VERSION", "1000")
+    raised = CachedJudge(ExpressionJudge(), path=path)
+    raised.judge({"a": ("5", "5.0")})
+    assert [cached.hits for cached in (before, again, raised)] == [0, 1, 0]
 
 
 def test_no_more_than_the_limit_stays_in_memory_and_in_the_file(tmp_path: Path) -> None:
