@@ -57,9 +57,10 @@ _HOMES = {
 }
 
 __all__ = [
-    "CachedTeacher", "Divergence", "Engine", "FunctionVerifier", "HeadwaterError", "Imitation", "Labels", "LanguageModel",
-    "Message", "OnPolicy", "Optimiser", "Problem", "Recipe", "Recorded", "Reward", "Route", "RunFolder", "RunOptions",
-    "Sampling", "Schedule", "Stage", "TypedVerifier", "read_recipe", "record", "run_recipe", "train",
+    "CachedTeacher", "Divergence", "Engine", "FunctionVerifier", "HeadwaterError", "Imitation", "Labels",
+    "LanguageModel", "Message", "OnPolicy", "Optimiser", "Problem", "Recipe", "Recorded", "Reward", "Route",
+    "RunFolder", "RunOptions", "Sampling", "Schedule", "Stage", "TypedVerifier", "read_recipe", "record",
+    "run_recipe", "train",
 ]  # fmt: skip
 
 

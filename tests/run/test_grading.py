@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tiny
-from headwater import FunctionVerifier, Labels, OnPolicy, Problem, Reward, Schedule, Stage, train
+from headwater import FunctionVerifier, Labels, OnPolicy, Reward, Schedule, Stage, train
 from headwater.errors import GraderError, InputError, Interrupted
 from headwater.folder import RunFolder
 from headwater.routes.recipe import read_recipe
@@ -149,7 +149,7 @@ def test_a_function_that_cannot_be_used_is_one_line(home: Path, grading: str, co
 
 
 def test_a_function_in_python_trains_a_model_through_labels() -> None:
-    problems = [Problem(problem_id=name, prompt=f"{name} + 1 :") for name in ("1", "2")]
+    problems = tiny.problems(2)
     seen: list[str] = []
 
     def shorter_is_better(completions: list[str], answer: list[str], **_: object) -> list[float]:
@@ -163,9 +163,11 @@ def test_a_function_in_python_trains_a_model_through_labels() -> None:
         schedule=Schedule(updates=2, problems=2),
         optimiser=tiny.STEADY,
     )
-    labels = Labels(answers={"1": "a", "2": "b"}, verifier=FunctionVerifier(function=shorter_is_better))
+    labels = Labels(
+        answers={p.problem_id: p.problem_id for p in problems}, verifier=FunctionVerifier(function=shorter_is_better)
+    )
     records = train(stage, tiny.qwen(), problems, labels=labels)
-    assert sorted(seen) == ["a"] * 8 + ["b"] * 8
+    assert sorted(seen) == sorted(p.problem_id for p in problems for _ in range(8))
     assert all(0 < record.metrics["reward"] < 1 for record in records)
 
 
