@@ -139,16 +139,21 @@ def run_case(case: Case, options: Options, tuned: dict[str, Any]) -> dict[str, A
 
 
 def _sweep(case: Case, side: str, job: dict[str, Any], options: Options, directory: Path) -> dict[str, float]:
-    """Seconds of a step at each micro-batch, from the largest down until two in a row are slower than the best."""
+    """Seconds of a step at each micro-batch, from the largest down until two in a row are slower than the best.
+
+    For a large model one slower micro-batch ends the sweep, and one step measures each.
+    """
     assert case.batch is not None  # noqa: S101  the caller looked
+    large = SHAPES[case.shape].parameters > LARGE
     seconds: dict[str, float] = {}
     for micro in micro_batches(side, case.batch):
         with _alive({side: {**job, "micro": micro}}, options, directory) as (living,):
             living.round()
-            seconds[str(micro)] = min(living.round()["seconds"] for _ in range(2))
+            seconds[str(micro)] = min(living.round()["seconds"] for _ in range(1 if large else 2))
         options.say(f"{case.name}: {side} at micro-batch {micro}: {seconds[str(micro)]:.3f} s")
+        patience = 1 if large else 2
         last = list(seconds.values())
-        if len(last) > 2 and min(last[-2:]) > TIE * min(last):
+        if len(last) > patience and min(last[-patience:]) > TIE * min(last):
             break
     return seconds
 
