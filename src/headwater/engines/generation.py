@@ -7,6 +7,7 @@ matrices round by their number of rows: logprobs agree to 1e-5, not to the bit.)
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -180,11 +181,12 @@ def _advance(body: Body, ids: Int[Tensor, " slot"], cache: SlotCache) -> Float[T
 
 
 def _forward(body: Body, cache: PromptCache | SlotCache, **inputs: Tensor) -> Float[Tensor, "row time hidden"]:
-    return body.model.body(use_cache=True, **inputs, **{_cache_name(body.model.body): cache}).last_hidden_state
+    return body.model.body(use_cache=True, **inputs, **{_cache_name(type(body.model.body)): cache}).last_hidden_state
 
 
-def _cache_name(body: nn.Module) -> str:
-    """What the body calls its cache: transformers renamed the argument."""
+@functools.cache
+def _cache_name(body: type[nn.Module]) -> str:
+    """What a body of this class calls its cache: transformers renamed the argument."""
     return "cache" if "cache" in inspect.signature(body.forward).parameters else "past_key_values"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -136,10 +137,11 @@ class LocalGenerator(Generator):
         self._body = Body(model, engine.precision)
         self._learner = learner
         self._engine = engine
+        self._encode = lru_cache(maxsize=4096)(model.encode)  # a pool's prompts come again at every epoch
 
     def generate(self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds) -> list[Group]:
         """Responses to prompts in order of length; finished ones make room for the next prompt's."""
-        prompts = [self._model.encode(problem) for problem in problems]
+        prompts = [self._encode(problem) for problem in problems]
         order = sorted(range(len(problems)), key=lambda i: (len(prompts[i]), i))
         places = max((len(prompt) for prompt in prompts), default=0) + sampling.max_response_tokens
         rows = self._engine.rows_a_wave(self._model, places)
