@@ -181,7 +181,7 @@ def _advance(body: Body, ids: Int[Tensor, " slot"], cache: SlotCache) -> Float[T
 
 
 def _forward(body: Body, cache: PromptCache | SlotCache, **inputs: Tensor) -> Float[Tensor, "row time hidden"]:
-    return body.model.body(use_cache=True, **inputs, **{_cache_name(type(body.model.body)): cache}).last_hidden_state  # type: ignore[arg-type]  (a class is hashable)
+    return body.model.body(use_cache=True, **inputs, **{_cache_name(type(body.model.body)): cache}).last_hidden_state  # type: ignore[arg-type]
 
 
 @functools.cache
