@@ -135,21 +135,32 @@ def convert(
 
 
 @app.command
-def validate(recipe: RecipeName = "lab", *, overrides: Overrides = None, drop_overlap: DropOverlap = False) -> None:
-    """Check a recipe before anything is spent: keys, arithmetic, contrasts, labels, overlap with the benchmarks.
+def validate(
+    recipe: RecipeName = "lab",
+    *,
+    overrides: Overrides = None,
+    drop_overlap: DropOverlap = False,
+    weights: Annotated[bool, Parameter(help="--no-weights: folders with config and tokenizer will do")] = True,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Check a recipe before anything is spent, and list every fault: keys, arms, models, prompts, labels, disk, memory.
 
     Example: headwater validate my.yaml --set seeds=[0,1,2]
     """
-    from headwater.run import build_graph, check_labels  # noqa: PLC0415
+    from headwater.models.language_model import silence_progress  # noqa: PLC0415
+    from headwater.run import preflight  # noqa: PLC0415
 
-    read = _recipe(recipe, {}, overrides, drop_overlap)
-    graph = build_graph(read)
-    check_labels(graph)
-    print(
-        f"{recipe}: valid. {len(graph.arms)} arms and models, {len(graph.recipe.all_contrasts())} contrasts matched, "
-        f"{graph.recipe.problems.labelled} labels that grade right against themselves, none of them in a benchmark. "
-        f"Next: headwater plan {recipe}"
-    )
+    silence_progress()
+    found = preflight(_recipe(recipe, {}, overrides, drop_overlap), weights=weights, runs=runs)
+    for line in found.lines:
+        print(line)
+    if found.faults:
+        for fault in found.faults[:-1]:
+            print(f"headwater: {fault}", file=sys.stderr)
+        raise InputError(found.faults[-1])
+    assert found.graph is not None  # noqa: S101  without one there is a fault
+    arms, contrasts = len(found.graph.arms), len(found.graph.recipe.all_contrasts())
+    print(f"{recipe}: valid. {arms} arms and models, {contrasts} contrasts matched. Next: headwater plan {recipe}")
 
 
 @app.command

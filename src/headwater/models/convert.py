@@ -43,8 +43,7 @@ class Converted:
     """KL(whole to cut) on the probe sentences, nats a token"""
 
     def __str__(self) -> str:
-        parameters = sum(parameter.numel() for parameter in self.model.network.parameters())
-        size = f"{parameters / 1e6:,.1f} M parameters"
+        size = f"{self.model.parameters / 1e6:,.1f} M parameters"
         if not self.left_out:
             return f"{self.layers} layers, {size}"
         return (

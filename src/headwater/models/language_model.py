@@ -6,7 +6,8 @@ matrix, sometimes a bias) that gives logits. Models whose logits are changed aft
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +16,17 @@ from typing import Any
 import torch
 from huggingface_hub.utils import logging as hub_logging
 from jaxtyping import Float, Int
+from jinja2 import TemplateError
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from headwater.errors import InputError
@@ -66,7 +75,7 @@ class LanguageModel:
         None takes those the directory was saved with. stop_ids: ids that end a response beside the model's own.
         Raises InputError when there is no such model, when weights are missing, and for a stop id without a row.
         """
-        try:
+        with _opening(source):
             opened: Any = AutoModelForCausalLM.from_pretrained(
                 source,
                 revision=revision,
@@ -76,12 +85,6 @@ class LanguageModel:
                 output_loading_info=True,
             )
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-            reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-            raise InputError(
-                f"model: cannot open {source} ({reason}). Give a directory with config.json, safetensors and a "
-                "tokenizer, or a hub id that this machine can reach; `headwater convert` writes one from GGUF."
-            ) from error
         network, found = opened
         if found["missing_keys"]:  # transformers would fill them with chance
             missing = sorted(found["missing_keys"])
@@ -89,6 +92,45 @@ class LanguageModel:
                 f"model: {source} lacks {len(missing)} tensors of its own network (first: {missing[0]}); give a whole "
                 "checkpoint."
             )
+        return cls._as_chosen(source, network, tokenizer, template, stop_ids)
+
+    @classmethod
+    def outline(
+        cls,
+        source: Path | str,
+        *,
+        revision: str | None = None,
+        dtype: str = "float32",
+        template: Mapping[str, Any] | None = None,
+        stop_ids: Sequence[int] = (),
+    ) -> LanguageModel:
+        """The model without its weights, from config, tokenizer and generation config alone, in about a second.
+
+        It encodes prompts, knows its stop ids and its size, and cannot compute: its tensors are on the meta device.
+        Arguments and errors are those of `load`.
+        """
+        with _opening(source):
+            config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+            with torch.device("meta"):
+                kind = dtype if dtype == "auto" else getattr(torch, dtype)
+                network = AutoModelForCausalLM.from_config(config, dtype=kind, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+        try:
+            network.generation_config = GenerationConfig.from_pretrained(source, revision=revision or "main")
+        except OSError:  # there is none, and `load` makes one of the model's config too
+            network.generation_config = GenerationConfig.from_model_config(config)
+        return cls._as_chosen(source, network, tokenizer, template, stop_ids)
+
+    @classmethod
+    def _as_chosen(
+        cls,
+        source: Path | str,
+        network: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        template: Mapping[str, Any] | None,
+        stop_ids: Sequence[int],
+    ) -> LanguageModel:
+        """What was opened, with the recipe's stop ids and template."""
         add_stop_ids(network, stop_ids)
         kept = getattr(network.config, TEMPLATE, None) or {}
         model = cls(network=network, tokenizer=tokenizer, template=kept if template is None else template)
@@ -151,6 +193,16 @@ class LanguageModel:
         return sum(parameter.numel() * parameter.element_size() for parameter in self.network.parameters())
 
     @property
+    def parameters(self) -> int:
+        """Numbers in the weights, a tied head counted once."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    @property
+    def commit(self) -> str | None:
+        """The hub commit that a hub id stood for when it was opened; None for a directory."""
+        return getattr(self.network.config, "_commit_hash", None)
+
+    @property
     def pad_id(self) -> int:
         """The id that fills unused places; masks come from lengths, so its value never matters."""
         return int(self.tokenizer.pad_token_id or 0)
@@ -174,10 +226,21 @@ class LanguageModel:
             return ids
         for message in problem.prompt:
             self._refuse_special(problem, message.content, split=False)
+        if self.tokenizer.chat_template is None:
+            raise InputError(
+                f"problem {problem.problem_id}: it is a chat, and the tokenizer has no chat template. Give prompts as "
+                "text, or a model with a template."
+            )
         messages = [{"role": m.role, "content": m.content} for m in problem.prompt]
-        rendered: Any = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=True, return_dict=True, **self.template
-        )
+        try:
+            rendered: Any = self.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=True, return_dict=True, **self.template
+            )
+        except (TemplateError, TypeError) as error:
+            raise InputError(
+                f"problem {problem.problem_id}: the chat template does not take it ({error}). Change the roles of its "
+                "messages, or the template's keyword arguments."
+            ) from error
         return tuple(rendered["input_ids"])
 
     def _refuse_special(self, problem: Problem, text: str, *, split: bool) -> None:
@@ -209,6 +272,19 @@ class LanguageModel:
             setattr(self.network.config, TEMPLATE, dict(self.template))
         self.network.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
+
+
+@contextmanager
+def _opening(source: Path | str) -> Iterator[None]:
+    """InputError, one line, in place of what opening a directory or hub id that others wrote can raise."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        raise InputError(
+            f"model: cannot open {source} ({reason}). Give a directory with config.json, safetensors and a "
+            "tokenizer, or a hub id that this machine can reach; `headwater convert` writes one from GGUF."
+        ) from error
 
 
 def add_stop_ids(network: PreTrainedModel, stop_ids: Sequence[int]) -> None:

@@ -9,11 +9,13 @@ from headwater.folder import TIMINGS, read_sealed
 from headwater.run.describe import plan, plan_rows, print_plan
 from headwater.run.execute import evaluate_model
 from headwater.run.graph import Graph, build_graph
-from headwater.run.workflow import RunOptions, check_labels, run_recipe
+from headwater.run.preflight import Preflight, check_labels, preflight
+from headwater.run.workflow import RunOptions, run_recipe
 from headwater.store import Store, run_folder
 
 __all__ = [
     "Graph",
+    "Preflight",
     "RunOptions",
     "build_graph",
     "check_labels",
@@ -22,6 +24,7 @@ __all__ = [
     "measured_seconds",
     "plan",
     "plan_rows",
+    "preflight",
     "print_plan",
     "run_recipe",
 ]

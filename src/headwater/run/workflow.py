@@ -37,11 +37,10 @@ from headwater.run.consistency import mixed, redo, refuse_mixed, refuse_unfinish
 from headwater.run.execute import MODEL
 from headwater.run.graph import Graph, build_graph
 from headwater.run.identity import PRODUCTS, identity
+from headwater.run.preflight import check_labels, check_models
 from headwater.run.processes import Orders, Pool
 from headwater.run.progress import ProgressDisplay
 from headwater.store import Store, full_disk_named, run_folder
-from headwater.verifiers.choose import make_verifier
-from headwater.verifiers.grading import Grading
 
 EXTENSIONS = ("routes", "seeds", "arms", "contrasts", "name", "guard")
 """Recipe fields that add to a run without touching what was made."""
@@ -74,6 +73,7 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
         raise InputError(f"run: --commit-seconds {options.commit_seconds}; at least 0")
     graph = build_graph(recipe)
     check_labels(graph)
+    check_models(graph)
     recipe, root = graph.recipe, run_folder(options.runs, recipe.name)
     store = Store(root)
     if options.redo is not None and options.redo not in {*graph.nodes, *store.nodes()}:
@@ -130,25 +130,6 @@ def _make(graph: Graph, root: Path, done: set[str], options: RunOptions, console
             pool.run(done)
     finally:
         write_json(root / TIMINGS, seal({**before, **pool.seconds}))
-
-
-def check_labels(graph: Graph) -> None:
-    """Every gold is graded against itself, every pool held against every benchmark. Raises InputError, LabelError."""
-    data, problems = graph.data, graph.recipe.problems
-    data.check()
-    _check_golds("labels", data.answers, problems.grading)
-    for name, held_out in data.benchmarks.items():
-        _check_golds(f"benchmark {name}", held_out.answers, problems.grading_of(name))
-
-
-def _check_golds(where: str, golds: Mapping[str, str], grading: Grading) -> None:
-    verifier = make_verifier(grading)
-    try:
-        verifier.check_golds(golds)
-    except InputError as error:
-        raise type(error)(f"{where}: {error}") from error
-    finally:
-        verifier.close()
 
 
 @contextmanager

@@ -1,0 +1,324 @@
+"""What is wrong with a recipe before anything is spent: models, prompts, labels, disk and memory, all faults at once.
+
+No weights are loaded: config, tokenizer and generation config say which ids a model emits and where it stops, and a
+network without storage says how large it is. `validate` prints the whole; `run` refuses on the first fault.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from headwater import cache
+from headwater.errors import InputError
+from headwater.folder import RunFolder
+from headwater.models.language_model import LanguageModel
+from headwater.models.preflight import id_faults, probes, prompt_faults, stop_faults, template_faults
+from headwater.records import Problem
+from headwater.routes.recipe import Recipe
+from headwater.run.assemble import needs_reference
+from headwater.run.graph import Graph, Node, build_graph
+from headwater.store import REAL_DISK, run_folder
+from headwater.store.space import free_bytes
+from headwater.verifiers.choose import make_verifier
+from headwater.verifiers.grading import Grading
+
+ROLES = ("student", "teacher")
+SAME_PROMPTS = 32
+"""Prompts of the recipe's own on which the two models' ids are compared, beside the probes."""
+
+
+@dataclass(kw_only=True)
+class Preflight:
+    """What was looked at, a line each, and what is wrong, each with its remedy."""
+
+    lines: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    graph: Graph | None = None
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """An InputError in here is one more fault, and no end."""
+        try:
+            yield
+        except InputError as error:
+            self.faults.append(str(error))
+
+    def say(self, what: str, text: str) -> None:
+        """One more line of the report."""
+        self.lines.append(f"{what:8} {text}")
+
+
+def preflight(recipe: Recipe, *, weights: bool = True, runs: Path = Path("runs")) -> Preflight:
+    """Look at everything that a run of this recipe will need. `weights` False: they may be absent, and need no room."""
+    found = Preflight()
+    found.graph = graph = _graph(recipe, found)
+    models = _models(recipe, found, weights)
+    _pair(models, found)
+    if graph is None:
+        return found
+    _labels(graph, found)
+    _prompts(graph, models, found)
+    if models:
+        _disk(graph, models, found, runs if weights else None)
+        _memory(graph, models, found, weights)
+    found.say("signal", _measured(graph, runs))
+    return found
+
+
+def _graph(recipe: Recipe, found: Preflight) -> Graph | None:
+    try:
+        return build_graph(recipe)
+    except InputError as error:
+        found.faults.append(str(error))
+        return None
+
+
+def check_labels(graph: Graph) -> None:
+    """Every gold is graded against itself, every pool held against every benchmark. Raises InputError, LabelError."""
+    data, problems = graph.data, graph.recipe.problems
+    data.check()
+    check_golds("labels", data.answers, problems.grading)
+    for name, held_out in data.benchmarks.items():
+        check_golds(f"benchmark {name}", held_out.answers, problems.grading_of(name))
+
+
+def check_golds(where: str, golds: Mapping[str, str], grading: Grading) -> None:
+    """Every gold is graded against itself. Raises InputError."""
+    verifier = make_verifier(grading)
+    try:
+        verifier.check_golds(golds)
+    except InputError as error:
+        raise type(error)(f"{where}: {error}") from error
+    finally:
+        verifier.close()
+
+
+def check_models(graph: Graph) -> None:
+    """The part of the preflight that a run repeats: models, pair and prompts. Raises InputError for the first fault."""
+    found = Preflight(graph=graph)
+    models = _models(graph.recipe, found, weights=True)
+    _pair(models, found)
+    _prompts(graph, models, found)
+    if found.faults:
+        more = f" ({len(found.faults) - 1} more: headwater validate lists all)" if found.faults[1:] else ""
+        raise InputError(found.faults[0] + more)
+
+
+def _models(recipe: Recipe, found: Preflight, weights: bool) -> dict[str, LanguageModel]:
+    """The models that lie somewhere, by role, without their weights."""
+    models = {}
+    for role in ROLES:
+        choice = getattr(recipe, role)
+        if choice.path is None:
+            continue
+        opening = choice.opening
+        with found.noting():
+            model = LanguageModel.outline(opening.pop("path"), **opening)
+            models[role] = model
+            if weights:
+                _weights(choice.path, model)
+            rows = model.head[0].shape[0]
+            padded = f", {rows - model.emitted} rows of padding" if rows > model.emitted else ""
+            commit = f" at {model.commit[:12]}" if model.commit else ""
+            found.say(
+                role,
+                f"{choice.path}{commit}: {model.network.config.model_type}, {model.parameters / 1e6:,.1f} M "
+                f"parameters, {_bytes(model.size)} in {choice.dtype}, {model.emitted:,} ids{padded}, stops at "
+                f"{', '.join(map(str, sorted(model.stop_ids))) or 'nothing but the length limit'}",
+            )
+            if not model.stop_ids:
+                found.faults.append(f"{role}: no id ends a response. Give {role}.stop_ids.")
+    return models
+
+
+def _weights(path: str, model: LanguageModel) -> None:
+    """The safetensors of a directory hold every tensor of the network; only their headers are read."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return  # a hub id: its files come with the run
+    names: set[str] = set()
+    try:
+        for file in sorted(folder.glob("*.safetensors")):
+            with safe_open(file, framework="pt") as tensors:
+                names |= set(tensors.keys())
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"model: {path}: {file.name} cannot be read ({error}); fetch it again") from error
+    if not names:
+        raise InputError(
+            f"model: {path} has no safetensors. Put its weights there, or look at the rest with --no-weights."
+        )
+    wanted = {name for name, _ in model.network.named_parameters()}  # a tied head is named once
+    prefix = f"{model.network.base_model_prefix}."
+    missing = sorted(name for name in wanted if name not in names and name.removeprefix(prefix) not in names)
+    if missing:
+        raise InputError(
+            f"model: {path} lacks {len(missing)} tensors of its own network (first: {missing[0]}); give a whole "
+            "checkpoint."
+        )
+
+
+def _pair(models: Mapping[str, LanguageModel], found: Preflight) -> None:
+    if len(models) < len(ROLES):
+        return
+    student, teacher = (models[role] for role in ROLES)
+    faults = id_faults(student, teacher) or [
+        *template_faults(student, teacher, _asked(probes(), student)),
+        *stop_faults(student, teacher),
+    ]
+    found.faults += faults
+    found.say("pair", "differs, see below" if faults else "the same ids, templates and stops")
+
+
+def _asked(problems: tuple[Problem, ...], model: LanguageModel) -> list[Problem]:
+    """The probes that a model with or without a template can be asked."""
+    chat = model.tokenizer.chat_template is not None
+    return [problem for problem in problems if chat or isinstance(problem.prompt, str)]
+
+
+def _labels(graph: Graph, found: Preflight) -> None:
+    data, problems = graph.data, graph.recipe.problems
+    before = len(found.faults)
+    with found.noting():
+        data.check()
+    with found.noting():
+        check_golds("labels", data.answers, problems.grading)
+    for name, held_out in data.benchmarks.items():
+        with found.noting():
+            check_golds(f"benchmark {name}", held_out.answers, problems.grading_of(name))
+    held = ", ".join(f"{len(found_.problems):,} of {name}" for name, found_ in data.benchmarks.items())
+    state = "each grades right against itself, none in a benchmark" if len(found.faults) == before else "see below"
+    found.say("labels", f"{len(data.answers):,} labels, held out {held}: {state}")
+
+
+def _prompts(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight) -> None:
+    data, limit = graph.data, graph.recipe.max_response_tokens
+    problems = [*data.labelled, *(p for held_out in data.benchmarks.values() for p in held_out.problems)]
+    seen: set[str] = set()
+    for role, model in models.items():
+        if model.vocabulary in seen:
+            continue
+        seen.add(model.vocabulary)
+        faults, longest = prompt_faults(role, model, problems, limit)
+        found.faults += faults
+        context = model.network.config.get_text_config().max_position_embeddings
+        found.say(
+            "prompts", f"{role}: longest {longest:,} tokens, with {limit:,} of response in a context of {context:,}"
+        )
+    if len(models) == len(ROLES) and len(seen) > 1:
+        found.faults += template_faults(models["student"], models["teacher"], problems[:SAME_PROMPTS])
+    for role in ROLES:
+        choice = getattr(graph.recipe, role)
+        longest = max((len(str(problem.prompt).split()) for problem in problems), default=0)
+        if choice.path is None and longest + limit > choice.shape.max_positions:
+            found.faults.append(
+                f"{role}: prompts of up to {longest} tokens and responses of {limit} do not fit in "
+                f"{choice.shape.max_positions} positions. Raise {role}.shape.max_positions."
+            )
+
+
+def _size(graph: Graph, models: Mapping[str, LanguageModel], node: Node) -> int:
+    """Bytes of the weights that a node makes or starts from; a lab model's are not counted."""
+    while "start" in node.parents:
+        node = graph.nodes[node.parents["start"]]
+    paths = {getattr(graph.recipe, role).path: model for role, model in models.items()}
+    model = paths.get(node.settings.get("path"))
+    return model.size if model is not None else 0
+
+
+def _disk(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight, runs: Path | None) -> None:
+    """Finished weights, the copies that are handed out, caches; and the working copies of a stage on each core."""
+    nodes = graph.nodes.values()
+    stages = [_size(graph, models, node) for node in nodes if node.kind in ("model", "train")]
+    copies = [_size(graph, models, graph.nodes[arm.endpoint]) for arm in graph.arms]
+    widest = max(models.values(), key=lambda model: model.emitted)
+    hidden = max(model.head[0].shape[1] for model in models.values())
+    cached = 0
+    for node in nodes:
+        if node.kind == "rollouts":
+            settings = node.settings
+            problems = len(graph.data.problems(str(node.pool), node.seed))
+            tokens = problems * settings["samples"] * settings["max_response_tokens"]
+            sizes = cache.sizes(tokens, settings["cache"], vocabulary=widest.emitted, hidden=hidden)
+            cached += sum(sizes.values()) // 2  # they count the working copy too
+    working = 4 * 3 * max(stages, default=0)
+    total = sum(stages) + sum(copies) + cached + working
+    text = (
+        f"about {_bytes(total)}: weights of {len(stages)} models {_bytes(sum(stages))}, copies handed out "
+        f"{_bytes(sum(copies))}, teacher caches at most {_bytes(cached)}, a stage in progress {_bytes(working)}"
+    )
+    if runs is not None:
+        free = free_bytes(run_folder(runs, graph.recipe.name), REAL_DISK)
+        text += f"; {_bytes(free)} free"
+        if total > free:
+            found.faults.append(
+                f"disk: about {_bytes(total)} are needed and {_bytes(free)} are free under {runs}. Make room, choose "
+                "another --runs, fewer routes, or cache less (cache.keep)."
+            )
+    found.say("disk", text)
+
+
+def _memory(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight, weights: bool) -> None:
+    """The largest stage: weights, gradient and two moments of the learner, its teacher and reference, the engine's."""
+    recipe = graph.recipe
+    needs: dict[str, int] = {}
+    for node in graph.nodes.values():
+        if node.stage is None:
+            continue
+        own = _size(graph, models, node)
+        teacher = node.parents.get("teacher")
+        live = 4 * own + (_size(graph, models, graph.nodes[teacher]) if teacher else 0)
+        live += own if needs_reference(node.stage) else 0
+        needs[node.title] = max(needs.get(node.title, 0), live)
+    title = max(needs, key=needs.__getitem__, default=None)
+    if title is None:
+        return
+    need, device = needs[title] + recipe.engine.memory, recipe.engine.torch_device.type
+    have = _device_memory(device)
+    found.say("memory", f"about {_bytes(need)} a worker at most ({title}); {_bytes(have)} on this machine's {device}")
+    if weights and need > have:
+        found.faults.append(
+            f"memory: {title} needs about {_bytes(need)}, {device} has {_bytes(have)}. Lower engine.memory, use a "
+            "smaller model, or a larger machine."
+        )
+
+
+def _device_memory(device: str) -> int:
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[1])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _measured(graph: Graph, runs: Path) -> str:
+    """What the raw models' own results, if there are any, say of where a sparse reward finds a signal."""
+    root = run_folder(runs, graph.recipe.name)
+    shares = []
+    if root.exists():
+        folder = RunFolder(root)
+        for arm in graph.arms:
+            node = next(iter(arm.evaluation.values()))
+            scores = folder.result(node, "scores.json") if arm.name in ("raw student", "raw teacher") else None
+            if scores is not None:
+                read = json.loads(scores)
+                mixed = [0 < right < read["samples"] for right in read["correct"]]
+                shares.append(f"{arm.name} {sum(mixed) / len(mixed):.0%}")
+    if shares:
+        return (
+            f"problems with right and wrong answers among {read['samples']}: {', '.join(shares)}. Reward learns from "
+            "these alone: spend labels on the model that has more of them."
+        )
+    return (
+        "nothing is measured yet, so no route is advised. `headwater eval MODEL --recipe RECIPE` for both models "
+        "says how often each is right once (avg@k) and ever (pass@k): reward needs problems between the two."
+    )
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
