@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from headwater.errors import IntegrityError
+from headwater.models import adapters
 from headwater.models.language_model import LanguageModel
 
 MOMENTS = "training/moments.safetensors"
@@ -34,15 +35,10 @@ def save(directory: Path, model: LanguageModel, optimiser: torch.optim.AdamW, ve
 
 def load(directory: Path, model: LanguageModel, optimiser: torch.optim.AdamW) -> int:
     """Take up what `save` wrote; returns the version. Missing state raises IntegrityError."""
-    weights = _tensors(directory / "model.safetensors")
-    missing, unexpected = model.network.load_state_dict(weights, strict=False)
-    shared = model.network.config.tie_word_embeddings
-    tied = set(getattr(model.network, "_tied_weights_keys", None) or ()) if shared else set()
-    if unexpected or set(missing) - tied:
-        raise IntegrityError(
-            f"checkpoint {directory}: weights do not fit the model ({[*missing, *unexpected][:3]} ...)"
-        )
-    model.network.tie_weights()
+    if adapters.attached(model.network):  # the base is the stage's start and does not change
+        adapters.load(model.network, directory / adapters.FOLDER)
+    else:
+        _load_weights(directory, model)
     moments = _tensors(directory / MOMENTS)
     try:
         state = json.loads((directory / STATE).read_text())
@@ -63,6 +59,18 @@ def load(directory: Path, model: LanguageModel, optimiser: torch.optim.AdamW) ->
         device = parameters[name].device
         optimiser.state[parameters[name]] = {kind: value.to(device) for kind, value in moment.items()}
     return version
+
+
+def _load_weights(directory: Path, model: LanguageModel) -> None:
+    weights = _tensors(directory / "model.safetensors")
+    missing, unexpected = model.network.load_state_dict(weights, strict=False)
+    shared = model.network.config.tie_word_embeddings
+    tied = set(getattr(model.network, "_tied_weights_keys", None) or ()) if shared else set()
+    if unexpected or set(missing) - tied:
+        raise IntegrityError(
+            f"checkpoint {directory}: weights do not fit the model ({[*missing, *unexpected][:3]} ...)"
+        )
+    model.network.tie_weights()
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -46,6 +46,18 @@ class Pretraining(BaseModel):
         return self.single_step_updates + self.mixture_updates
 
 
+class Lora(BaseModel):
+    """Low-rank additions to linear layers, trained in place of the weights; each stage merges its own."""
+
+    model_config = _VALUE
+
+    rank: int = Field(16, ge=1, le=4096, description="inner width of an addition")
+    alpha: int = Field(32, ge=1, description="an addition is scaled by alpha / rank")
+    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear", description="names of layers, such as q_proj; all-linear takes all but the head"
+    )
+
+
 class ModelChoice(BaseModel):
     """A model: made here from a shape and pretrained on the spot, or a Hugging Face directory or hub id."""
 
@@ -60,6 +72,7 @@ class ModelChoice(BaseModel):
         {}, description="keyword arguments of the chat template, such as enable_thinking"
     )
     stop_ids: tuple[TokenId, ...] = Field((), description="ids that end a response, beside those the model names")
+    adapter: Lora | None = Field(None, description="train a LoRA adapter; null trains every weight")
     shape: QwenShape = Field(QwenShape(), description="size of a model made here")
     pretraining: Pretraining = Field(Pretraining(), description="how a model made here is pretrained")
 

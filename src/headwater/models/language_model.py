@@ -31,6 +31,7 @@ from transformers.utils import logging
 
 from headwater.errors import InputError
 from headwater.fingerprint import fingerprint
+from headwater.models import adapters
 from headwater.records import Problem
 
 SCALES = "headwater_learning_rate_scales"
@@ -267,10 +268,14 @@ class LanguageModel:
         nn.Module.to(self.network, device)
 
     def save(self, directory: Path) -> None:
-        """Write a directory that `from_pretrained` opens: safetensors, configs, tokenizer."""
+        """Write a directory that `from_pretrained` opens, a trained adapter merged into its weights and beside them."""
         if self.template:
             setattr(self.network.config, TEMPLATE, dict(self.template))
-        self.network.save_pretrained(directory)
+        if adapters.attached(self.network):
+            adapters.save(self.network, directory / adapters.FOLDER)
+            self.network.save_pretrained(directory, state_dict=adapters.merged(self.network))
+        else:
+            self.network.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
 
 

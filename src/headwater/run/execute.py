@@ -22,6 +22,7 @@ from headwater.fingerprint import derive_seed, fingerprint
 from headwater.interfaces import Seeds, Verifier
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
+from headwater.models import adapters
 from headwater.models.choice import ModelChoice
 from headwater.models.family import build
 from headwater.models.language_model import LanguageModel, silence_progress
@@ -172,6 +173,8 @@ class Executor:
         if needs_reference(stage):
             start = self.open_model(node.parents["start"], scratch / "reference")
             given = replace(given, reference=LocalTeacher(start, temperature, self._engine))
+        if (adapter := node.settings.get("adapter")) is not None:
+            adapters.attach(model.network, adapter, derive_seed(node.seed, stage.name))
         self._run(node, model, given, scratch)
 
     def _run(self, node: Node, model: LanguageModel, given: Given, scratch: Path) -> None:

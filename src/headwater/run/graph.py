@@ -269,6 +269,9 @@ class GraphBuilder:
             "labels": self._data.label_digest,
             "engine": self._recipe.engine.numerics,
         }
+        adapter = getattr(self._recipe, role).adapter
+        if adapter is not None:
+            settings["adapter"] = adapter
         if stage.reads_labels:
             settings["grading"] = grading_identity(self._recipe.problems.grading)
         per_update = {"teacher-rl": 0.14, "student-rl": 0.14, "on-policy-distillation": 0.2}.get(stage.name, 0.1)

@@ -274,7 +274,8 @@ def _memory(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight,
             continue
         own = _size(graph, models, node)
         teacher = node.parents.get("teacher")
-        live = 4 * own + (_size(graph, models, graph.nodes[teacher]) if teacher else 0)
+        learner = own if "adapter" in node.settings else 4 * own  # an adapter's own moments are small
+        live = learner + (_size(graph, models, graph.nodes[teacher]) if teacher else 0)
         live += own if needs_reference(node.stage) else 0
         needs[node.title] = max(needs.get(node.title, 0), live)
     title = max(needs, key=needs.__getitem__, default=None)

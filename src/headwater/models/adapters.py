@@ -1,0 +1,111 @@
+"""LoRA: a stage that trains low-rank additions to the linear layers, and a merged model at every save.
+
+    y = W x + (alpha / rank) B A x         A drawn from the stage's seed, B zero: a fresh adapter changes nothing
+
+The layers are peft's (Hu et al., arXiv 2106.09685). Each stage starts an adapter of its own on the merged model of
+the stage before. What is saved is the merged directory, which everything opens, with the adapter under `adapter/` in
+peft's own form; a stage in progress resumes from the adapter, not from the merged weights, so to the bit.
+
+Left out: dropout (sampler and trainer must see one policy), biases, adapters on embeddings and head, quantised bases.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from headwater.errors import InputError, IntegrityError
+from headwater.fingerprint import derive_seed
+from headwater.models.choice import Lora
+
+FOLDER = "adapter"
+WEIGHTS = "adapter_model.safetensors"
+_NAME = "default"
+_PREFIX = "base_model.model."
+"""What peft writes before the names of a wrapped network."""
+
+
+def attach(network: PreTrainedModel, lora: Lora, seed: int) -> None:
+    """Freeze the network and give its linear layers an adapter that changes nothing yet, in place.
+
+    Raises InputError when a target module is not there.
+    """
+    from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415  a second that only adapters cost
+
+    network.requires_grad_(False)
+    targets: Any = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM"
+    )
+    try:
+        inject_adapter_in_model(config, network, _NAME)
+    except ValueError as error:
+        raise InputError(f"adapter: {str(error).splitlines()[0]} Name layers of the network, or all-linear.") from error
+    with torch.no_grad():
+        for name, parameter in _trained(network).items():
+            if "lora_B" in name:
+                parameter.zero_()
+                continue
+            draw = torch.Generator().manual_seed(derive_seed(seed, "adapter", name) % 2**63)
+            bound = parameter.shape[1] ** -0.5
+            parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=draw))
+    network.eval()
+
+
+def attached(network: nn.Module) -> bool:
+    """Whether the network carries an adapter."""
+    return bool(_trained(network))
+
+
+def _trained(network: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in network.named_parameters() if ".lora_" in name}
+
+
+@torch.no_grad()
+def merged(network: PreTrainedModel) -> dict[str, Tensor]:
+    """The state of the plain network that computes what this one computes."""
+    layers: dict[str, Any] = dict(network.named_modules())
+    state = {}
+    for name, value in network.state_dict().items():
+        if ".lora_" in name:
+            continue
+        owner, _, rest = name.partition(".base_layer.")
+        if rest == "weight":
+            value = value + layers[owner].get_delta_weight(_NAME).to(value.dtype)  # noqa: PLW2901
+        state[f"{owner}.{rest}" if rest else name] = value
+    return state
+
+
+def save(network: PreTrainedModel, directory: Path) -> None:
+    """Write the adapter as peft reads it: weights and config."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        _PREFIX + name.replace(f".{_NAME}.", "."): parameter.detach().cpu().contiguous()
+        for name, parameter in _trained(network).items()
+    }
+    save_file(tensors, directory / WEIGHTS)
+    configs: Any = network.peft_config
+    configs[_NAME].save_pretrained(str(directory))
+
+
+def load(network: PreTrainedModel, directory: Path) -> None:
+    """Take up an adapter that `save` wrote. Raises IntegrityError when it is not whole."""
+    try:
+        found = load_file(directory / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise IntegrityError(
+            f"checkpoint: {directory / WEIGHTS} cannot be read ({error}); restart this stage"
+        ) from error
+    wanted = _trained(network)
+    names = {_PREFIX + name.replace(f".{_NAME}.", "."): name for name in wanted}
+    if found.keys() != names.keys():
+        raise IntegrityError(f"checkpoint {directory}: the adapter is of another network or rank; restart this stage")
+    with torch.no_grad():
+        for key, tensor in found.items():
+            wanted[names[key]].copy_(tensor)
