@@ -50,7 +50,9 @@ def linear(
     if weight.dtype != torch.float32 or x.dtype != torch.float32:
         return nn.functional.linear(x, weight, bias)
     if precision == "bfloat16":
-        return _Bfloat16Linear.apply(x, weight, bias)
+        if torch.is_grad_enabled():
+            return _Bfloat16Linear.apply(x, weight, bias)
+        return _in_bfloat16(x.bfloat16(), weight, bias)
     if weight.device.type != "cpu" or library() == "default":
         return nn.functional.linear(x, weight, bias)
     if torch.is_grad_enabled():
@@ -130,8 +132,7 @@ class _Bfloat16Linear(torch.autograd.Function):
     def forward(ctx, x, weight, bias):  # type: ignore[no-untyped-def]
         rounded = x.bfloat16()
         ctx.save_for_backward(rounded, weight)
-        y = nn.functional.linear(rounded, rounded_weight(weight)).float()
-        return y if bias is None else y.add_(bias)
+        return _in_bfloat16(rounded, weight, bias)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
@@ -146,6 +147,11 @@ class _Bfloat16Linear(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             to_bias = rows.sum(0)
         return to_x, to_weight, to_bias
+
+
+def _in_bfloat16(rounded: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    y = nn.functional.linear(rounded, rounded_weight(weight)).float()
+    return y if bias is None else y.add_(bias)
 
 
 def rounded_weight(weight: Tensor) -> Tensor:
