@@ -58,6 +58,9 @@ class ProblemSource(Value):
     drop_overlap: bool | Literal["near"] = Field(
         False, description="take benchmark problems (near: and near-duplicates) out of the pool, noted in the report"
     )
+    drop_long: bool = Field(
+        False, description="take prompts beyond any stage's max_prompt_tokens out of the pool, noted in the report"
+    )
     grading: Grading = Field(
         Grading(answer_type="integer", extractor="marker", marker="#", end="<eos>"),
         description="type of the answers, and where a response gives its own",

@@ -18,6 +18,7 @@ from headwater.problems.pools import Pools, halves
 from headwater.problems.reasoning_gym import GymSource, read_family
 from headwater.records import Problem
 from headwater.routes.problems import HELD_OUT, ProblemSource, Source
+from headwater.run.prompts import PromptLimit
 from headwater.verifiers.grading import Grading
 
 
@@ -26,6 +27,8 @@ class RunData:
     """What a recipe's `problems` stands for; read or made on first use, the same on every machine."""
 
     source: ProblemSource
+    longest: PromptLimit | None = None
+    """labelled problems with prompts beyond it are left out"""
 
     @cached_property
     def benchmarks(self) -> Mapping[str, LabelSet]:
@@ -41,7 +44,16 @@ class RunData:
 
     @cached_property
     def _all(self) -> LabelSet:
-        """Every labelled problem that the source has."""
+        """Every labelled problem of the source, but for those with too long a prompt."""
+        return self._everything.keep(frozenset(self._everything.answers) - frozenset(self._long))
+
+    @cached_property
+    def _long(self) -> dict[str, int]:
+        """Problem -> tokens of its prompt, where they are too many."""
+        return {} if self.longest is None else self.longest.beyond(self._everything.problems)
+
+    @cached_property
+    def _everything(self) -> LabelSet:
         if self.source.labels is not None:
             return _read(self.source.labels, self.source.grading)
         held_out = frozenset[str]().union(*(found.answers for found in self.benchmarks.values()))
@@ -75,7 +87,7 @@ class RunData:
     def of(self, source: ProblemSource) -> RunData:
         """The same sources with another number of labels; what was read is kept."""
         other = replace(self, source=source)
-        kept = ("benchmarks", "_all", "overlap", "_pool")
+        kept = ("benchmarks", "_everything", "_long", "_all", "overlap", "_pool")
         vars(other).update({name: value for name, value in vars(self).items() if name in kept})
         return other
 
@@ -119,6 +131,11 @@ class RunData:
         """Refuse a pool that shares a problem with a benchmark (LabelError); notes for the report otherwise."""
         drawn = frozenset(self.answers)
         notes = [note for read in (self._all, *self.benchmarks.values()) for note in _dropped(read)]
+        if self._long and self.longest is not None:
+            notes.append(
+                f"{len(self._long)} labelled problems with prompts of more than {self.longest.tokens:,} tokens are left "
+                f"out (longest: {max(self._long.values()):,})"
+            )
         if not self.source.drop_overlap:
             notes += self._refused_or_near(drawn)
         if self.source.drop_overlap:

@@ -160,7 +160,7 @@ class Executor:
         given = Given(problems=problems, answers=answers)
         model = self.open_model(node.parents["start"], scratch / "start")
         settings = self.graph.recipe.settings(stage.name)
-        refuse_long(stage.name, problems, settings.max_prompt_tokens, model.encode)
+        refuse_long(stage.name, problems, settings.max_prompt_tokens, model)
         if "teacher" in node.parents:
             teacher = self.open_model(node.parents["teacher"], scratch / "teacher")
             check_pair(model, teacher)

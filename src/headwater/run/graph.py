@@ -19,6 +19,7 @@ from headwater.routes.recipe import Recipe
 from headwater.routes.table import Route
 from headwater.run.data import RunData
 from headwater.run.pretraining import pretraining_stage
+from headwater.run.prompts import prompt_limit
 from headwater.verifiers.choose import grading_identity, own_code
 
 METHOD = 1
@@ -145,7 +146,7 @@ class GraphBuilder:
     """Adds a recipe's nodes one after another; asking twice for the same work gives one node."""
 
     def __init__(self, recipe: Recipe):
-        data = RunData(recipe.problems)
+        data = RunData(recipe.problems, prompt_limit(recipe) if recipe.problems.drop_long else None)
         self._recipe = recipe.sized(data.available) if recipe.problems.labelled is None else recipe
         self._data = data.of(self._recipe.problems)
         self._nodes: dict[str, Node] = {}

@@ -1,28 +1,60 @@
-"""Prompts that are longer than a stage allows: counted before a step is taken, and named."""
+"""Prompts that are longer than a stage allows: counted before a step is taken, named, or left out by choice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from headwater.errors import InputError
+from headwater.models.language_model import LanguageModel
 from headwater.records import Problem
+from headwater.routes.recipe import Recipe
 
 LISTED = 10
 """Ids named in a message before "..."."""
 
 
-def refuse_long(
-    where: str, problems: Sequence[Problem], limit: int | None, encode: Callable[[Problem], Sequence[int]]
-) -> None:
+@dataclass(frozen=True)
+class PromptLimit:
+    """The longest prompt that is allowed, in tokens, and what counts them."""
+
+    tokens: int
+    encode: Callable[[Problem], Sequence[int]]
+
+    def beyond(self, problems: Iterable[Problem]) -> dict[str, int]:
+        """Problem -> tokens of its prompt, for those that are longer."""
+        return {p.problem_id: n for p in problems if (n := len(self.encode(p))) > self.tokens}
+
+
+def prompt_limit(recipe: Recipe) -> PromptLimit | None:
+    """The least `max_prompt_tokens` of the recipe's stages, counted as its student is asked; None where none has one.
+
+    Teacher and student share their tokenizer. Opens no weights. Raises InputError when there is no such model.
+    """
+    limits = [getattr(recipe.stages, name).max_prompt_tokens for name in type(recipe.stages).model_fields]
+    given = [limit for limit in limits if limit is not None]
+    if not given or recipe.student.path is None:
+        return None
+    opening = recipe.student.opening
+    return PromptLimit(min(given), LanguageModel.outline(opening.pop("path"), **opening).encode)
+
+
+def long_prompts(where: str, problems: Sequence[Problem], limit: int | None, model: LanguageModel) -> str | None:
+    """What is wrong with prompts that are longer than a stage allows; None if none is."""
+    long = {} if limit is None else PromptLimit(limit, model.encode).beyond(problems)
+    if not long:
+        return None
+    first, tokens = max(long.items(), key=lambda item: item[1])
+    more = ", ..." if len(long) > LISTED else ""
+    return (
+        f"{where}: {len(long)} of {len(problems)} prompts have more than max_prompt_tokens = {limit} tokens (longest: "
+        f"{first} with {tokens}; {', '.join(list(long)[:LISTED])}{more}). Allow more, take them out of the labels, or "
+        "set problems.drop_long to have them left out"
+    )
+
+
+def refuse_long(where: str, problems: Sequence[Problem], limit: int | None, model: LanguageModel) -> None:
     """Raise InputError for prompts that are longer than a stage allows: none is cut or skipped unsaid."""
-    if limit is None:
-        return
-    long = {p.problem_id: n for p in problems if (n := len(encode(p))) > limit}
-    if long:
-        first, tokens = max(long.items(), key=lambda item: item[1])
-        more = ", ..." if len(long) > LISTED else ""
-        raise InputError(
-            f"{where}: {len(long)} of {len(problems)} prompts have more than max_prompt_tokens = {limit} tokens "
-            f"(longest: {first} with {tokens}; {', '.join(list(long)[:LISTED])}{more}). Take them out of the labels "
-            "or allow more"
-        )
+    fault = long_prompts(where, problems, limit, model)
+    if fault is not None:
+        raise InputError(fault)
