@@ -204,7 +204,9 @@ def test_a_prompt_longer_than_a_stage_allows_ends_the_run_before_its_first_step(
 
 def test_prompts_that_are_too_long_are_left_out_by_choice_and_counted(tmp_path: Path) -> None:
     chosen = ["problems.drop_long=true", "stages.warm_up.max_prompt_tokens=6", "stages.student_rl.max_prompt_tokens=7"]
-    graph = build_graph(read_recipe(str(recipe(tmp_path)), [*chosen, "problems.labelled=8", "stages.student_rl.problems=4"]))
+    graph = build_graph(
+        read_recipe(str(recipe(tmp_path)), [*chosen, "problems.labelled=8", "stages.student_rl.problems=4"])
+    )
     assert all(len(str(problem.prompt).split()) <= 6 for problem in graph.data.labelled)
     every = RunData(graph.recipe.problems.model_copy(update={"drop_long": False, "labelled": 24})).labelled
     long = sum(len(str(problem.prompt).split()) > 6 for problem in every)

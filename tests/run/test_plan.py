@@ -17,10 +17,9 @@ from headwater.models.shape import QwenShape
 from headwater.models.size import model_size
 from headwater.problems.arithmetic import VOCABULARY
 from headwater.routes.recipe import read_recipe
-from headwater.run import build_graph, plan, print_plan
+from headwater.run import build_graph, check_labels, plan, preflight, print_plan
 from headwater.run.cost import Costs
 from headwater.run.data import RunData
-from headwater.run.workflow import check_labels
 from micro import micro
 
 QWEN3 = {  # width, layers, heads, feed-forward, tied, parameters as its card says, in billions
@@ -178,6 +177,33 @@ def test_a_recipe_of_the_paper_is_planned_without_a_network(
     assert made["totals"]["memory"] > 4 * size.bytes
     evaluated = {row["stage"].rpartition(" on ")[2] for row in made["work"] if row["kind"] == "evaluate"}
     assert evaluated == {"math-500", "aime-2024", "aime-2025"}
+
+
+def test_a_recipe_of_the_paper_is_validated_without_weights(tmp_path: Path) -> None:
+    asked = str(getattr(read_recipe("qwen3-math").problems.labels, "system_prompt", ""))
+    words = (*asked.split(), "What", "is", "+", *(f"{n}?" for n in range(1100)))
+    for role in ("student", "teacher"):
+        model = build(QwenShape(), ("<pad>", "<eos>", *dict.fromkeys((*words, *map(str, range(1100))))), 0)
+        model.tokenizer.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}"
+        model.network.config.max_position_embeddings = 20_000
+        model.save(tmp_path / role)
+        (tmp_path / role / "model.safetensors").unlink()
+    for folder, file, count, start in (("labels", "train.jsonl", 300, 0), ("held", "test.jsonl", 20, 500)):
+        (tmp_path / folder).mkdir()
+        rows(tmp_path / folder / file, count, start)
+    benchmarks = [f"problems.benchmarks.{name}.source" for name in ("math-500", "aime-2024", "aime-2025")]
+    chosen = [
+        *(f"{role}.path={tmp_path / role}" for role in ("student", "teacher")),
+        *(f"{benchmark}.path={tmp_path / 'held' / 'test.jsonl'}" for benchmark in benchmarks),
+        f"{benchmarks[0]}.split=null",
+        f"problems.labels.path={tmp_path / 'labels'}",
+        "problems.labels.config=null",
+        "engine.device=cpu",
+    ]
+    assert preflight(read_recipe("qwen3-math", chosen), weights=False, runs=tmp_path).faults == []
+    short = preflight(read_recipe("qwen3-math", [*chosen, "stages.warm_up.max_prompt_tokens=2"]), weights=False)
+    assert [fault for fault in short.faults if "warm-up: 256 of 256 prompts have more than" in fault] == short.faults
+    assert short.faults
 
 
 def test_the_papers_settings_stand_in_its_recipes() -> None:

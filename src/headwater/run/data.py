@@ -133,8 +133,8 @@ class RunData:
         notes = [note for read in (self._all, *self.benchmarks.values()) for note in _dropped(read)]
         if self._long and self.longest is not None:
             notes.append(
-                f"{len(self._long)} labelled problems with prompts of more than {self.longest.tokens:,} tokens are left "
-                f"out (longest: {max(self._long.values()):,})"
+                f"{len(self._long)} labelled problems with prompts of more than {self.longest.tokens:,} tokens are "
+                f"left out (longest: {max(self._long.values()):,})"
             )
         if not self.source.drop_overlap:
             notes += self._refused_or_near(drawn)

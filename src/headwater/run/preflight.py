@@ -25,6 +25,7 @@ from headwater.records import Problem
 from headwater.routes.recipe import Recipe
 from headwater.run.assemble import needs_reference
 from headwater.run.graph import Graph, Node, build_graph
+from headwater.run.prompts import long_prompts
 from headwater.store import REAL_DISK, run_folder
 from headwater.store.space import free_bytes
 from headwater.verifiers.choose import make_verifier
@@ -208,6 +209,8 @@ def _prompts(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight
         seen.add(model.vocabulary)
         faults, longest = prompt_faults(role, model, problems, limit)
         found.faults += faults
+        if len(seen) == 1:
+            _limits(graph, model, longest, found)
         context = model.network.config.get_text_config().max_position_embeddings
         found.say(
             "prompts", f"{role}: longest {longest:,} tokens, with {limit:,} of response in a context of {context:,}"
@@ -222,6 +225,15 @@ def _prompts(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight
                 f"{role}: prompts of up to {longest} tokens and responses of {limit} do not fit in "
                 f"{choice.shape.max_positions} positions. Raise {role}.shape.max_positions."
             )
+
+
+def _limits(graph: Graph, model: LanguageModel, longest: int, found: Preflight) -> None:
+    """Stages that allow only shorter prompts than the pool has; counted once more only where one may be too long."""
+    for name in dict.fromkeys(node.stage.name for node in graph.nodes.values() if node.kind == "train" and node.stage):
+        limit = graph.recipe.settings(name).max_prompt_tokens
+        fault = long_prompts(name, graph.data.labelled, limit, model) if limit and longest > limit else None
+        if fault is not None:
+            found.faults.append(fault)
 
 
 def _size(graph: Graph, models: Mapping[str, LanguageModel], node: Node) -> int:
