@@ -244,3 +244,25 @@ def test_a_bfloat16_body_under_a_float32_head_is_measured_in_float32():
     loss.backward()
     assert result.loss == pytest.approx(loss.item(), abs=1e-6)
     torch.testing.assert_close(found, body.embedding.grad, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "jsd"])
+def test_a_bfloat16_teacher_is_measured_in_float32(direction, precision):
+    generator = torch.Generator().manual_seed(4)
+    tokens, vocab = 24, 300
+    weight = (0.3 * torch.randn(vocab, 16, generator=generator)).requires_grad_()
+    hidden, states = (torch.randn(tokens, 16, generator=generator) for _ in range(2))
+    teacher = (0.3 * torch.randn(vocab, 16, generator=generator)).bfloat16()
+    batch = HeadBatch(
+        response_ids=torch.zeros(tokens, dtype=torch.long),
+        target=HiddenDistribution(hidden=states.bfloat16(), head=teacher),
+        weight=torch.full((tokens,), 1 / tokens),
+    )
+    head = Head(weight=weight, tile=7, precision=precision)
+    result = tiled_backward(hidden.requires_grad_(), head, Divergence(direction=direction), batch)
+    said = [states.bfloat16().double() @ teacher.double().T, hidden.detach().double() @ weight.detach().double().T]
+    wanted, student = (torch.log_softmax(logits, dim=-1) for logits in said)
+    divergence = {"forward": forward_kl, "reverse": reverse_kl, "jsd": partial(jsd, beta=0.5)}[direction]
+    assert result.loss == pytest.approx(divergence(student, wanted).mean().item(), abs=1e-3)
+    assert hidden.grad.dtype == weight.grad.dtype == torch.float32

@@ -158,7 +158,7 @@ class _TeacherHead:
 
     def __init__(self, target: HiddenDistribution, head: Head):
         self._target, self._tile = target, head.tile
-        self._weight = operand(target.head, head.precision)
+        self._weight = operand(target.head.to(head.weight.device), head.precision)
         student = len(head.weight[: head.rows])
         if len(self._weight) != student:
             raise HeadwaterError(
