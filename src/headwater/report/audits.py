@@ -20,7 +20,7 @@ def audits(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[AuditRow, ...]:
         if audit is not None:
             key = tuple(printable((entry["title"], audit["first"], audit["second"])))
             found.setdefault(key, []).append((entry["seed"], audit))
-    return tuple(_row(*key, parts) for key, parts in found.items())
+    return tuple(_row(*key, parts) for key, parts in sorted(found.items(), key=lambda item: item[0]))
 
 
 def audit_line(rows: tuple[AuditRow, ...]) -> str:
