@@ -34,6 +34,9 @@ from headwater.fingerprint import fingerprint
 from headwater.models import adapters
 from headwater.records import Problem
 
+ONE_FILE = 10**18
+"""Bytes up to which weights are one file: a resume reads model.safetensors, however large the model is."""
+
 SCALES = "headwater_learning_rate_scales"
 """Key in a model's config: parameter name -> factor on the learning rate (the lab family needs it)."""
 
@@ -273,9 +276,10 @@ class LanguageModel:
             setattr(self.network.config, TEMPLATE, dict(self.template))
         if adapters.attached(self.network):
             adapters.save(self.network, directory / adapters.FOLDER)
-            self.network.save_pretrained(directory, state_dict=adapters.merged(self.network))
+            merged = adapters.merged(self.network)
+            self.network.save_pretrained(directory, state_dict=merged, max_shard_size=ONE_FILE)
         else:
-            self.network.save_pretrained(directory)
+            self.network.save_pretrained(directory, max_shard_size=ONE_FILE)
         self.tokenizer.save_pretrained(directory)
 
 

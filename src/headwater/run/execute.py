@@ -351,9 +351,10 @@ def _stage_sizes(model: LanguageModel, updates: int, head: Manifest | None) -> d
     Three, because the older of the two that are kept goes only after the new one is safe.
     """
     stored = 0 if head is None else 1 if head.parent is None else 2
+    trained = sum(p.numel() * p.element_size() for p in model.network.parameters() if p.requires_grad)
     sizes: dict[str, int] = {}
     for copy in range(stored, 3):
-        sizes |= {f"weights {copy}": model.size, f"moments {copy}": 2 * model.size}
+        sizes |= {f"weights {copy}": model.size, f"moments {copy}": 2 * trained}
         sizes[f"metrics {copy}"] = updates * METRICS_LINE
     return sizes
 
