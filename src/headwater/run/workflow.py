@@ -49,6 +49,10 @@ ROUNDING = tuple(f"engine.{name}" for name in Engine.model_fields if name not in
 """Recipe fields that cut the same sums into other pieces: a run may go on with others."""
 
 
+TINY = 2**15
+"""Weights of a network's largest matrix below which it counts as tiny; the lab's teacher has 24,576."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """How a run is carried out; none of it changes a result."""
@@ -87,7 +91,7 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
         with Ledger(root / LEDGER) as ledger:  # made here once, before the workers race for it
             settle_ledger(ledger, store)
         refuse_mixed(graph, store)
-        write_json(root / GRAPH, seal(graph.plain({**identity(), PRODUCTS: _products(root)})))
+        write_json(root / GRAPH, seal(graph.plain({**identity(), PRODUCTS: _products(root, recipe)})))
         write_json(root / RECIPE, recipe.model_dump(mode="json"))
         _make_missing(graph, store, options, console)
         while options.redo is not None and (stale := mixed(graph, store)):
@@ -100,12 +104,19 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
     return RunFolder(root)
 
 
-def _products(root: Path) -> str:
-    """The library of float32 products that this run began with: a run that goes on must round as it began."""
+def _products(root: Path, recipe: Recipe) -> str:
+    """The library of float32 products that this run began with: a run that goes on must round as it began.
+
+    A new run of tiny models keeps PyTorch's own: oneDNN makes a kernel for each new size of a batch, which takes
+    longer than a small product, and a lot of memory.
+    """
     try:
         return str(RunFolder(root).graph["identity"][PRODUCTS])
     except (HeadwaterError, KeyError):  # a new run, or a damaged file that --change is about to write anew
-        return linears.library()
+        tiny = (
+            m.path is None and m.shape.hidden_size * m.shape.ff_size < TINY for m in (recipe.student, recipe.teacher)
+        )
+        return "default" if all(tiny) else linears.library()
 
 
 def _make_missing(graph: Graph, store: Store, options: RunOptions, console: Console) -> None:
