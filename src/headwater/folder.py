@@ -66,6 +66,12 @@ class RunFolder:
             return None
         return self._store.read(node, name)
 
+    def origin(self, node: str) -> str | None:
+        """What an imported model was when it was imported: a hub commit, or the digest of its directory."""
+        head = self._store.head(node)
+        found = head.about.get("inputs", {}).get("path") if head is not None else None
+        return None if found is None else str(found)
+
     @cached_property
     def _timings(self) -> Mapping[str, float]:
         return read_sealed(self.root / TIMINGS) if (self.root / TIMINGS).exists() else {}

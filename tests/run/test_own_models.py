@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from headwater.ledger import Ledger
 from headwater.models.family import build
 from headwater.models.shape import QwenShape
 from headwater.problems.arithmetic import VOCABULARY, problem_set
+from headwater.report import summarise
 from headwater.routes.recipe import Recipe, read_recipe
 from headwater.run import RunOptions, build_graph, check_labels, run_recipe, workflow
 from headwater.run.consistency import mixed, redo
@@ -70,6 +72,7 @@ def test_labels_and_models_of_ones_own_run_to_a_report(tmp_path: Path, capfd: py
     assert len(scores["problems"]) == 12
     assert len(folder.labels(arm["stages"][0])["answer"]) == 16  # and no label of the eight that were not drawn
     capfd.readouterr()
+    assert re.fullmatch("[0-9a-f]{64}", summarise(folder).identity[f"model {tmp_path / 'model'}"])
 
     # the same command again: problems that changed are refused by the key that names them
     for name, key in (("labels", "problems.labels"), ("benchmark", "problems.benchmarks.held-out")):

@@ -81,9 +81,16 @@ def summarise(folder: RunFolder) -> Summary:
         audits=audits(folder, graph),
         pools=graph.get("pools", {}),
         recipe=graph["recipe"],
-        identity=graph["identity"],
+        identity={**graph["identity"], **_origins(folder, graph)},
         ledger_digest=folder.ledger_digest(),
     )
+
+
+def _origins(folder: RunFolder, graph: Mapping[str, Any]) -> dict[str, str]:
+    """Each model that was imported, with the commit or digest it had then."""
+    paths = {node: data["settings"].get("path") for node, data in graph["nodes"].items() if data["kind"] == "model"}
+    found = {f"model {path}": folder.origin(node) for node, path in paths.items() if path}
+    return {name: origin for name, origin in found.items() if origin}
 
 
 # --- Scores

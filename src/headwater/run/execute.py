@@ -127,6 +127,8 @@ class Executor:
         if node.stage is None:
             opening = dict(node.settings)
             model = LanguageModel.load(str(opening.pop("path")), **opening)
+            if model.commit is not None:  # a hub id: a directory's digest is there already
+                self._inputs = {**self._inputs, "path": model.commit}
             self.store.require(node.fingerprint, {"the weights": model.size})
             model.save(scratch / "import")
             (scratch / "import" / "README.md").write_text(model_card(self.graph, node), encoding="utf-8")
