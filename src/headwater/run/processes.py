@@ -269,7 +269,6 @@ def _executor(connection: Connection, orders: Orders, wish: _Wish) -> Executor:
     from headwater.store import Store  # noqa: PLC0415
 
     torch.set_num_threads(1)
-    keep_library(RunFolder(orders.root).graph["identity"][PRODUCTS])
     silence_progress()
     graph = build_graph(Recipe.model_validate_json(orders.recipe_json))
     if fingerprint(list(graph.nodes)) != orders.work:
@@ -277,6 +276,7 @@ def _executor(connection: Connection, orders: Orders, wish: _Wish) -> Executor:
             f"run {graph.recipe.name}: a file of problems, or the code, changed while the run began; run the same "
             "command again"
         )
+    keep_library(RunFolder(orders.root).graph["identity"][PRODUCTS])
     last_told = 0.0
 
     def tell(node: Node, record: Any) -> None:
