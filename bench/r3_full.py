@@ -103,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("run", type=Path, help="folder of a finished `headwater run lab`")
     parser.add_argument("--peer-python", default=sys.executable, help="Python of TRL's environment")
-    parser.add_argument("--ours", default="float32", help="float32, bfloat16, or either with +compiled")
+    parser.add_argument("--ours", default="float32", help="float32 or bfloat16")
     parser.add_argument("--theirs", default="float32", help="float32, amp or default")
     parser.add_argument("--repeat", type=int, default=1, help="whole runs of each side")
     parser.add_argument("--seed", type=int, default=0, help="seed of the lab run whose pretrained pair is taken")

@@ -66,9 +66,8 @@ def cut(stage: Any, job: dict[str, Any]) -> Any:
 
 
 def engine(setting: str) -> Engine:
-    """The engine in a setting such as bfloat16+compiled."""
-    precision, _, compiled = setting.partition("+")
-    return Engine.model_validate({"precision": precision, "compile": compiled == "compiled"})
+    """The engine in a setting such as bfloat16."""
+    return Engine.model_validate({"precision": setting})
 
 
 if __name__ == "__main__":

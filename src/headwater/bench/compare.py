@@ -35,19 +35,13 @@ class Options:
     pythons: dict[str, str] = field(default_factory=dict)
     """peer -> the Python of its environment; peers that are not here are left out"""
     precision: str | None = None
-    compiled: bool | None = None
     repeat: int = 5
     core: int | None = None
     say: Callable[[str], None] = print
 
     def sides(self, case: Case) -> tuple[str, ...]:
         """The case's sides that were asked for and can be run."""
-        ours = [
-            side
-            for side in case.ours
-            if self.precision in (None, side.split(" ")[1])
-            and (self.compiled is None or self.compiled == side.endswith("compiled"))
-        ]
+        ours = [side for side in case.ours if self.precision in (None, side.split(" ")[1])]
         theirs = [side for side in case.sides if side.split(" ")[0] in self.pythons]
         return (*ours, *theirs)
 

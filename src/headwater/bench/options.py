@@ -17,7 +17,6 @@ def bench(
     every: Annotated[bool, Parameter(name="--all", help="every work")] = False,
     shape: Annotated[str | None, Parameter(help="tiny, lab, a, b, c, qwen3-1.7b, or the sizes of a kernel")] = None,
     precision: Annotated[Literal["float32", "bfloat16"] | None, Parameter(help="headwater's; not given: both")] = None,
-    compile: Annotated[bool | None, Parameter(help="torch.compile headwater's body; if not given, both ways")] = None,
     repeat: Annotated[int, Parameter(help="rounds that count, after one that does not")] = 5,
     against: Annotated[list[str] | None, Parameter(help="a peer: trl, transformers, vllm")] = None,
     peer_python: Annotated[list[str] | None, Parameter(help="PEER=PYTHON, the Python of a peer's environment")] = None,
@@ -44,7 +43,6 @@ def bench(
     options = Options(
         pythons=peers(against or [], peer_python or []),
         precision=precision,
-        compiled=compile,
         repeat=repeat,
         core=core,
         say=lambda text: print(text, file=sys.stderr),

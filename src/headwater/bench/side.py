@@ -204,11 +204,8 @@ def record(job: dict[str, Any], problems: list[Problem], batch: Batch, teacher: 
 
 
 def settings(setting: str, micro: int | None) -> Engine:
-    """The engine in a setting such as "bfloat16 compiled"."""
-    precision, _, compiled = setting.partition(" ")
-    return Engine.model_validate(
-        {"precision": precision, "compile": compiled == "compiled", "micro_batch_tokens": micro}
-    )
+    """The engine in a setting such as "bfloat16"."""
+    return Engine.model_validate({"precision": setting, "micro_batch_tokens": micro})
 
 
 def open_model(job: dict[str, Any], role: str) -> LanguageModel:

@@ -1,7 +1,7 @@
 """The engine: where a run computes, in what precision, and how much is laid on the device at once.
 
 One engine serves every stage of a run, so two arms never differ in it. Two kinds of settings are kept apart:
-those that change what is computed (`numerics`: device, precision, attention, compile) are part of the name of
+those that change what is computed (`numerics`: device, precision, attention) are part of the name of
 every result; those that only cut the same sums into other pieces (memory and the three sizes below it) change
 rounding at most and are no part of it, so a run that ran out of memory may go on with less. The same settings
 give the same bytes; memory is a number of the recipe and is never read off the machine, for the same reason.
@@ -29,7 +29,7 @@ LOGIT_COPIES = 3
 ROWS = {"cpu": 512, "cuda": 4096}
 """Responses beyond which a larger wave is no faster."""
 
-NUMERICS = ("device", "attention", "precision", "compile")
+NUMERICS = ("device", "attention", "precision")
 """The settings that change what is computed."""
 
 Bytes = Annotated[int, Field(ge=2**20, le=2**46)]
@@ -46,7 +46,6 @@ class Engine(Value):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="inputs of linear layers; weights, their updates and all sums stay float32"
     )
-    compile: bool = Field(False, description="torch.compile the body: seconds at the start, faster updates")
     gradient_checkpointing: bool = Field(False, description="recompute layers in the backward pass to save memory")
     memory: Bytes = Field(2 * 2**30, description="bytes for activations, tiles of logits and the sampler's cache")
     micro_batch_tokens: Size | None = Field(None, description="padded tokens of one pass; null: from memory")
