@@ -11,10 +11,11 @@ parameters, their gradients, and everything between the linear layers stay float
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Literal, TypeVar, cast
+from typing import Literal, TypeVar, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -181,6 +182,9 @@ def _onednn(product: Callable[..., T], *operands: Tensor | None) -> T:
 
 Library = Literal["default", "onednn"]
 
+CHOICE = "HEADWATER_PRODUCTS"
+"""Environment variable that settles the library without a probe, which a busy machine can mislead."""
+
 _kept: list[Library] = []
 """The library that this process was told to keep to, if it was; the one setting here, made before any product."""
 
@@ -197,6 +201,8 @@ def library() -> Library:
 
 @cache
 def _probed() -> Library:
+    if (asked := os.environ.get(CHOICE)) in get_args(Library):
+        return cast(Library, asked)
     return "onednn" if onednn_is_faster() else "default"
 
 
