@@ -62,8 +62,7 @@ def test_every_work_runs_on_the_tiny_shape_and_all_of_them_by_default():
     assert [case.name for case in choose(("opd",), None)] == ["opd a", "opd c"]
 
 
-def test_a_sweep_offers_both_sides_the_same_cuts_of_the_batch():
+def test_a_sweep_offers_a_peer_every_cut_of_the_batch_and_ours_those_that_fit_a_cache():
     batch = BATCHES["a"]
-    theirs, ours = micro_batches("trl amp", batch), micro_batches("headwater float32", batch)
-    assert theirs[0] == batch.rows == 256
-    assert [tokens // batch.length for tokens in ours] == list(theirs)
+    assert micro_batches("trl amp", batch) == (256, 128, 64, 32, 16, 8, 4, 2, 1)
+    assert micro_batches("headwater float32", batch) == (4096, 2048, 1024, 512, 256, 128, 64)

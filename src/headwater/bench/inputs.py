@@ -14,6 +14,7 @@ from headwater.fingerprint import derive_seed
 from headwater.models.language_model import silence_progress
 from headwater.models.unpretrained import random_weights
 
+CACHED = 4096
 STEPS = 64
 """Steps' worth of different prompts; then they come again."""
 
@@ -60,6 +61,12 @@ def _words(vocab: int, rows: int, tokens: int, what: str) -> list[list[int]]:
 
 
 def micro_batches(side: str, batch: Batch) -> tuple[int, ...]:
-    """What a side's sweep may choose from, largest first: rows of one pass for a peer, padded tokens for headwater."""
+    """What a side's sweep may choose from, largest first: rows of one pass for a peer, padded tokens for headwater.
+
+    headwater's begin at CACHED tokens, above which it was slower at every shape.
+    """
     rows = [batch.rows // 2**k for k in range(9) if batch.rows % 2**k == 0]
-    return tuple(row * batch.length if side.startswith("headwater") else row for row in rows if row)
+    if not side.startswith("headwater"):
+        return tuple(row for row in rows if row)
+    tokens = [row * batch.length for row in rows if row]
+    return tuple(size for size in tokens if size <= CACHED) or (tokens[-1],)
