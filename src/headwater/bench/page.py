@@ -24,7 +24,7 @@ def write_page(document: dict[str, Any], file: Path, page: Path) -> None:
     """Write the page anew, with the hand-written part that it has."""
     before = page.read_text(encoding="utf-8") if page.is_file() else ""
     kept = before.partition(MARK)[2] if MARK in before else "\n"
-    page.write_text(render(document, file, r3_full(file.parent / R3_FULL)) + MARK + kept, encoding="utf-8")
+    page.write_text(render(document, file, r3_full(file.parent / R3_FULL)) + "\n" + MARK + kept, encoding="utf-8")
 
 
 def render(document: dict[str, Any], file: Path, whole: dict[str, Any] | None = None) -> str:
