@@ -77,7 +77,8 @@ class Memory:
     @property
     def measured(self) -> dict[str, Any]:
         """Bytes: `base`, and `peak` in all since then."""
-        return {"base": self.base, "peak": (_status("VmHWM") if self.reset else None) or _maxrss()}
+        peak = (_status("VmHWM") if self.reset else None) or _maxrss()
+        return {"base": self.base, "peak": max(peak, self.base)}  # the kernel counts the two at different moments
 
 
 def _forget_peak() -> bool:

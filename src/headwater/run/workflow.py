@@ -76,9 +76,11 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
     if not options.commit_seconds >= 0:
         raise InputError(f"run: --commit-seconds {options.commit_seconds}; at least 0")
     graph = build_graph(recipe)
+    recipe, root = graph.recipe, run_folder(options.runs, recipe.name)
+    if not options.change:
+        _refuse_change(root, graph)  # before models are looked for, and again under the lock
     check_labels(graph)
     check_models(graph)
-    recipe, root = graph.recipe, run_folder(options.runs, recipe.name)
     store = Store(root)
     if options.redo is not None and options.redo not in {*graph.nodes, *store.nodes()}:
         raise InputError(f"run: --redo {options.redo:.80}; {recipe.name} has no such node")
