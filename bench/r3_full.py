@@ -5,7 +5,8 @@
 Both sides start from the pretrained pair of a finished `headwater run lab` and do teacher RL on the 256 labels, record
 the teacher, warm up and distil the student: the same steps, batches, rollouts, rates and token limits. They take turns,
 each round in a fresh process whose start is not counted; times are CPU seconds of one thread. The students are then
-measured with headwater on the same held-out problems.
+measured with headwater on the same held-out problems. Each round has a training seed of its own: from one pretrained
+pair, students differ from seed to seed by more than the error over problems.
 """
 
 from __future__ import annotations
@@ -105,7 +106,9 @@ def main() -> None:
     parser.add_argument("--peer-python", default=sys.executable, help="Python of TRL's environment")
     parser.add_argument("--ours", default="float32", help="float32 or bfloat16")
     parser.add_argument("--theirs", default="float32", help="float32, amp or default")
-    parser.add_argument("--repeat", type=int, default=1, help="whole runs of each side")
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="whole runs of each side, each with a training seed of its own"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the lab run whose pretrained pair is taken")
     parser.add_argument("--updates", type=int, help="cut every stage to so many updates (to try settings)")
     parser.add_argument("--json", type=Path, help="where the figures go")
@@ -124,7 +127,8 @@ def main() -> None:
                 ("trl", options.peer_python, "r3_trl.py", options.theirs),
             ):
                 out = directory / f"{side}-{number}"
-                measured = run_side(python, script, job, out, setting)
+                seeded = {**job, "seed": options.seed + number}
+                measured = run_side(python, script, seeded, out, setting)
                 measured["accuracy"] = accuracy(out / "student", recipe)
                 measured["teacher_accuracy"] = accuracy(out / "teacher", recipe)
                 rounds[side].append({**measured, "setting": setting})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.bench.cases import RAGGED, Case
+from headwater.bench.recording import record
 from headwater.bench.shapes import KERNELS, LARGE, SHAPES, Batch
 from headwater.fingerprint import derive_seed
 from headwater.models.language_model import silence_progress
@@ -40,6 +41,8 @@ def write_inputs(case: Case, directory: Path) -> dict[str, Any]:
         recorded = _words(vocab, case.batch.rows * STEPS, case.batch.response_tokens, "recorded")
         shared["recorded"] = str(directory / "recorded.json")
         Path(shared["recorded"]).write_text(json.dumps(recorded), encoding="utf-8")
+        shared["cache"] = str(directory / "cache")
+        record(shared, Path(shared["cache"]))
     return shared
 
 

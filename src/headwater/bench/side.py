@@ -6,9 +6,7 @@ the signals as they are), one pass of the tiled head, or one batch of responses.
 
 from __future__ import annotations
 
-import json
 import sys
-import tempfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,9 +15,9 @@ from typing import Any
 
 import torch
 
-from headwater import cache
 from headwater.batch import HiddenDistribution
 from headwater.bench.protocol import Channel, Memory, Parts, read_job
+from headwater.bench.recording import read_problems
 from headwater.bench.shapes import SHAPES, Batch, KernelSize
 from headwater.cache import CachedTeacher
 from headwater.engines.head import Head, HeadBatch, tiled_backward
@@ -29,7 +27,7 @@ from headwater.engines.settings import Engine
 from headwater.interfaces import Sampler, Seeds, Signal, Teacher, Verifier, Workers
 from headwater.models.language_model import LanguageModel
 from headwater.models.unpretrained import random_weights
-from headwater.records import Grade, Group, Problem, Rollout, Sampling, Verdict, rollouts_of
+from headwater.records import Grade, Group, Sampling, Verdict, rollouts_of
 from headwater.samplers import OnPolicy, Recorded
 from headwater.signals import Divergence, Reward
 
@@ -90,11 +88,11 @@ class Steps(Rounds):
         learner = LocalLearner(model, optimiser, MANY, 1.0, engine)
         teacher: Teacher | None = None
         recorded: Mapping[str, Group] = {}
-        if "teacher" in job:
+        if "teacher" in job and "cache" not in job:
             teacher = LocalTeacher(open_model(job, "teacher"), 1.0, engine)
-        if "recorded" in job and teacher is not None:
-            teacher = record(job, self._problems, self._batch, teacher)
-            recorded = teacher.groups(self._problems)
+        if "cache" in job:
+            teacher = cached = CachedTeacher(Path(job["cache"]), 1.0)
+            recorded = cached.groups(self._problems)
         return Workers(
             learner=learner,
             generator=LocalGenerator(model, learner, engine),
@@ -169,38 +167,6 @@ class Kernel(Rounds):
         tiled_backward(self._hidden, self._head, Divergence(direction="reverse"), batch)
         parts.part("update")
         return {"tokens": self._size.tokens}
-
-
-def read_problems(job: dict[str, Any]) -> list[Problem]:
-    """The prompts as problems of words."""
-    prompts = json.loads(Path(job["prompts"]).read_text(encoding="utf-8"))
-    return [Problem(problem_id=str(i), prompt=" ".join(f"w{t}" for t in ids)) for i, ids in enumerate(prompts)]
-
-
-def record(job: dict[str, Any], problems: list[Problem], batch: Batch, teacher: Teacher) -> CachedTeacher:
-    """A cache of the teacher's distributions on the recorded responses, read again from disk."""
-    prompts = json.loads(Path(job["prompts"]).read_text(encoding="utf-8"))
-    responses = json.loads(Path(job["recorded"]).read_text(encoding="utf-8"))
-    groups = []
-    for i, problem in enumerate(problems):
-        own = responses[i * batch.samples : (i + 1) * batch.samples]
-        rollouts = (
-            Rollout(
-                rollout_id=f"{i}/{s}",
-                problem_id=problem.problem_id,
-                prompt_ids=tuple(prompts[i]),
-                response_ids=tuple(ids),
-                response_text="",
-                logprobs=(0.0,) * len(ids),
-                policy_version=-1,
-                finish_reason="length",
-            )
-            for s, ids in enumerate(own)
-        )
-        groups.append(Group(problem=problem, rollouts=tuple(rollouts)))
-    directory = Path(tempfile.mkdtemp(prefix="headwater-bench-"))
-    cache.write(directory, groups, teacher, temperature=1.0)
-    return CachedTeacher(directory, 1.0)
 
 
 def settings(setting: str, micro: int | None) -> Engine:
