@@ -10,6 +10,7 @@ import tiny
 from headwater.engines import attention, body
 from headwater.engines.attention import Tree, attend, our_attention, tree_attention
 from headwater.engines.body import Body
+from headwater.engines.linears import round_up
 from headwater.engines.local import LocalTeacher
 from headwater.engines.norms import rms_norm
 from headwater.engines.packing import pack_trees
@@ -36,9 +37,9 @@ def test_every_response_token_is_scored_once_at_the_place_before_it_whatever_the
     found = {}
     for layout in pack_trees(rollouts, budget):
         flat, positions = layout.input_ids[0].tolist(), layout.tree.position_ids[0].tolist()
-        assert len(flat) == len(positions) == layout.tree.trunks.tokens + layout.tree.branches.tokens
-        assert len(flat) <= budget or sum(length > 1 for length in layout.response_lengths) <= 1
-        assert layout.padding == 0
+        assert len(flat) == len(positions) == layout.tree.trunks.tokens + layout.tree.branches.tokens + layout.padding
+        assert len(flat) - layout.padding <= budget or sum(length > 1 for length in layout.response_lengths) <= 1
+        assert len(flat) == round_up(len(flat) - layout.padding)
         places = iter(layout.scored_at.tolist())
         for i, length in zip(layout.members, layout.response_lengths, strict=True):
             found[i] = [(flat[p], positions[p]) for p in (next(places) for _ in range(length))]

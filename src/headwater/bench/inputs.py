@@ -11,6 +11,7 @@ from typing import Any
 from headwater.bench.cases import RAGGED, Case
 from headwater.bench.recording import record
 from headwater.bench.shapes import KERNELS, LARGE, SHAPES, Batch
+from headwater.engines.settings import MICRO_BATCH
 from headwater.fingerprint import derive_seed
 from headwater.models.language_model import silence_progress
 from headwater.models.unpretrained import random_weights
@@ -66,10 +67,11 @@ def _words(vocab: int, rows: int, tokens: int, what: str) -> list[list[int]]:
 def micro_batches(side: str, batch: Batch) -> tuple[int, ...]:
     """What a side's sweep may choose from, largest first: rows of one pass for a peer, padded tokens for headwater.
 
-    headwater's begin at CACHED tokens, above which it was slower at every shape.
+    headwater's begin at CACHED tokens, above which it was slower at every shape, and its default is among them.
     """
     rows = [batch.rows // 2**k for k in range(9) if batch.rows % 2**k == 0]
     if not side.startswith("headwater"):
         return tuple(row for row in rows if row)
-    tokens = [row * batch.length for row in rows if row]
-    return tuple(size for size in tokens if size <= CACHED) or (tokens[-1],)
+    tokens = {row * batch.length for row in rows if row}
+    tokens |= {MICRO_BATCH["cpu"]} if max(tokens) > MICRO_BATCH["cpu"] else set()
+    return tuple(size for size in sorted(tokens, reverse=True) if size <= CACHED) or (min(tokens),)

@@ -98,9 +98,11 @@ class Tree:
     """the same for a branch's token and its trunk's places followed by its own"""
     ragged: Float[Tensor, "branch stem"] | None
     """-inf at places beyond the end of a branch's trunk; None where all trunks are equally long"""
+    padding: int
+    """places after the last token that hold none: attention gives 0 there, and nothing comes back"""
 
     @classmethod
-    def of(cls, trunks: Sequence[int], branches: Sequence[int], owner: Sequence[int]) -> Tree:
+    def of(cls, trunks: Sequence[int], branches: Sequence[int], owner: Sequence[int], padding: int = 0) -> Tree:
         """The tree of these lengths."""
         stem, top = Rows.of(0, trunks), Rows.of(sum(trunks), branches)
         owners = torch.tensor(owner, dtype=torch.long)
@@ -116,10 +118,11 @@ class Tree:
             owner=owners,
             trunk_starts=_starts(0, trunks),
             branch_starts=_starts(sum(trunks), branches),
-            position_ids=torch.cat(positions)[None],
+            position_ids=torch.cat([*positions, torch.zeros(padding, dtype=torch.long)])[None],
             trunk_mask=_causal(width),
             branch_mask=torch.cat([own.new_zeros((len(own), width)), own], dim=1),
             ragged=torch.zeros(beyond.shape).masked_fill_(beyond, -torch.inf) if bool(beyond.any()) else None,
+            padding=padding,
         )
 
     @property
@@ -201,9 +204,11 @@ def _one_token(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, s
         return _sdpa(query, key, value, mask, scale).transpose(1, 2)
     asked = query.view(rows * shared, heads // shared, dim)
     keys, values = (states.view(rows * shared, *states.shape[2:]) for states in (key, value))
-    scores = torch.bmm(asked, keys.transpose(1, 2)).mul_(scale)
-    if mask is not None:
-        scores.view(rows, -1, scores.shape[-1]).add_(mask[:, 0])
+    if mask is None:
+        scores = torch.bmm(asked, keys.transpose(1, 2)).mul_(scale)
+    else:
+        scores = query.new_empty((rows, shared, heads // shared, key.shape[2])).copy_(mask).view(*asked.shape[:2], -1)
+        scores.baddbmm_(asked, keys.transpose(1, 2), alpha=scale)
     return torch.bmm(scores.softmax(-1), values).view(rows, 1, heads, dim)
 
 
@@ -226,7 +231,7 @@ def tree_attention(
         if tree.ragged is not None:
             mask = mask + nn.functional.pad(tree.ragged, (0, len(mask)))[:, None, None]
         found.append(tree.branches.flat(_sdpa(asked, keys, values, mask.to(query.dtype), scale).transpose(1, 2)))
-    return torch.cat(found)
+    return torch.cat([*found, query.new_zeros((tree.padding, *query.shape[1:]))])
 
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
@@ -257,7 +262,7 @@ class _TreeAttention(torch.autograd.Function):
             kept += [asked, keys, values, weights]
         ctx.save_for_backward(*kept)
         ctx.tree, ctx.scale = tree, scale
-        return torch.cat(found)
+        return torch.cat([*found, query.new_zeros((tree.padding, *query.shape[1:]))])
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
@@ -278,6 +283,7 @@ class _TreeAttention(torch.autograd.Function):
                 if states:
                     laid = _ungrouped(states[0], len(rows.lengths), heads) if i == 0 else states[i].transpose(1, 2)
                     pieces.append(rows.flat(laid))
+            pieces.append(pieces[0].new_zeros((tree.padding, *pieces[0].shape[1:])))
             found.append(torch.cat(pieces))
         return *found, None, None
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from headwater.engines.body import Body
-from headwater.engines.linears import linear
+from headwater.engines.linears import linear, round_up
 from headwater.engines.slots import PromptCache, SlotCache
 from headwater.records import Sampling
 
@@ -72,7 +72,8 @@ class _Sampler:
         most = max(len(own) for own in seeds)
         count = min(max(slots, most), sum(len(own) for own in seeds))
         limit = sampling.max_response_tokens
-        self._cache = SlotCache(count, max(len(prompt) for prompt in prompts) + limit, self._device)
+        places = max(len(prompt) for prompt in prompts) + limit
+        self._cache = SlotCache(count, places, self._device, body.model.network.dtype)
         self._hidden = torch.empty((0, 0), device=self._device)
         self._tokens = torch.zeros((count, limit), dtype=torch.long, device=self._device)
         self._logprobs = torch.zeros((count, limit), device=self._device)
@@ -149,7 +150,8 @@ class _Sampler:
         """Give up empty slots that no prompt is left for, when they are many; the ids of the others."""
         if self._next < len(self._prompts) or self._live.mean() > 1 - IDLE:
             return ids
-        kept = np.flatnonzero(self._live)
+        order = np.argsort(~self._live, kind="stable")
+        kept = np.sort(order[: round_up(int(self._live.sum()))])
         at = torch.from_numpy(kept).to(self._device)
         self._cache.keep(at)
         self._tokens, self._logprobs = self._tokens[at], self._logprobs[at]
@@ -159,8 +161,12 @@ class _Sampler:
 
 
 def _read_prompts(body: Body, prompts: Sequence[tuple[int, ...]]) -> tuple[PromptCache, Tensor]:
-    """Right-padded prompts through the body once: their states, and the last real hidden state of each."""
-    width = max(len(prompt) for prompt in prompts)
+    """Right-padded prompts through the body once: their states, and the last real hidden state of each.
+
+    The last prompt stands in the rows that round their number up; nothing is taken from there.
+    """
+    prompts = [*prompts, *[prompts[-1]] * (round_up(len(prompts)) - len(prompts))]
+    width = round_up(max(len(prompt) for prompt in prompts))
     device, dtype = body.model.network.device, body.model.network.dtype
     ids = torch.tensor([[*p, *([body.model.pad_id] * (width - len(p)))] for p in prompts], device=device)
     states = PromptCache()
@@ -172,10 +178,8 @@ def _read_prompts(body: Body, prompts: Sequence[tuple[int, ...]]) -> tuple[Promp
 
 def _advance(body: Body, ids: Int[Tensor, " slot"], cache: SlotCache) -> Float[Tensor, "slot hidden"]:
     """One more token a slot through the body."""
-    mask = cache.mask(body.model.network.dtype)
-    hidden = _forward(
-        body, cache, input_ids=ids[:, None], attention_mask=mask, position_ids=cache.lengths[:, None].clone()
-    )
+    places = cache.lengths[:, None].clone()
+    hidden = _forward(body, cache, input_ids=ids[:, None], attention_mask=cache.mask(), position_ids=places)
     cache.advance()
     return hidden[:, 0]
 
@@ -203,25 +207,28 @@ def choose(
     if sampling.temperature == 0:
         ids = logits.argmax(-1)
         return ids, torch.zeros_like(logits[:, 0])
-    logprobs = torch.log_softmax(logits / sampling.temperature, dim=-1)
+    if sampling.temperature != 1:
+        logits = logits / sampling.temperature
     if sampling.top_k or sampling.top_p < 1:
-        logprobs = torch.log_softmax(_truncate(logprobs, sampling), dim=-1)
-    cumulative = logprobs.exp().cumsum(-1)
-    threshold = uniform.to(logits.device)[:, None] * cumulative[:, -1:]
+        logits = _truncate(logits, sampling)
+    largest = logits.amax(-1, keepdim=True)
+    cumulative = (logits - largest).exp_().cumsum(-1)
+    total = cumulative[:, -1:]
+    threshold = uniform.to(logits.device)[:, None] * total
     ids = torch.searchsorted(cumulative, threshold, right=True).clamp_(max=logits.shape[-1] - 1)
-    return ids[:, 0], logprobs.gather(-1, ids)[:, 0]
+    return ids[:, 0], (logits.gather(-1, ids) - largest - total.log())[:, 0]
 
 
-def _truncate(logprobs: Float[Tensor, "slot vocab"], sampling: Sampling) -> Float[Tensor, "slot vocab"]:
+def _truncate(logits: Float[Tensor, "slot vocab"], sampling: Sampling) -> Float[Tensor, "slot vocab"]:
     """Top-k, then of these top-p (the smallest set whose share reaches p): -inf outside."""
-    ordered, order = logprobs.sort(dim=-1, descending=True)
+    ordered, order = logits.sort(dim=-1, descending=True)
     drop = torch.zeros_like(ordered, dtype=torch.bool)
     if sampling.top_k:
         drop[:, sampling.top_k :] = True
     if sampling.top_p < 1:
         shares = ordered.masked_fill(drop, float("-inf")).softmax(-1)
         drop |= shares.cumsum(-1) - shares >= sampling.top_p
-    return logprobs.masked_fill(drop.scatter(-1, order, drop), float("-inf"))
+    return logits.masked_fill(drop.scatter(-1, order, drop), float("-inf"))
 
 
 def _uniforms(seeds: np.ndarray, steps: np.ndarray) -> Tensor:

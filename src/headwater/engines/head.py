@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headwater.batch import HiddenDistribution, LogitDistribution, Target
-from headwater.engines.linears import Precision, product_into, rounded_weight
+from headwater.engines.linears import Precision, product_into, round_up, rounded_weight
 from headwater.errors import HeadwaterError
 from headwater.interfaces import Signal
 
@@ -105,11 +105,12 @@ class _Pass:
     def __init__(self, states: Float[Tensor, "token hidden"], head: Head, batch: HeadBatch):
         self._head, self._batch = head, batch
         self._weight = head.operand()
-        self._states = states.to(self._weight.dtype)
+        self._states = _padded(states.to(self._weight.dtype))
         self._wide = _wide(head.weight.dtype)
         self._teacher = _TeacherHead(batch.target, head) if isinstance(batch.target, HiddenDistribution) else None
-        self._logits = states.new_empty((min(head.tile, len(states)), len(self._weight)), dtype=self._wide)
-        self.gradient = states.new_empty(states.shape, dtype=self._wide)
+        self._logits = states.new_empty((min(head.tile, len(self._states)), len(self._weight)), dtype=self._wide)
+        self._gradient = states.new_empty(self._states.shape, dtype=self._wide)
+        self.gradient = self._gradient[: len(states)]
         self.losses: list[Tensor] = []
         self.sums: dict[str, Tensor] = {}
 
@@ -121,9 +122,11 @@ class _Pass:
             states = self._states[tile]
             logits = self._logits[: len(states)]
             product_into(logits, states, self._weight.t())
-            self._differentiate(logits, tile, signal)
+            real = len(self.gradient[tile])
+            self._differentiate(logits[:real], tile, signal)
+            logits[real:] = 0
             slope = logits.to(self._weight.dtype)
-            product_into(self.gradient[tile], slope, self._weight)
+            product_into(self._gradient[tile], slope, self._weight)
             self._add_to_head(slope, states)
         return self
 
@@ -165,18 +168,19 @@ class _TeacherHead:
                 f"head: the teacher's has {len(self._weight)} rows for tokens that are emitted, the student's "
                 f"{student}; a dense signal compares them id by id. Use a pair that shares a tokenizer."
             )
+        self._hidden = _padded(target.hidden.to(self._weight.dtype))
         self._made = target.hidden.new_empty(
-            (min(head.tile, len(target.hidden)), student), dtype=_wide(target.head.dtype)
+            (min(head.tile, len(self._hidden)), student), dtype=_wide(target.head.dtype)
         )
 
     def logits(self, tile: slice) -> LogitDistribution:
         """The tile's logits at the teacher's temperature; the next call writes over them."""
-        hidden = self._target.hidden[tile].to(self._weight.dtype)
+        hidden = self._hidden[tile]
         made = self._made[: len(hidden)]
         product_into(made, hidden, self._weight.t())
         if self._target.temperature != 1.0:
             made.div_(self._target.temperature)
-        return LogitDistribution(made=made)
+        return LogitDistribution(made=made[: len(self._target.hidden[tile])])
 
 
 @torch.no_grad()
@@ -185,19 +189,26 @@ def tiled_logprobs(
 ) -> Float[Tensor, " token"]:
     """The logprob of each response token, a tile of logits at a time; float32 at least, on the device."""
     weight, found = head.operand(), hidden.new_empty(len(hidden), dtype=_wide(head.weight.dtype))
-    buffer = hidden.new_empty((min(head.tile, len(hidden)), len(weight)), dtype=found.dtype)
+    padded = _padded(hidden.to(weight.dtype))
+    buffer = hidden.new_empty((min(head.tile, len(padded)), len(weight)), dtype=found.dtype)
     for start in range(0, len(hidden), head.tile):
-        states = hidden[start : start + head.tile].to(weight.dtype)
+        states = padded[start : start + head.tile]
         logits = buffer[: len(states)]
         product_into(logits, states, weight.t())
-        for block in _blocks(logits):
-            part = logits[block]
+        real = logits[: len(hidden) - start]
+        for block in _blocks(real):
+            part = real[block]
             if head.bias is not None:
                 part.add_(head.bias[: head.rows])
             part.div_(head.temperature)
             here = slice(start + block.start, start + block.start + len(part))
             found[here] = -torch.nn.functional.cross_entropy(part, response_ids[here], reduction="none")
     return found
+
+
+def _padded(states: Float[Tensor, "token hidden"]) -> Float[Tensor, "row hidden"]:
+    """The states, and behind them rows of 0 up to a number of rows that comes again."""
+    return torch.nn.functional.pad(states, (0, 0, 0, round_up(len(states)) - len(states)))
 
 
 def operand(weight: Float[Tensor, "vocab hidden"], precision: Precision) -> Float[Tensor, "vocab hidden"]:

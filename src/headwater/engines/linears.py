@@ -31,6 +31,8 @@ SLICE = 2**22
 """Numbers in a slice of a product that is raised to a higher precision."""
 ERROR = 1e-6
 """Largest relative error of a product that still counts as float32."""
+SIZES = 16
+"""Numbers of rows that products are rounded up to, in each doubling: at most 1/16 of the rows are padding."""
 
 _casts = WeakIdKeyDictionary()
 """Weight -> (version, address, its bfloat16 copy): a memo, made anew when the weight has changed."""
@@ -98,6 +100,16 @@ def product_into(
         _onednn(run, a, b)
     else:
         run(a, b)
+
+
+def round_up(rows: int) -> int:
+    """The next number of rows that products are made with.
+
+    The libraries make and keep a kernel for each number of rows that they meet. Rows of text are never twice
+    as many; a few sizes that come again are faster, and need a fraction of the memory.
+    """
+    step = max(1, 2 ** (rows.bit_length() - 1) // SIZES) if rows else 1
+    return -(-rows // step) * step
 
 
 def take_over(network: nn.Module, precision: Precision) -> None:

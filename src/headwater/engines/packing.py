@@ -16,6 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from headwater.engines.attention import Tree
+from headwater.engines.linears import round_up
 from headwater.records import Rollout
 
 
@@ -121,7 +122,9 @@ def _tree(rollouts: Sequence[Rollout], families: Sequence[Sequence[int]]) -> Lay
                 branches.append(response)
                 owner.append(len(trunks))
         trunks.append((*prompt, *rollouts[family[0]].response_ids[:-1]) if alone else prompt)
-    tree = Tree.of([len(trunk) for trunk in trunks], [len(branch) for branch in branches], owner)
+    tokens = sum(len(part) for part in (*trunks, *branches))
+    padding = round_up(tokens) - tokens
+    tree = Tree.of([len(trunk) for trunk in trunks], [len(branch) for branch in branches], owner, padding)
     members = [i for family in families for i in family]
     scored_at: list[int] = []
     for i, (last, trunk, branch) in zip(members, starts, strict=True):
@@ -131,7 +134,7 @@ def _tree(rollouts: Sequence[Rollout], families: Sequence[Sequence[int]]) -> Lay
             scored_at += [first, *range(tree.branch_starts[branch], tree.branch_starts[branch] + length - 1)]
         else:
             scored_at += range(first, first + length)
-    flat = [token for part in (*trunks, *branches) for token in part]
+    flat = [token for part in (*trunks, *branches) for token in part] + [0] * padding
     return Layout(
         members=tuple(members),
         input_ids=torch.tensor([flat]),
@@ -139,6 +142,7 @@ def _tree(rollouts: Sequence[Rollout], families: Sequence[Sequence[int]]) -> Lay
         response_ids=_response_ids(rollouts, members),
         response_lengths=tuple(len(rollouts[i].response_ids) for i in members),
         tree=tree,
+        padding=padding,
     )
 
 

@@ -40,13 +40,14 @@ class PromptCache(Cache):
 class SlotCache(Cache):
     """Keys and values [slot head place dim] of `slots` responses; slot i's next token goes to place `lengths[i]`."""
 
-    def __init__(self, slots: int, places: int, device: torch.device):
+    def __init__(self, slots: int, places: int, device: torch.device, dtype: torch.dtype):
         super().__init__(layers=[])
         self.lengths = torch.zeros(slots, dtype=torch.long, device=device)
         self.visible = 1
         self._held = torch.zeros_like(self.lengths)
         self._places = places
-        self._slots = torch.arange(slots, device=device)
+        self._unseen = torch.full((slots, places), -torch.inf, dtype=dtype, device=device)
+        self._next: dict[int, Tensor] = {}
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
 
@@ -58,43 +59,57 @@ class SlotCache(Cache):
             self._values = [values.new_zeros((*shape, values.shape[-1])) for values in prompts.values]
         for kept, read in ((self._keys, prompts.keys), (self._values, prompts.values)):
             for buffer, states in zip(kept, read, strict=True):
-                buffer[slots, :, : states.shape[2]] = states[owner]
+                width = min(states.shape[2], self._places)  # padding may reach beyond the last place
+                buffer[slots, :, :width] = states[owner, :, :width]
         self.lengths[slots], self._held[slots] = ends[owner], 1
-        self.visible = int(self.lengths.max()) + 1
+        beyond = torch.arange(self._places, device=ends.device) >= ends[owner][:, None]
+        self._unseen[slots] = torch.zeros_like(self._unseen[slots]).masked_fill_(beyond, -torch.inf)
+        self._changed()
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Write one token a slot at its own place; return the places that any slot can see."""
         keys, values = self._keys[layer_idx], self._values[layer_idx]
-        keys[self._slots, :, self.lengths] = key_states[:, :, 0]
-        values[self._slots, :, self.lengths] = value_states[:, :, 0]
+        for buffer, states in ((keys, key_states), (values, value_states)):
+            at = self._next_places(buffer.shape[1])
+            buffer.view(-1, buffer.shape[-1]).index_copy_(0, at, states.reshape(-1, states.shape[-1]))
         return keys[:, :, : self.visible], values[:, :, : self.visible]
 
-    def mask(self, dtype: torch.dtype) -> Float[Tensor, "slot one one place"]:
+    def _next_places(self, heads: int) -> Int[Tensor, " slot_head"]:
+        """Where each slot's next token goes in a buffer of so many heads, taken as [slot head place] end to end."""
+        if heads not in self._next:
+            first = torch.arange(len(self.lengths) * heads, device=self.lengths.device) * self._places
+            self._next[heads] = first + self.lengths.repeat_interleave(heads)
+        return self._next[heads]
+
+    def mask(self) -> Float[Tensor, "slot one one place"]:
         """0 at the places that each slot's next token may see (those written, itself included), -inf elsewhere."""
-        beyond = torch.arange(self.visible, device=self.lengths.device) > self.lengths[:, None]
-        return torch.zeros(beyond.shape, dtype=dtype, device=beyond.device).masked_fill_(beyond, -torch.inf)[
-            :, None, None
-        ]
+        self._unseen.view(-1).index_fill_(0, self._next_places(1), 0)
+        return self._unseen[:, None, None, : self.visible]
 
     def advance(self) -> None:
         """Every slot that is held has written one token."""
         self.lengths += self._held
         self.visible += 1
+        self._next.clear()
 
     def give_back(self, slots: Int[Tensor, " ended"]) -> None:
         """These slots hold nothing any more; until they are taken they write over their first place."""
         self.lengths[slots], self._held[slots] = 0, 0
-        self.visible = int(self.lengths.max()) + 1
+        self._unseen[slots] = -torch.inf
+        self._changed()
 
     def keep(self, slots: Int[Tensor, " kept"]) -> None:
         """Go on with these slots alone."""
         self._keys = [keys[slots] for keys in self._keys]
         self._values = [values[slots] for values in self._values]
-        self.lengths, self._held = self.lengths[slots], self._held[slots]
-        self._slots = self._slots[: len(slots)]
+        self.lengths, self._held, self._unseen = self.lengths[slots], self._held[slots], self._unseen[slots]
+        self._changed()
+
+    def _changed(self) -> None:
         self.visible = int(self.lengths.max()) + 1
+        self._next.clear()
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """The longest slot."""

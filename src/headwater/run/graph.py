@@ -22,7 +22,7 @@ from headwater.run.pretraining import pretraining_stage
 from headwater.run.prompts import prompt_limit
 from headwater.verifiers.choose import grading_identity, own_code
 
-METHOD = 2
+METHOD = 3
 """Raised when a change of code changes what a stage computes: older results are then made again."""
 
 Kind = Literal["model", "train", "rollouts", "evaluate", "closeness"]

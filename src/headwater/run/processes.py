@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from headwater import errors
+from headwater.engines.process import environment
 from headwater.errors import HeadwaterError, InputError, Interrupted, ResourceError, says_no_memory
 from headwater.fingerprint import fingerprint
 from headwater.run.graph import Graph, Node
@@ -133,7 +134,7 @@ class Pool:
 
     def _start(self, count: int) -> None:
         context = multiprocessing.get_context("spawn")
-        os.environ["OMP_NUM_THREADS"] = "1"  # inherited: two spinning threads on a busy machine crawl
+        os.environ.update(environment(os.environ))
         resource_tracker.ensure_running()  # its start would lift the block on signals below
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # inherited: a worker that still imports must not die
         try:
