@@ -7,23 +7,24 @@ matrices round by their number of rows: logprobs agree to 1e-5, not to the bit.)
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from headwater.engines.body import Body
+from headwater.engines.decoding import PLACES, Capture, Decoder, capture_for, forward
 from headwater.engines.linears import linear, round_up
 from headwater.engines.slots import PromptCache, SlotCache
 from headwater.records import Sampling
 
 IDLE = 0.25
 """Share of slots that may stand empty before they are filled again, or given up when no prompt is left."""
+IDLE_CAPTURED = 0.5
+"""The same before slots are given up where a step must then be captured anew."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,13 +43,18 @@ def draw_responses(
     seeds: Sequence[Sequence[int]],
     sampling: Sampling,
     slots: int,
+    capture: Capture | None = None,
 ) -> list[list[Drawn]]:
-    """For each prompt one response per seed, about `slots` of them side by side. Stops at the length limit."""
+    """For each prompt one response per seed, about `slots` of them side by side. Stops at the length limit.
+
+    `capture` is how the device replays a step of decoding; None takes its own way.
+    """
     drawn: list[list[Drawn | None]] = [[None] * len(own) for own in seeds]
     if not any(seeds):
         return [[] for _ in prompts]
     with body.attention():
-        sampler = _Sampler(body, prompts, seeds, sampling, slots)
+        capture = capture or capture_for(body.model.network.device)
+        sampler = _Sampler(body, prompts, seeds, sampling, slots, capture)
         while sampler.admit() or sampler.going:
             for p, s, response in sampler.step():
                 drawn[p][s] = response
@@ -65,6 +71,7 @@ class _Sampler:
         seeds: Sequence[Sequence[int]],
         sampling: Sampling,
         slots: int,
+        capture: Capture | None,
     ):
         self._body, self._prompts, self._seeds, self._sampling = body, prompts, seeds, sampling
         self._device = body.model.network.device
@@ -73,7 +80,9 @@ class _Sampler:
         count = min(max(slots, most), sum(len(own) for own in seeds))
         limit = sampling.max_response_tokens
         places = max(len(prompt) for prompt in prompts) + limit
-        self._cache = SlotCache(count, places, self._device, body.model.network.dtype)
+        self._cache = SlotCache(count, places, self._device, body.model.network.dtype, PLACES if capture else 1)
+        self._decoder = Decoder(body, self._cache, capture)
+        self._idle = IDLE_CAPTURED if capture else IDLE
         self._hidden = torch.empty((0, 0), device=self._device)
         self._tokens = torch.zeros((count, limit), dtype=torch.long, device=self._device)
         self._logprobs = torch.zeros((count, limit), device=self._device)
@@ -131,7 +140,7 @@ class _Sampler:
         responses = self._finish(ended, stopped) if len(ended) else []
         if self.going:
             ids = self._gather(ids)
-            self._hidden = _advance(self._body, ids, self._cache)
+            self._hidden = self._decoder.advance(ids)
         return responses
 
     def _finish(self, ended: np.ndarray, stopped: np.ndarray) -> list[tuple[int, int, Drawn]]:
@@ -148,7 +157,7 @@ class _Sampler:
 
     def _gather(self, ids: Int[Tensor, " slot"]) -> Int[Tensor, " kept"]:
         """Give up empty slots that no prompt is left for, when they are many; the ids of the others."""
-        if self._next < len(self._prompts) or self._live.mean() > 1 - IDLE:
+        if self._next < len(self._prompts) or self._live.mean() > 1 - self._idle:
             return ids
         order = np.argsort(~self._live, kind="stable")
         kept = np.sort(order[: round_up(int(self._live.sum()))])
@@ -171,27 +180,9 @@ def _read_prompts(body: Body, prompts: Sequence[tuple[int, ...]]) -> tuple[Promp
     ids = torch.tensor([[*p, *([body.model.pad_id] * (width - len(p)))] for p in prompts], device=device)
     states = PromptCache()
     causal = torch.full((width, width), -torch.inf, dtype=dtype, device=device).triu_(1)[None, None]
-    hidden = _forward(body, states, input_ids=ids, attention_mask=causal)
+    hidden = forward(body, states, input_ids=ids, attention_mask=causal)
     last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
     return states, hidden[torch.arange(len(prompts), device=device), last]
-
-
-def _advance(body: Body, ids: Int[Tensor, " slot"], cache: SlotCache) -> Float[Tensor, "slot hidden"]:
-    """One more token a slot through the body."""
-    places = cache.lengths[:, None].clone()
-    hidden = _forward(body, cache, input_ids=ids[:, None], attention_mask=cache.mask(), position_ids=places)
-    cache.advance()
-    return hidden[:, 0]
-
-
-def _forward(body: Body, cache: PromptCache | SlotCache, **inputs: Tensor) -> Float[Tensor, "row time hidden"]:
-    return body.model.body(use_cache=True, **inputs, **{_cache_name(type(body.model.body)): cache}).last_hidden_state  # type: ignore[arg-type]
-
-
-@functools.cache
-def _cache_name(body: type[nn.Module]) -> str:
-    """What a body of this class calls its cache: transformers renamed the argument."""
-    return "cache" if "cache" in inspect.signature(body.forward).parameters else "past_key_values"
 
 
 def _logits(body: Body, hidden: Float[Tensor, "slot hidden"]) -> Float[Tensor, "slot vocab"]:

@@ -38,12 +38,18 @@ class PromptCache(Cache):
 
 
 class SlotCache(Cache):
-    """Keys and values [slot head place dim] of `slots` responses; slot i's next token goes to place `lengths[i]`."""
+    """Keys and values [slot head place dim] of `slots` responses; slot i's next token goes to place `lengths[i]`.
 
-    def __init__(self, slots: int, places: int, device: torch.device, dtype: torch.dtype):
+    `visible` places are looked at, a multiple of `step` where there are so many. `moved` counts how often the
+    tensors were made anew; in between they stay where they are.
+    """
+
+    def __init__(self, slots: int, places: int, device: torch.device, dtype: torch.dtype, step: int = 1):
         super().__init__(layers=[])
         self.lengths = torch.zeros(slots, dtype=torch.long, device=device)
-        self.visible = 1
+        self.moved = 0
+        self._longest = 0
+        self._step = step
         self._held = torch.zeros_like(self.lengths)
         self._places = places
         self._unseen = torch.full((slots, places), -torch.inf, dtype=dtype, device=device)
@@ -57,6 +63,7 @@ class SlotCache(Cache):
             shape = (len(self.lengths), prompts.keys[0].shape[1], self._places)
             self._keys = [keys.new_zeros((*shape, keys.shape[-1])) for keys in prompts.keys]
             self._values = [values.new_zeros((*shape, values.shape[-1])) for values in prompts.values]
+            self.moved += 1
         for kept, read in ((self._keys, prompts.keys), (self._values, prompts.values)):
             for buffer, states in zip(kept, read, strict=True):
                 width = min(states.shape[2], self._places)  # padding may reach beyond the last place
@@ -64,7 +71,7 @@ class SlotCache(Cache):
         self.lengths[slots], self._held[slots] = ends[owner], 1
         beyond = torch.arange(self._places, device=ends.device) >= ends[owner][:, None]
         self._unseen[slots] = torch.zeros_like(self._unseen[slots]).masked_fill_(beyond, -torch.inf)
-        self._changed()
+        self._longest = int(self.lengths.max())
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object
@@ -83,33 +90,36 @@ class SlotCache(Cache):
             self._next[heads] = first + self.lengths.repeat_interleave(heads)
         return self._next[heads]
 
-    def mask(self) -> Float[Tensor, "slot one one place"]:
-        """0 at the places that each slot's next token may see (those written, itself included), -inf elsewhere."""
+    @property
+    def visible(self) -> int:
+        """Places that attention looks at: those written and the next, rounded up."""
+        return min(-(-(self._longest + 1) // self._step) * self._step, self._places)
+
+    def begin_step(self) -> Float[Tensor, "slot one one place"]:
+        """The mask: 0 at the places that each slot's next token may see (itself included), -inf elsewhere."""
+        self._next.clear()  # what is captured must work the places out from the lengths of its own time
         self._unseen.view(-1).index_fill_(0, self._next_places(1), 0)
         return self._unseen[:, None, None, : self.visible]
 
     def advance(self) -> None:
         """Every slot that is held has written one token."""
         self.lengths += self._held
-        self.visible += 1
-        self._next.clear()
+        self._longest += 1
 
     def give_back(self, slots: Int[Tensor, " ended"]) -> None:
         """These slots hold nothing any more; until they are taken they write over their first place."""
         self.lengths[slots], self._held[slots] = 0, 0
         self._unseen[slots] = -torch.inf
-        self._changed()
+        self._longest = int(self.lengths.max())
 
     def keep(self, slots: Int[Tensor, " kept"]) -> None:
         """Go on with these slots alone."""
-        self._keys = [keys[slots] for keys in self._keys]
-        self._values = [values[slots] for values in self._values]
+        for buffers in (self._keys, self._values):
+            for i, buffer in enumerate(buffers):  # one at a time: the old one's memory goes to the next
+                buffers[i] = buffer[slots]
         self.lengths, self._held, self._unseen = self.lengths[slots], self._held[slots], self._unseen[slots]
-        self._changed()
-
-    def _changed(self) -> None:
-        self.visible = int(self.lengths.max()) + 1
-        self._next.clear()
+        self._longest = int(self.lengths.max())
+        self.moved += 1
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """The longest slot."""
