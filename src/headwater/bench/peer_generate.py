@@ -18,6 +18,9 @@ from headwater.bench.protocol import Channel, Memory, Parts, read_job
 
 WAIT = torch.cuda.synchronize if torch.cuda.is_available() else None
 
+BLOCK = 128
+"""vLLM keeps keys and values in blocks of so many tokens."""
+
 
 class Writer(ABC):
     """Writes a batch of responses."""
@@ -58,6 +61,14 @@ class Transformers(Writer):
         return int(written[:, ids.shape[1] :].numel())
 
 
+def cache_bytes(path: str, dtype: str, tokens: int) -> int:
+    """What keys and values of so many tokens take; vLLM would else ask for nearly all of the machine's memory."""
+    config = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
+    wide = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    held = 2 * config["num_hidden_layers"] * config["num_key_value_heads"] * wide
+    return tokens * held * getattr(torch, dtype).itemsize
+
+
 class Vllm(Writer):
     """vLLM in this process."""
 
@@ -69,7 +80,13 @@ class Vllm(Writer):
         length = batch["prompt_tokens"] + batch["response_tokens"]
         self._parameters = vllm.SamplingParams
         self._engine = vllm.LLM(
-            model=path, dtype=dtype, max_model_len=length, max_num_seqs=rows, enforce_eager=True, disable_log_stats=True
+            model=path,
+            dtype=dtype,
+            max_model_len=length,
+            max_num_seqs=rows,
+            kv_cache_memory_bytes=cache_bytes(path, dtype, rows * (length + BLOCK)),
+            enforce_eager=True,
+            disable_log_stats=True,
         )
         self.memory = Memory()
         self.versions = {"vllm": vllm.__version__}
