@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from headwater.errors import LabelError
-from headwater.models.choice import ModelChoice
+from headwater.models.adapters import attach
+from headwater.models.choice import Lora, ModelChoice
 from headwater.models.family import build
 from headwater.models.shape import QwenShape
 from headwater.models.size import model_size
@@ -93,6 +94,25 @@ def test_a_stages_memory_is_its_learner_with_moments_and_the_frozen_models_besid
     found = {node.title: costs.of(name) for name, node in graph.nodes.items()}
     assert found["on-policy-distillation on 1H"].memory == 5 * weights + 2**20
     assert found["warm-up on 1H"].memory == 4 * weights + 2**20
+
+
+def test_an_adapter_costs_its_own_moments_and_no_gradient_of_the_weights_beside_it(tmp_path: Path) -> None:
+    model = build(QwenShape(), VOCABULARY, 0)
+    model.save(tmp_path)
+    lora = Lora(rank=4)
+    size = model_size(ModelChoice(path=str(tmp_path), adapter=lora), 0)
+    attach(model.network, lora, 0)
+    assert size is not None
+    assert size.adapter == sum(parameter.numel() for parameter in model.network.parameters() if parameter.requires_grad)
+    graph = build_graph(micro("student.adapter={rank: 4}"))
+    costs, own, whole = Costs(graph), model_size(graph.recipe.student, len(VOCABULARY)), micro().student
+    assert own is not None
+    found = {node.title: costs.of(name) for name, node in graph.nodes.items()}
+    opd, warm_up = found["on-policy-distillation on 1H"], found["warm-up on 1H"]
+    assert warm_up.flops == 2 * warm_up.trained * own.forward(7)
+    assert opd.disk == warm_up.disk == own.bytes + 4 * own.adapter
+    assert warm_up.memory == own.bytes + 4 * 4 * own.adapter + graph.recipe.engine.memory
+    assert found["pretrain the student"].disk == build(whole.shape, VOCABULARY, 0).size
 
 
 def test_hours_follow_from_what_was_measured_or_from_a_stated_speed() -> None:

@@ -18,7 +18,7 @@ from headwater.models.language_model import LanguageModel
 from headwater.models.shape import QwenShape
 from headwater.problems.arithmetic import VOCABULARY, problem_set
 from headwater.routes.recipe import read_recipe
-from headwater.run import RunOptions, preflight, run_recipe
+from headwater.run import RunOptions, build_graph, plan, preflight, run_recipe
 
 SHAPE = QwenShape(hidden_size=16, layers=1, heads=2, kv_heads=1, head_dim=8, ff_size=32)
 CHAT = "{% for m in messages %}{{ m.content }} {% endfor %}"
@@ -73,6 +73,19 @@ def test_a_sound_recipe_has_no_fault_and_says_what_was_looked_at(at_home: Path) 
     for part in ("student  student: qwen3", "51 ids, stops at 1", "the same ids, templates and stops", "16 labels"):
         assert part in said
     assert "no route is advised" in said
+
+
+def test_the_room_that_is_asked_for_is_that_of_the_plan(at_home: Path) -> None:
+    recipe = read_recipe("mine.yaml", ("engine.memory=100000000",))
+    kept = plan(build_graph(recipe), {}, {})["totals"]
+    said = "\n".join(preflight(recipe).lines)
+    total = kept["disk"] + kept["handed_out"] + kept["working_disk"]
+    assert f"disk     about {total / 1e6:,.0f} MB at most" in said
+    assert f"memory   about {kept['memory'] / 1e6:,.0f} MB a worker" in said
+
+
+def test_layers_that_an_adapter_cannot_find_are_named(at_home: Path) -> None:
+    assert any("no_such_layer" in fault for fault in faults("student.adapter={target_modules: [no_such_layer]}"))
 
 
 def test_permuted_ids_are_refused(at_home: Path) -> None:

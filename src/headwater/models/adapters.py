@@ -31,22 +31,19 @@ _PREFIX = "base_model.model."
 """What peft writes before the names of a wrapped network."""
 
 
+def parameters_added(network: PreTrainedModel, lora: Lora) -> int:
+    """How many parameters the adapter has, which the network carries from here on. Raises InputError as `attach`."""
+    _inject(network, lora)
+    return sum(parameter.numel() for parameter in _trained(network).values())
+
+
 def attach(network: PreTrainedModel, lora: Lora, seed: int) -> None:
     """Freeze the network and give its linear layers an adapter that changes nothing yet, in place.
 
     Raises InputError when a target module is not there.
     """
-    from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415  a second that only adapters cost
-
     network.requires_grad_(False)
-    targets: Any = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-    config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM"
-    )
-    try:
-        inject_adapter_in_model(config, network, _NAME)
-    except ValueError as error:
-        raise InputError(f"adapter: {str(error).splitlines()[0]} Name layers of the network, or all-linear.") from error
+    _inject(network, lora)
     with torch.no_grad():
         for name, parameter in _trained(network).items():
             if "lora_B" in name:
@@ -56,6 +53,19 @@ def attach(network: PreTrainedModel, lora: Lora, seed: int) -> None:
             bound = parameter.shape[1] ** -0.5
             parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=draw))
     network.eval()
+
+
+def _inject(network: PreTrainedModel, lora: Lora) -> None:
+    from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415  a second that only adapters cost
+
+    targets: Any = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM"
+    )
+    try:
+        inject_adapter_in_model(config, network, _NAME)
+    except ValueError as error:
+        raise InputError(f"adapter: {str(error).splitlines()[0]} Name layers of the network, or all-linear.") from error
 
 
 def attached(network: nn.Module) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from headwater.models.adapters import parameters_added
 from headwater.models.choice import ModelChoice
 from headwater.models.family import configuration
 
@@ -33,11 +34,18 @@ class ModelSize:
     query_width: int
     weight_bytes: int
     """of one weight, as the recipe opens the model"""
+    adapter: int = 0
+    """parameters of the adapter that is trained in the network's stead; 0: the network itself is"""
 
     @property
     def bytes(self) -> int:
         """Of all weights."""
         return self.parameters * self.weight_bytes
+
+    @property
+    def trained_bytes(self) -> int:
+        """Of the weights that learn, and of their gradients and each of their moments."""
+        return (self.adapter or self.parameters) * self.weight_bytes
 
     def forward(self, positions: float) -> float:
         """FLOPs of one token's forward pass that sees so many positions on average."""
@@ -57,10 +65,10 @@ def model_size(choice: ModelChoice, vocabulary: int) -> ModelSize | None:
         )
     except (OSError, ValueError, KeyError):
         return None
-    return _measured(config, BYTES[choice.dtype])
+    return _measured(config, choice)
 
 
-def _measured(config: Any, weight_bytes: int) -> ModelSize:
+def _measured(config: Any, choice: ModelChoice) -> ModelSize:
     with torch.device("meta"):
         network = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     text = config.get_text_config()
@@ -68,12 +76,14 @@ def _measured(config: Any, weight_bytes: int) -> ModelSize:
     head_dim = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
     embedding, head = network.get_input_embeddings().weight, network.get_output_embeddings().weight
     tied = bool(getattr(text, "tie_word_embeddings", False))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
     return ModelSize(
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        parameters=parameters,
+        adapter=0 if choice.adapter is None else parameters_added(network, choice.adapter),
         embedding=0 if tied else embedding.numel(),
         vocabulary=int(head.shape[0]),
         hidden=int(head.shape[1]),
         layers=int(text.num_hidden_layers),
         query_width=heads * head_dim,
-        weight_bytes=weight_bytes,
+        weight_bytes=BYTES[choice.dtype],
     )

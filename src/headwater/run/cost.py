@@ -1,15 +1,15 @@
 """What each piece of a run's work costs at most: tokens, arithmetic, memory and disk, before anything is spent.
 
 Every response is counted at its full length, so real runs cost less; prompts are not counted. Arithmetic is that
-of `models.size`: a token generated or scored is one forward pass, a token trained on three, or four where
-gradient checkpointing runs the forward pass twice. Left out: grading, start-up, and how near to its peak a
-machine comes.
+of `models.size`: a token generated or scored is one forward pass, a token trained on three (two beside an
+adapter), and one more where gradient checkpointing runs the forward pass twice. Left out: grading, start-up, and
+how near to its peak a machine comes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -93,23 +93,26 @@ class Costs:
         if node.stage is None:
             weights = size.bytes if size else None
             return Cost(memory=weights, disk=weights, flops=None if size is None else 0.0)
-        return self._learning(size, node.updates * node.stage.schedule.problems * self._length, frozen=())
+        whole = None if size is None else replace(size, adapter=0)  # the recipe's adapter is for the stages after this
+        return self._learning(whole, node.updates * node.stage.schedule.problems * self._length, frozen=())
 
     def _learning(self, size: ModelSize | None, trained: int, frozen: tuple[ModelSize | None, ...]) -> Cost:
         """The learner's part of a stage, and the frozen models that lie beside it."""
         engine = self.graph.recipe.engine
-        passes = 4 if engine.gradient_checkpointing else 3
+        # an adapter's own weights are few; those it lies beside have no gradient, but what passes through them has
+        passes = (3 if size is None or not size.adapter else 2) + engine.gradient_checkpointing
         once = self._forward(size, trained)
         beside = _sum(model.bytes if model else None for model in frozen)
         if size is None or once is None:
             return Cost(trained=trained, flops=None, memory=None, disk=None, working_disk=None)
-        copies = 2 + MOMENTS + (0.5 if engine.precision == "bfloat16" else 0)  # weights, gradients, moments
+        kept = round(size.bytes * (1.5 if engine.precision == "bfloat16" else 1))
+        own = size.adapter * size.weight_bytes
         return Cost(
             trained=trained,
             flops=passes * once,
-            memory=None if beside is None else round(copies * size.bytes) + beside + engine.memory,
-            disk=size.bytes,
-            working_disk=COMMITS * (1 + MOMENTS) * size.bytes,
+            memory=None if beside is None else kept + own + (1 + MOMENTS) * size.trained_bytes + beside + engine.memory,
+            disk=size.bytes + own,
+            working_disk=COMMITS * (size.bytes + own + MOMENTS * size.trained_bytes),
         )
 
     def _train(self, name: str, node: Node) -> Cost:

@@ -16,15 +16,14 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from headwater import cache
 from headwater.errors import InputError
 from headwater.folder import RunFolder
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import id_faults, probes, prompt_faults, stop_faults, template_faults
 from headwater.records import Problem
 from headwater.routes.recipe import Recipe
-from headwater.run.assemble import needs_reference
-from headwater.run.graph import Graph, Node, build_graph
+from headwater.run.cost import Costs, total
+from headwater.run.graph import Graph, build_graph
 from headwater.run.prompts import long_prompts
 from headwater.store import REAL_DISK, run_folder
 from headwater.store.space import free_bytes
@@ -68,8 +67,8 @@ def preflight(recipe: Recipe, *, weights: bool = True, runs: Path = Path("runs")
     _labels(graph, found)
     _prompts(graph, models, found)
     if models:
-        _disk(graph, models, found, runs if weights else None)
-        _memory(graph, models, found, weights)
+        with found.noting():
+            _room(graph, found, runs if weights else None)
     found.say("signal", _measured(graph, runs))
     return found
 
@@ -236,67 +235,38 @@ def _limits(graph: Graph, model: LanguageModel, longest: int, found: Preflight) 
             found.faults.append(fault)
 
 
-def _size(graph: Graph, models: Mapping[str, LanguageModel], node: Node) -> int:
-    """Bytes of the weights that a node makes or starts from; a lab model's are not counted."""
-    while "start" in node.parents:
-        node = graph.nodes[node.parents["start"]]
-    paths = {getattr(graph.recipe, role).path: model for role, model in models.items()}
-    model = paths.get(node.settings.get("path"))
-    return model.size if model is not None else 0
+def _room(graph: Graph, found: Preflight, runs: Path | None) -> None:
+    """What stays on the disk, and what the largest piece of work needs besides, of disk and of memory."""
+    costs = Costs(graph)
+    work = {name: costs.of(name) for name in graph.nodes}
+    needed, copies = total(list(work.values())), costs.handed_out
+    if needed.disk is None or needed.working_disk is None or needed.memory is None or copies is None:
+        return  # a model that is not here is a fault of its own
+    _disk(needed.disk, copies, needed.working_disk, run_folder(runs, graph.recipe.name) if runs else None, found)
+    largest = max(graph.nodes, key=lambda name: work[name].memory or 0)
+    _memory(needed.memory, graph.nodes[largest].title, graph.recipe.engine.torch_device.type, runs is not None, found)
 
 
-def _disk(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight, runs: Path | None) -> None:
-    """Finished weights, the copies that are handed out, caches; and the working copies of a stage on each core."""
-    nodes = graph.nodes.values()
-    stages = [_size(graph, models, node) for node in nodes if node.kind in ("model", "train")]
-    copies = [_size(graph, models, graph.nodes[arm.endpoint]) for arm in graph.arms]
-    widest = max(models.values(), key=lambda model: model.emitted)
-    hidden = max(model.head[0].shape[1] for model in models.values())
-    cached = 0
-    for node in nodes:
-        if node.kind == "rollouts":
-            settings = node.settings
-            problems = len(graph.data.problems(str(node.pool), node.seed))
-            tokens = problems * settings["samples"] * settings["max_response_tokens"]
-            sizes = cache.sizes(tokens, settings["cache"], vocabulary=widest.emitted, hidden=hidden)
-            cached += sum(sizes.values()) // 2  # they count the working copy too
-    working = 4 * 3 * max(stages, default=0)
-    total = sum(stages) + sum(copies) + cached + working
+def _disk(kept: int, copies: int, working: int, root: Path | None, found: Preflight) -> None:
     text = (
-        f"about {_bytes(total)}: weights of {len(stages)} models {_bytes(sum(stages))}, copies handed out "
-        f"{_bytes(sum(copies))}, teacher caches at most {_bytes(cached)}, a stage in progress {_bytes(working)}"
+        f"about {_bytes(kept + copies + working)} at most: {_bytes(kept)} kept, {_bytes(copies)} of models handed out, "
+        f"{_bytes(working)} for a stage in progress, on each worker"
     )
-    if runs is not None:
-        free = free_bytes(run_folder(runs, graph.recipe.name), REAL_DISK)
+    if root is not None:
+        free = free_bytes(root, REAL_DISK)
         text += f"; {_bytes(free)} free"
-        if total > free:
+        if kept + copies + working > free:
             found.faults.append(
-                f"disk: about {_bytes(total)} are needed and {_bytes(free)} are free under {runs}. Make room, choose "
-                "another --runs, fewer routes, or cache less (cache.keep)."
+                f"disk: about {_bytes(kept + copies + working)} are needed and {_bytes(free)} are free under "
+                f"{root.parent}. Make room, choose another --runs, fewer routes, or cache less (cache.keep)."
             )
     found.say("disk", text)
 
 
-def _memory(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight, weights: bool) -> None:
-    """The largest stage: weights, gradient and two moments of the learner, its teacher and reference, the engine's."""
-    recipe = graph.recipe
-    needs: dict[str, int] = {}
-    for node in graph.nodes.values():
-        if node.stage is None:
-            continue
-        own = _size(graph, models, node)
-        teacher = node.parents.get("teacher")
-        learner = own if "adapter" in node.settings else 4 * own  # an adapter's own moments are small
-        live = learner + (_size(graph, models, graph.nodes[teacher]) if teacher else 0)
-        live += own if needs_reference(node.stage) else 0
-        needs[node.title] = max(needs.get(node.title, 0), live)
-    title = max(needs, key=needs.__getitem__, default=None)
-    if title is None:
-        return
-    need, device = needs[title] + recipe.engine.memory, recipe.engine.torch_device.type
+def _memory(need: int, title: str, device: str, judged: bool, found: Preflight) -> None:
     have = _device_memory(device)
     found.say("memory", f"about {_bytes(need)} a worker at most ({title}); {_bytes(have)} on this machine's {device}")
-    if weights and need > have:
+    if judged and need > have:
         found.faults.append(
             f"memory: {title} needs about {_bytes(need)}, {device} has {_bytes(have)}. Lower engine.memory, use a "
             "smaller model, or a larger machine."
