@@ -19,6 +19,7 @@ from headwater.models.shape import QwenShape
 from headwater.problems.arithmetic import VOCABULARY, problem_set
 from headwater.routes.recipe import read_recipe
 from headwater.run import RunOptions, build_graph, plan, preflight, run_recipe
+from headwater.run.cost import in_bytes
 
 SHAPE = QwenShape(hidden_size=16, layers=1, heads=2, kv_heads=1, head_dim=8, ff_size=32)
 CHAT = "{% for m in messages %}{{ m.content }} {% endfor %}"
@@ -80,8 +81,8 @@ def test_the_room_that_is_asked_for_is_that_of_the_plan(at_home: Path) -> None:
     kept = plan(build_graph(recipe), {}, {})["totals"]
     said = "\n".join(preflight(recipe).lines)
     total = kept["disk"] + kept["handed_out"] + kept["working_disk"]
-    assert f"disk     about {total / 1e6:,.0f} MB at most" in said
-    assert f"memory   about {kept['memory'] / 1e6:,.0f} MB a worker" in said
+    assert f"disk     about {in_bytes(total)} at most" in said
+    assert f"memory   about {in_bytes(kept['memory'])} a worker" in said
 
 
 def test_layers_that_an_adapter_cannot_find_are_named(at_home: Path) -> None:

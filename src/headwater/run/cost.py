@@ -24,6 +24,8 @@ COMMITS = 3
 """Of a stage in progress, at its peak: the older of the two that are kept goes only after the new one is safe."""
 MOMENTS = 2
 """AdamW's moments, each as large as the weights."""
+UNKNOWN = "?"
+_UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,3 +193,10 @@ def _sum(values: Any) -> Any:
 def _largest(values: Any) -> Any:
     found = list(values)
     return None if None in found else max(found, default=0)
+
+
+def in_bytes(size: int | None) -> str:
+    """Three digits of it, as it is printed."""
+    if not size:
+        return UNKNOWN if size is None else "-"
+    return next((f"{size / unit:.3g} {name}" for unit, name in _UNITS if size >= unit), f"{size} B")

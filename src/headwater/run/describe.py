@@ -10,12 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headwater.run.cost import Cost, Costs, total
+from headwater.run.cost import UNKNOWN, Cost, Costs, in_bytes, total
 from headwater.run.graph import Arm, Graph, Node
 
-UNKNOWN = "?"
 WIDE = 116  # columns from which labels, updates and memory stand in the table of work as well
-_BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 _COUNTS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -141,7 +139,7 @@ def _work(rows: Sequence[Mapping[str, Any]], *, wide: bool) -> Table:
         cells = [title, f"{finished}/{len(same)}"]
         cells += [str(same[0]["labels"] or "-"), str(updates or "-")] if wide else []
         cells += [_count(cost.generated), _count(cost.scored), _count(cost.trained), _flops(cost.flops)]
-        table.add_row(*map(Text, [*cells, *([_bytes(cost.memory)] if wide else []), _bytes(cost.disk)]))
+        table.add_row(*map(Text, [*cells, *([in_bytes(cost.memory)] if wide else []), in_bytes(cost.disk)]))
     return table
 
 
@@ -178,9 +176,9 @@ def _sentences(plan: Mapping[str, Any]) -> Iterable[str]:
         f"{_flops(totals['flops_left'])} left"
     )
     yield (
-        f"memory of the largest piece of work: {_bytes(totals['memory'])}; disk: {_bytes(totals['disk'])} kept, "
-        f"{_bytes(totals['handed_out'])} of models handed out, up to {_bytes(totals['working_disk'])} more for each "
-        "worker"
+        f"memory of the largest piece of work: {in_bytes(totals['memory'])}; disk: {in_bytes(totals['disk'])} kept, "
+        f"{in_bytes(totals['handed_out'])} of models handed out, up to {in_bytes(totals['working_disk'])} more for "
+        "each worker"
     )
     if totals["flops"] is None:
         yield f"{UNKNOWN}: not known, because a model's configuration is not here; give its folder, or fetch it once"
@@ -207,9 +205,3 @@ def _hours(hours: float) -> str:
 
 def _flops(flops: float | None) -> str:
     return UNKNOWN if flops is None else f"{flops:.1e}" if flops else "-"
-
-
-def _bytes(size: int | None) -> str:
-    if not size:
-        return UNKNOWN if size is None else "-"
-    return next((f"{size / unit:.3g} {name}" for unit, name in _BYTES if size >= unit), f"{size} B")

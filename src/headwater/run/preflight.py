@@ -22,7 +22,7 @@ from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import id_faults, probes, prompt_faults, stop_faults, template_faults
 from headwater.records import Problem
 from headwater.routes.recipe import Recipe
-from headwater.run.cost import Costs, total
+from headwater.run.cost import Costs, in_bytes, total
 from headwater.run.graph import Graph, build_graph
 from headwater.run.prompts import long_prompts
 from headwater.store import REAL_DISK, run_folder
@@ -131,7 +131,7 @@ def _models(recipe: Recipe, found: Preflight, weights: bool) -> dict[str, Langua
             found.say(
                 role,
                 f"{choice.path}{commit}: {model.network.config.model_type}, {model.parameters / 1e6:,.1f} M "
-                f"parameters, {_bytes(model.size)} in {choice.dtype}, {model.emitted:,} ids{padded}, stops at "
+                f"parameters, {in_bytes(model.size)} in {choice.dtype}, {model.emitted:,} ids{padded}, stops at "
                 f"{', '.join(map(str, sorted(model.stop_ids))) or 'nothing but the length limit'}",
             )
             if not model.stop_ids:
@@ -248,16 +248,17 @@ def _room(graph: Graph, found: Preflight, runs: Path | None) -> None:
 
 
 def _disk(kept: int, copies: int, working: int, root: Path | None, found: Preflight) -> None:
+    need = kept + copies + working
     text = (
-        f"about {_bytes(kept + copies + working)} at most: {_bytes(kept)} kept, {_bytes(copies)} of models handed out, "
-        f"{_bytes(working)} for a stage in progress, on each worker"
+        f"about {in_bytes(need)} at most: {in_bytes(kept)} kept, {in_bytes(copies)} of models handed out, "
+        f"{in_bytes(working)} for a stage in progress, on each worker"
     )
     if root is not None:
         free = free_bytes(root, REAL_DISK)
-        text += f"; {_bytes(free)} free"
-        if kept + copies + working > free:
+        text += f"; {in_bytes(free)} free"
+        if need > free:
             found.faults.append(
-                f"disk: about {_bytes(kept + copies + working)} are needed and {_bytes(free)} are free under "
+                f"disk: about {in_bytes(need)} are needed and {in_bytes(free)} are free under "
                 f"{root.parent}. Make room, choose another --runs, fewer routes, or cache less (cache.keep)."
             )
     found.say("disk", text)
@@ -265,10 +266,12 @@ def _disk(kept: int, copies: int, working: int, root: Path | None, found: Prefli
 
 def _memory(need: int, title: str, device: str, judged: bool, found: Preflight) -> None:
     have = _device_memory(device)
-    found.say("memory", f"about {_bytes(need)} a worker at most ({title}); {_bytes(have)} on this machine's {device}")
+    found.say(
+        "memory", f"about {in_bytes(need)} a worker at most ({title}); {in_bytes(have)} on this machine's {device}"
+    )
     if judged and need > have:
         found.faults.append(
-            f"memory: {title} needs about {_bytes(need)}, {device} has {_bytes(have)}. Lower engine.memory, use a "
+            f"memory: {title} needs about {in_bytes(need)}, {device} has {in_bytes(have)}. Lower engine.memory, use a "
             "smaller model, or a larger machine."
         )
 
@@ -301,7 +304,3 @@ def _measured(graph: Graph, runs: Path) -> str:
         "nothing is measured yet, so no route is advised. `headwater eval MODEL --recipe RECIPE` for both models "
         "says how often each is right once (avg@k) and ever (pass@k): reward needs problems between the two."
     )
-
-
-def _bytes(count: float) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
