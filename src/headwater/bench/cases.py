@@ -144,7 +144,9 @@ CASES = (
         shape="a",
         sides=(FLOAT32, BFLOAT16, GENERATE32, GENERATE16, VLLM32, VLLM16),
         batch=BATCHES["a"],
-        bars=(Bar(ours=FLOAT32, theirs=(GENERATE32, GENERATE16, VLLM32, VLLM16), time=2.0),),
+        bars=tuple(
+            Bar(ours=ours, theirs=(GENERATE32, GENERATE16, VLLM32, VLLM16), time=2.0) for ours in (FLOAT32, BFLOAT16)
+        ),
     ),
     Case(
         work="generation",
