@@ -147,14 +147,14 @@ def document(seconds=1.0):
 
 def test_the_page_holds_ratios_bars_and_every_side(tmp_path):
     text = render(document(), tmp_path / "cpu.json")
-    assert "| grpo a | bfloat16 | trl amp | 3.00 | 3.00 to 6.00 | 1.7 | 2.00 | 1 | yes |" in text
+    assert "| grpo a | bfloat16 | trl amp | 3.00 | 3.00 to 6.00 | 1.7 | yes | 2.00 | 1 | yes |" in text
     assert "| trl amp | 8 rows | 3.000 | 3 | 0.750 |  | 2.250 |  | 100 | 200 |  |" in text
     assert "Not reached" not in text
 
 
 def test_the_page_says_by_how_much_a_bar_is_missed_and_where_the_time_goes(tmp_path):
     text = render(document(seconds=2.0), tmp_path / "cpu.json")
-    assert "| 1.50 | 1.50 to 3.00 | 1.7 | 2.00 | 1 | **no** |" in text
+    assert "| 1.50 | 1.50 to 3.00 | 1.7 | **no** | 2.00 | 1 | yes |" in text
     assert (
         "- grpo a, headwater bfloat16 against trl amp: 1.50 x of 1.7 x in time. headwater bfloat16 generate 0.50 s, "
         "update 1.50 s; trl amp generate 0.75 s, update 2.25 s."

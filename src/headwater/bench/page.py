@@ -73,8 +73,13 @@ def _bar(case: Case, ratio: Ratio) -> dict[str, str]:
         "time_bar": f"{ratio.bar.time:g}",
         "memory": f"{ratio.memory:.2f}",
         "memory_bar": f"{ratio.bar.memory:g}",
-        "reached": "yes" if ratio.reached else "**no**",
+        "time_reached": _yes(ratio.time >= ratio.bar.time),
+        "memory_reached": _yes(ratio.memory >= ratio.bar.memory),
     }
+
+
+def _yes(reached: bool) -> str:
+    return "yes" if reached else "**no**"
 
 
 def _missed(case: Case, ratio: Ratio, document: dict[str, Any]) -> str:
