@@ -1,4 +1,4 @@
-"""The network of one process made ready: fast linear layers and norms, and attention over trees where it fits.
+"""The network of one process made ready: fast layers, and attention over trees where it fits.
 
 Nothing is assumed of the network. Whether its attention goes through transformers' interface, and gives over
 a tree what it gives for each rollout alone, is tried once; a network that fails gets padded rows.
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headwater.engines import linears, norms
+from headwater.engines import feed_forward, linears, norms
 from headwater.engines.attention import our_attention
 from headwater.engines.linears import Precision
 from headwater.engines.packing import Layout, pack, pack_trees
@@ -32,6 +32,7 @@ class Body:
         self.precision: Precision = precision
         linears.take_over(model.network, precision)
         norms.take_over(model.network)
+        feed_forward.take_over(model.network)
         self._trees: bool | None = None
 
     @property

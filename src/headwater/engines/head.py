@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headwater.batch import HiddenDistribution, LogitDistribution, Target
-from headwater.engines.linears import Precision, product_into, round_up, rounded_weight
+from headwater.engines.linears import Precision, product_into, round_up, rounded
 from headwater.errors import HeadwaterError
 from headwater.interfaces import Signal
 
@@ -213,7 +213,7 @@ def _padded(states: Float[Tensor, "token hidden"]) -> Float[Tensor, "row hidden"
 
 def operand(weight: Float[Tensor, "vocab hidden"], precision: Precision) -> Float[Tensor, "vocab hidden"]:
     """The weight as it enters products: itself, or rounded for them."""
-    return rounded_weight(weight) if precision == "bfloat16" and weight.dtype == torch.float32 else weight.detach()
+    return rounded(weight) if precision == "bfloat16" and weight.dtype == torch.float32 else weight.detach()
 
 
 def _blocks(logits: Float[Tensor, "token vocab"]) -> Iterator[slice]:

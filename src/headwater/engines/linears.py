@@ -35,7 +35,7 @@ SIZES = 16
 """Numbers of rows that products are rounded up to, in each doubling: at most 1/16 of the rows are padding."""
 
 _casts = WeakIdKeyDictionary()
-"""Weight -> (version, address, its bfloat16 copy): a memo, made anew when the weight has changed."""
+"""Tensor -> ((version, address), its bfloat16 copy): a memo, made anew when the tensor has changed."""
 
 
 def linear(
@@ -54,8 +54,8 @@ def linear(
         return nn.functional.linear(x, weight, bias)
     if precision == "bfloat16":
         if torch.is_grad_enabled():
-            return _Bfloat16Linear.apply(x, weight, bias)
-        return _in_bfloat16(x.bfloat16(), weight, bias)
+            return _Bfloat16Linear.apply(x, rounded(x), weight, bias)
+        return _in_bfloat16(rounded(x), weight, bias)
     if weight.device.type != "cpu" or library() == "default":
         return nn.functional.linear(x, weight, bias)
     if torch.is_grad_enabled():
@@ -142,39 +142,44 @@ class _OneDnnLinear(torch.autograd.Function):
 
 class _Bfloat16Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, bias):  # type: ignore[no-untyped-def]
-        rounded = x.bfloat16()
-        ctx.save_for_backward(rounded, weight)
-        return _in_bfloat16(rounded, weight, bias)
+    def forward(ctx, x, short, weight, bias):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(short, weight)
+        return _in_bfloat16(short, weight, bias)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         x, weight = ctx.saved_tensors
         rows = gradient.reshape(-1, weight.shape[0])
-        rounded = rows.bfloat16()
+        short = rows.bfloat16()
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
-            to_x = torch.mm(rounded, rounded_weight(weight)).float().view(x.shape)
-        if ctx.needs_input_grad[1]:
-            to_weight = torch.mm(rounded.t(), x.reshape(-1, x.shape[-1])).float()
+            to_x = torch.mm(short, rounded(weight)).float().view(x.shape)
         if ctx.needs_input_grad[2]:
+            to_weight = torch.mm(short.t(), x.reshape(-1, x.shape[-1])).float()
+        if ctx.needs_input_grad[3]:
             to_bias = rows.sum(0)
-        return to_x, to_weight, to_bias
+        return to_x, None, to_weight, to_bias
 
 
-def _in_bfloat16(rounded: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    y = nn.functional.linear(rounded, rounded_weight(weight)).float()
+def _in_bfloat16(short: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    y = nn.functional.linear(short, rounded(weight)).float()
     return y if bias is None else y.add_(bias)
 
 
-def rounded_weight(weight: Tensor) -> Tensor:
-    """The weight in bfloat16; rounded once for all uses between two changes of it."""
-    state = (weight._version, weight.data_ptr())
-    found = _casts.get(weight)
+def rounded(tensor: Tensor) -> Tensor:
+    """A weight in bfloat16, or what several layers are given: rounded once for all uses between two changes of it."""
+    state = (tensor._version, tensor.data_ptr())
+    found = _casts.get(tensor)
     if found is None or found[0] != state:
-        found = (state, weight.detach().bfloat16())
-        _casts[weight] = found
+        found = (state, tensor.detach().bfloat16())
+        _casts[tensor] = found
     return found[1]
+
+
+def product(a: Float[Tensor, "rows inner"], b: Float[Tensor, "inner columns"]) -> Float[Tensor, "rows columns"]:
+    """a @ b without gradients; float32 matrices on a CPU take the fast library."""
+    fast = a.dtype == torch.float32 and a.device.type == "cpu" and library() == "onednn"
+    return _onednn(torch.mm, a, b) if fast else torch.mm(a, b)
 
 
 def fast_products(products: Callable[[], T]) -> T:

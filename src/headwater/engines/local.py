@@ -69,6 +69,10 @@ class LocalLearner(Learner):
         self.version += 1
         return {**metrics, "learning_rate": rate}
 
+    def drop_gradients(self) -> None:
+        """Give their memory back: between two updates comes sampling, which needs the room."""
+        self._optimiser.zero_grad(set_to_none=True)
+
     def _refuse_stale(self, scored: Scored) -> None:
         stale = next((s.rollout for s in scored.rollouts if s.rollout.policy_version not in (self.version, -1)), None)
         if stale is not None:

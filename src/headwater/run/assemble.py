@@ -57,7 +57,7 @@ def assemble(stage: Stage, model: LanguageModel, given: Given, engine: Engine) -
         answers=given.answers,
         verifier=given.verifier or _absent(stage, "verifier"),
         recorded=given.recorded,
-        on_sync=lambda: None,  # the generator shares the learner's weights
+        on_sync=learner.drop_gradients,  # the generator shares the learner's weights
     )
     return learner, workers
 

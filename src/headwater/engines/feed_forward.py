@@ -1,0 +1,129 @@
+"""Gated feed-forward layers that keep two of their six inner tensors for the backward pass: y = (silu(x G) * x U) D.
+
+What lies between the gate and the last product is several times as wide as the hidden state, and is most of what a
+layer keeps. Here x G and x U are kept and the rest is made again, in two passes over memory (Shazeer 2020, arXiv
+2002.05202, for the layer itself). A module of the network is taken over when it has the parts of such a layer and gives
+its values on a probe; any other is left alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from headwater.engines.linears import FastLinear, Precision, product, rounded
+
+PARTS = ("gate_proj", "up_proj", "down_proj")
+
+
+def gated(
+    x: Float[Tensor, "*batch hidden"],
+    gate: Float[Tensor, "inner hidden"],
+    up: Float[Tensor, "inner hidden"],
+    down: Float[Tensor, "hidden inner"],
+    precision: Precision,
+) -> Float[Tensor, "*batch hidden"]:
+    """The formula above, with gradients to x and the three weights; products in this precision, the rest in float32."""
+    rows = x.reshape(-1, x.shape[-1])
+    short = rounded(x).view(rows.shape) if precision == "bfloat16" else None
+    return _Gated.apply(rows, short, gate, up, down).view(x.shape)
+
+
+class _Gated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, short, gate, up, down):  # type: ignore[no-untyped-def]
+        of = _own if short is None else rounded
+        x = x if short is None else short
+        gates, ups = (product(x, of(weight).t()).float() for weight in (gate, up))
+        ctx.save_for_backward(x, gates, ups, gate, up, down)
+        inner = nn.functional.silu(gates).mul_(ups)
+        return product(inner.to(x.dtype), of(down).t()).float()
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        x, gates, ups, gate, up, down = ctx.saved_tensors
+        of = rounded if x.dtype == torch.bfloat16 else _own
+        gradient = gradient.to(x.dtype)
+        active = nn.functional.silu(gates)
+        to_down = product(gradient.t(), (active * ups).to(x.dtype)).float()
+        to_inner = product(gradient, of(down)).float()
+        to_ups = active.mul_(to_inner).to(x.dtype)
+        to_gates = torch.ops.aten.silu_backward(to_inner.mul_(ups), gates).to(x.dtype)
+        to_x = product(to_gates, of(gate)).float().add_(product(to_ups, of(up)))
+        return to_x, None, product(to_gates.t(), x).float(), product(to_ups.t(), x).float(), to_down
+
+
+def _own(weight: Tensor) -> Tensor:
+    return weight
+
+
+def take_over(network: nn.Module) -> None:
+    """Make every gated feed-forward layer of the network compute through `gated`, in place; on a CPU, in float32.
+
+    Its linear layers must have been taken over before (`linears`).
+    """
+    for module in network.modules():
+        if _is_gated(module):
+            module.__class__ = _fast(type(module))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layers:
+    """Gate, up and down of a module, all plain layers without bias that learn."""
+
+    weights: tuple[Tensor, Tensor, Tensor]
+    precision: Precision
+
+    @classmethod
+    def of(cls, module: nn.Module) -> _Layers | None:
+        """None where it has others."""
+        layers: list[Any] = [getattr(module, part, None) for part in PARTS]
+        if not all(map(_plain, layers)):
+            return None
+        gate, up, down = layers
+        return cls((gate.weight, up.weight, down.weight), gate.precision)
+
+
+def _plain(layer: Any) -> bool:
+    if type(layer) is not FastLinear or dict(layer.named_parameters()).keys() != {"weight"}:
+        return False
+    weight = layer.weight
+    return weight.requires_grad and weight.dtype == torch.float32 and weight.device.type == "cpu"
+
+
+def _is_gated(module: nn.Module) -> bool:
+    layers = _Layers.of(module)
+    if layers is None or isinstance(module, _Fast) or {name for name, _ in module.named_parameters()} != _NAMES:
+        return False
+    gate, up, down = layers.weights
+    if up.shape != gate.shape or down.t().shape != gate.shape:
+        return False
+    with torch.no_grad():
+        probe = torch.linspace(-2, 3, 3 * gate.shape[1]).view(3, -1)
+        expected: Tensor = module(probe)
+        distance = (gated(probe, *layers.weights, layers.precision) - expected).norm()
+        return bool(distance <= _NEAR[layers.precision] * expected.norm())
+
+
+_NAMES = {f"{part}.weight" for part in PARTS}
+_NEAR = {"float32": 1e-5, "bfloat16": 1e-2}
+
+
+class _Fast:
+    """Marks a class whose forward is ours."""
+
+
+@cache
+def _fast(original: type[nn.Module]) -> type[nn.Module]:
+    """The module's own class with another forward; without gradients, or with other parts than before, the old one."""
+
+    def forward(self: nn.Module, x: Tensor) -> Tensor:
+        layers = _Layers.of(self) if torch.is_grad_enabled() and x.dtype == torch.float32 else None
+        return original.forward(self, x) if layers is None else gated(x, *layers.weights, layers.precision)
+
+    return type(original.__name__, (_Fast, original), {"forward": forward})
