@@ -76,7 +76,7 @@ def test_a_layer_of_another_formula_is_left_alone():
 
 
 def test_a_layer_that_changes_afterwards_goes_its_own_way():
-    """An adapter on a part, or a frozen part: the module's own forward, and its gradients, hold."""
+    """A part that was frozen: the module's own forward, and its gradients, hold."""
     own, taken = layers_of("qwen3")
     taken.up_proj.weight.requires_grad_(False)
     x = torch.randn((1, 3, 16)).requires_grad_()

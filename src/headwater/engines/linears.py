@@ -56,7 +56,7 @@ def linear(
         if torch.is_grad_enabled():
             return _Bfloat16Linear.apply(x, rounded(x), weight, bias)
         return _in_bfloat16(rounded(x), weight, bias)
-    if weight.device.type != "cpu" or library() == "default":
+    if not _routed(weight):
         return nn.functional.linear(x, weight, bias)
     if torch.is_grad_enabled():
         return _OneDnnLinear.apply(x, weight, bias)
@@ -96,7 +96,7 @@ def product_into(
             where.add_(made) if add else where.copy_(made)
         return
     run = functools.partial(torch.Tensor.addmm_, out) if add else functools.partial(torch.mm, out=out)
-    if out.dtype == torch.float32 and out.device.type == "cpu" and library() == "onednn":
+    if _routed(out):
         _onednn(run, a, b)
     else:
         run(a, b)
@@ -178,8 +178,12 @@ def rounded(tensor: Tensor) -> Tensor:
 
 def product(a: Float[Tensor, "rows inner"], b: Float[Tensor, "inner columns"]) -> Float[Tensor, "rows columns"]:
     """a @ b without gradients; float32 matrices on a CPU take the fast library."""
-    fast = a.dtype == torch.float32 and a.device.type == "cpu" and library() == "onednn"
-    return _onednn(torch.mm, a, b) if fast else torch.mm(a, b)
+    return _onednn(torch.mm, a, b) if _routed(a) else torch.mm(a, b)
+
+
+def _routed(tensor: Tensor) -> bool:
+    """Whether products of such tensors take another library than PyTorch's choice."""
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and library() == "onednn"
 
 
 def fast_products(products: Callable[[], T]) -> T:
