@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tracemalloc
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from headwater.engines.scripted import ScriptedTeacher, scripted_group
 from headwater.engines.settings import Engine
 from headwater.errors import InputError, IntegrityError
 from headwater.records import Group, rollouts_of
+from headwater.rollouts import RolloutFile, write_rollouts
 from headwater.signals import Divergence, Imitation
 
 TEMPERATURE = 0.8
@@ -65,11 +67,23 @@ def test_any_ids_text_and_logprobs_survive(tmp_path):
         finish_reason="length",
         policy_version=3,
     )
-    cache.write_rollouts(tmp_path / "r.jsonl", [strange, dataclasses.replace(strange, rollout_id="p/1", logprobs=())])
-    first, second = cache.read_rollouts(tmp_path / "r.jsonl")
+    write_rollouts(tmp_path / "r.jsonl", [strange, dataclasses.replace(strange, rollout_id="p/1", logprobs=())])
+    first, second = RolloutFile(tmp_path / "r.jsonl").values()
     assert first == strange
     assert [str(logprob) for logprob in first.logprobs] == [str(logprob) for logprob in strange.logprobs]
     assert (second.rollout_id, second.logprobs) == ("p/1", ())
+
+
+def test_an_open_file_keeps_no_tokens_in_memory(tmp_path):
+    long = tiny.rollout("p/0", (0,) * 1000, tuple(range(50_000)))
+    write_rollouts(tmp_path / "r.jsonl", [long])
+    tracemalloc.start()
+    opened = RolloutFile(tmp_path / "r.jsonl")
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 50_000
+    assert opened["p/0"] == long
+    assert opened.largest_id == 49_999
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)

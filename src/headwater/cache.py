@@ -4,13 +4,12 @@
 holds the teacher's distribution at every response position, rows in the same order, as `Recording` says: every
 logprob; the k likeliest tokens and the mass of the rest; or the last hidden states, exact at any vocabulary
 with the teacher's head in `head.safetensors`. Rows are written as they are made and read where they lie (the
-file is mapped into memory), so neither needs room for all of them. The bridge reads it through
+file is mapped into memory), and so are rollouts, so neither needs room for all of them. The bridge reads it through
 `CachedTeacher`: a live teacher never runs over cached rollouts.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from headwater.batch import (
 from headwater.errors import InputError, IntegrityError
 from headwater.interfaces import Teacher, Value
 from headwater.records import Group, Problem, Rollout
+from headwater.rollouts import RecordedGroups, RolloutFile, told, write_rollouts
 
 STORED_ID = torch.int32
 ROLLOUT_BYTES = 128  # a response token's id, logprob and text in a line of rollouts, at most about
@@ -90,36 +90,6 @@ class Recording(Value):
         if self.dtype == "float16" and bool((torch.isinf(stored) & torch.isfinite(values)).any()):
             raise InputError("teacher cache: a value of the teacher's is too large for float16; store bfloat16")
         return stored
-
-
-def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
-    """One JSON object a line, in order."""
-    lines = [json.dumps(dataclasses.asdict(rollout), ensure_ascii=False) for rollout in rollouts]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def read_rollouts(path: Path) -> list[Rollout]:
-    """The rollouts that `write_rollouts` wrote. A line that is no rollout raises IntegrityError."""
-    rollouts = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-                rollouts.append(
-                    Rollout(
-                        **{
-                            **row,
-                            "prompt_ids": tuple(row["prompt_ids"]),
-                            "response_ids": tuple(row["response_ids"]),
-                            "logprobs": tuple(row["logprobs"]),
-                        }
-                    )
-                )
-            except (ValueError, TypeError, KeyError) as error:
-                raise IntegrityError(
-                    f"teacher cache {path}, line {number}: not a rollout ({error}); record it again"
-                ) from error
-    return rollouts
 
 
 def sizes(tokens: int, recording: Recording, *, vocabulary: int, hidden: int) -> dict[str, int]:
@@ -224,10 +194,7 @@ class CachedTeacher(Teacher):
 
     def __init__(self, directory: Path, temperature: float, device: torch.device | None = None):
         """Open a cache; `device` is where its head is used. Another temperature than recorded raises InputError."""
-        rollouts = read_rollouts(directory / ROLLOUTS)
-        self.rollouts = {rollout.rollout_id: rollout for rollout in rollouts}
-        if len(self.rollouts) != len(rollouts):
-            raise IntegrityError(f"teacher cache {directory}: a rollout id occurs twice; record it again")
+        self.rollouts = RolloutFile(directory / ROLLOUTS)
         about, self._columns = _open_table(directory / DISTRIBUTIONS)
         self._temperature, self._vocabulary = about["temperature"], about["vocabulary"]
         if self._temperature != temperature:
@@ -236,15 +203,11 @@ class CachedTeacher(Teacher):
                 "Set both to one value."
             )
         self._head = _read_head(directory / HEAD, device) if "hidden" in self._columns else None
-        self._start: dict[str, int] = {}
-        place = 0
-        for rollout in self.rollouts.values():
-            self._start[rollout.rollout_id] = place
-            place += len(rollout.response_ids)
         stored = next(iter(self._columns.values())).get_shape()[0]
-        if stored != place:
+        if stored != self.rollouts.tokens:
             raise IntegrityError(
-                f"teacher cache {directory}: {stored} distributions for {place} response tokens; record it again"
+                f"teacher cache {directory}: {stored} distributions for {self.rollouts.tokens} response tokens; "
+                "record it again"
             )
 
     def check_student(self, vocabulary: str, width: int) -> None:
@@ -255,8 +218,7 @@ class CachedTeacher(Teacher):
                 "that shares both, and record again"
             )
         kept = [int(self._columns["token_ids"][:].max())] if "token_ids" in self._columns else []
-        said = (i for rollout in self.rollouts.values() for i in (*rollout.prompt_ids, *rollout.response_ids))
-        if (largest := max((*kept, *said), default=0)) >= width:
+        if (largest := max(self.rollouts.largest_id, *kept)) >= width:
             raise InputError(
                 f"teacher cache: it holds token id {largest}, and the student's end at {width - 1}; "
                 "resize the student's embeddings to the teacher's"
@@ -264,14 +226,7 @@ class CachedTeacher(Teacher):
 
     def groups(self, problems: Sequence[Problem]) -> Mapping[str, Group]:
         """The recorded rollouts of each of these problems that has any."""
-        by_problem: dict[str, list[Rollout]] = {}
-        for rollout in self.rollouts.values():
-            by_problem.setdefault(rollout.problem_id, []).append(rollout)
-        return {
-            problem.problem_id: Group(problem=problem, rollouts=tuple(by_problem[problem.problem_id]))
-            for problem in problems
-            if problem.problem_id in by_problem
-        }
+        return RecordedGroups(self.rollouts, problems)
 
     def distributions(self, rollouts: Sequence[Rollout]) -> list[TeacherDistribution]:
         """Looked up by rollout id, with the token ids compared. An unknown rollout raises InputError."""
@@ -293,14 +248,13 @@ class CachedTeacher(Teacher):
         return [torch.tensor(self.rollouts[rollout.rollout_id].logprobs) for rollout in rollouts]
 
     def _place(self, rollout: Rollout) -> slice:
-        known = self.rollouts.get(rollout.rollout_id)
-        if known is None or known.response_ids != rollout.response_ids or known.prompt_ids != rollout.prompt_ids:
+        known = self.rollouts.lines.get(rollout.rollout_id)
+        if known is None or known.told != told(rollout):
             raise InputError(
                 f"teacher cache: rollout {rollout.rollout_id} was not recorded with these token ids; "
                 "use the live teacher, or record again."
             )
-        start = self._start[rollout.rollout_id]
-        return slice(start, start + len(rollout.response_ids))
+        return known.rows
 
 
 def _read_head(path: Path, device: torch.device | None) -> Tensor:

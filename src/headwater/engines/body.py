@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headwater.engines import feed_forward, linears, norms
+from headwater.engines import embeddings, feed_forward, linears, norms
 from headwater.engines.attention import our_attention
 from headwater.engines.linears import Precision
 from headwater.engines.packing import Layout, pack, pack_trees
@@ -32,6 +32,7 @@ class Body:
         self.precision: Precision = precision
         linears.take_over(model.network, precision)
         norms.take_over(model.network)
+        embeddings.take_over(model.network)
         feed_forward.take_over(model.network)
         self._trees: bool | None = None
 

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headwater.batch import HiddenDistribution, LogitDistribution, Target
+from headwater.engines.embeddings import gradient_of
 from headwater.engines.linears import Precision, product_into, round_up, rounded
 from headwater.errors import HeadwaterError
 from headwater.interfaces import Signal
@@ -151,9 +152,9 @@ class _Pass:
         """The tile's share of the head's own gradient, added where it is kept."""
         weight, bias, rows = self._head.weight, self._head.bias, self._head.rows
         if weight.requires_grad:
-            product_into(_grad(weight)[:rows], slope.t(), states, add=True)
+            product_into(gradient_of(weight)[:rows], slope.t(), states, add=True)
         if bias is not None and bias.requires_grad:
-            _grad(bias)[:rows].add_(slope.sum(dim=0))
+            gradient_of(bias)[:rows].add_(slope.sum(dim=0))
 
 
 class _TeacherHead:
@@ -227,13 +228,6 @@ def _blocks(logits: Float[Tensor, "token vocab"]) -> Iterator[slice]:
 def _wide(dtype: torch.dtype) -> torch.dtype:
     """The dtype of sums over the vocabulary: float32 at least."""
     return torch.promote_types(dtype, torch.float32)
-
-
-def _grad(parameter: Tensor) -> Tensor:
-    """Where a parameter's gradient adds up."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad
 
 
 def _first_not_finite(loss: Float[Tensor, " token"], gradient: Float[Tensor, "token hidden"]) -> int | None:

@@ -1,0 +1,109 @@
+"""Rollouts on disk, one JSON object a line: every line is checked at opening, and read again where it lies.
+
+Of each rollout its place and a hash of its tokens stay in memory: a recording may hold more tokens than fit there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headwater.errors import IntegrityError
+from headwater.records import Group, Problem, Rollout
+
+
+def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
+    """One line each, in order."""
+    lines = [json.dumps(dataclasses.asdict(rollout), ensure_ascii=False) for rollout in rollouts]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """Where a rollout lies: bytes of the file, and rows of the table that has one for each response token."""
+
+    offset: int
+    size: int
+    start: int
+    tokens: int
+    told: int
+    """hash of prompt and response ids"""
+
+    @property
+    def rows(self) -> slice:
+        """The table's rows."""
+        return slice(self.start, self.start + self.tokens)
+
+
+class RolloutFile(Mapping[str, Rollout]):
+    """The rollouts of a file by their id, in the file's order."""
+
+    def __init__(self, path: Path):
+        """Read and check every line. One that is no rollout, or an id that occurs twice, raises IntegrityError."""
+        self._file = path.open("rb")
+        self.lines: dict[str, Line] = {}
+        self.by_problem: dict[str, list[str]] = {}
+        self.tokens = self.largest_id = 0
+        offset = 0
+        for number, content in enumerate(self._file, start=1):
+            try:
+                rollout = _parsed(content)
+                self._note(rollout, offset, len(content))
+            except (ValueError, TypeError, KeyError) as error:
+                raise IntegrityError(
+                    f"teacher cache {path}, line {number}: not a rollout ({error}); record it again"
+                ) from error
+            offset += len(content)
+
+    def _note(self, rollout: Rollout, offset: int, size: int) -> None:
+        if rollout.rollout_id in self.lines:
+            raise ValueError(f"id {rollout.rollout_id} occurs twice")
+        tokens = len(rollout.response_ids)
+        line = Line(offset=offset, size=size, start=self.tokens, tokens=tokens, told=told(rollout))
+        self.lines[rollout.rollout_id] = line
+        self.by_problem.setdefault(rollout.problem_id, []).append(rollout.rollout_id)
+        self.tokens += tokens
+        self.largest_id = max((self.largest_id, *rollout.prompt_ids, *rollout.response_ids))
+
+    def __getitem__(self, rollout_id: str) -> Rollout:
+        line = self.lines[rollout_id]
+        self._file.seek(line.offset)
+        return _parsed(self._file.read(line.size))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.lines)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+class RecordedGroups(Mapping[str, Group]):
+    """The recorded rollouts of each of these problems that has any, by problem id."""
+
+    def __init__(self, rollouts: RolloutFile, problems: Sequence[Problem]):
+        self._rollouts = rollouts
+        self._problems = {p.problem_id: p for p in problems if p.problem_id in rollouts.by_problem}
+
+    def __getitem__(self, problem_id: str) -> Group:
+        problem = self._problems[problem_id]
+        return Group(problem=problem, rollouts=tuple(self._rollouts[i] for i in self._rollouts.by_problem[problem_id]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._problems)
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+
+def told(rollout: Rollout) -> int:
+    """A hash of a rollout's prompt and response ids."""
+    return hash((rollout.prompt_ids, rollout.response_ids))
+
+
+def _parsed(content: bytes) -> Rollout:
+    row = json.loads(content)
+    tuples = {name: tuple(row[name]) for name in ("prompt_ids", "response_ids", "logprobs")}
+    return Rollout(**{**row, **tuples})
