@@ -15,7 +15,7 @@ from headwater.engines.local import LocalTeacher
 from headwater.engines.scripted import ScriptedTeacher, scripted_group
 from headwater.engines.settings import Engine
 from headwater.errors import InputError, IntegrityError
-from headwater.records import Group, rollouts_of
+from headwater.records import rollouts_of
 from headwater.rollouts import RolloutFile, write_rollouts
 from headwater.signals import Divergence, Imitation
 
@@ -51,10 +51,13 @@ def recorded(directory, recording=FULL):
 
 def test_rollouts_come_back_as_they_were(tmp_path):
     groups = recorded(tmp_path)
-    problems = [group.problem for group in groups]
     opened = cache.CachedTeacher(tmp_path, TEMPERATURE)
-    assert list(opened.groups(problems).values()) == groups
-    assert list(opened.groups(problems[2:3])) == ["p2"]
+    assert list(opened.rollouts.values()) == rollouts_of(groups)
+    by_problem = opened.rollouts.by_problem
+    assert {name: tuple(found) for name, found in by_problem.items()} == {
+        group.problem.problem_id: group.rollouts for group in groups
+    }
+    assert by_problem["p2"][1:] == groups[2].rollouts[1:]
 
 
 def test_any_ids_text_and_logprobs_survive(tmp_path):
@@ -272,7 +275,8 @@ def test_a_cached_top_k_divergence_has_the_gradient_of_the_live_teachers_top_k(d
 
 def test_imitating_cached_rollouts_is_imitating_the_live_ones(tmp_path):
     groups = recorded(tmp_path)
-    again = list(cache.CachedTeacher(tmp_path, TEMPERATURE).groups([g.problem for g in groups]).values())
+    by_problem = cache.CachedTeacher(tmp_path, TEMPERATURE).rollouts.by_problem
+    again = [dataclasses.replace(group, rollouts=tuple(by_problem[group.problem.problem_id])) for group in groups]
     found = []
     for read in (groups, again):
         model = tiny.qwen()
@@ -324,19 +328,20 @@ def test_tokens_changed_on_disk_no_longer_match_the_rollouts_in_hand(tmp_path):
         cache.CachedTeacher(tmp_path, TEMPERATURE).distributions(groups[0].rollouts)
 
 
-def test_a_problem_without_recorded_rollouts_has_no_group(tmp_path):
+def test_a_problem_without_recorded_rollouts_is_not_there(tmp_path):
     recorded(tmp_path)
-    strangers = [Group(problem=p, rollouts=()).problem for p in tiny.problems(6)[4:]]
-    assert cache.CachedTeacher(tmp_path, TEMPERATURE).groups(strangers) == {}
+    by_problem = cache.CachedTeacher(tmp_path, TEMPERATURE).rollouts.by_problem
+    assert [p.problem_id for p in tiny.problems(6) if p.problem_id not in by_problem] == ["p4", "p5"]
 
 
 # whose tokens
 
 
-def test_a_recording_is_read_by_students_of_its_own_vocabulary_alone(tmp_path):
+@pytest.mark.parametrize("recording", [FULL, HIDDEN, top(2)])
+def test_a_recording_is_read_by_students_of_its_own_vocabulary_alone(recording, tmp_path):
     model = teacher_model()
     groups = tiny.sample(model, temperature=TEMPERATURE)
-    cache.write(tmp_path, groups, live(), top(2), temperature=TEMPERATURE, vocabulary=model.vocabulary)
+    cache.write(tmp_path, groups, live(), recording, temperature=TEMPERATURE, vocabulary=model.vocabulary)
     opened, width = cache.CachedTeacher(tmp_path, TEMPERATURE), len(tiny.WORDS)
     opened.check_student(tiny.qwen().vocabulary, width)
     permuted = ("<pad>", "<eos>", *"bacdefgh")

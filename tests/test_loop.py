@@ -280,7 +280,7 @@ class Bench:
             reference=self.frozen(8 if stage.learner == "teacher" else 0),
             answers=answers,
             verifier=WordParity(),
-            recorded={} if on_policy else cached.groups(POOL),
+            recorded={} if on_policy else cached.rollouts.by_problem,
         )
         account = Accountant(self.ledger, self.key, answers)
         run_stage(stage, workers, account, POOL, seed=0, on_step=on_step)

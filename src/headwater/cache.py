@@ -31,8 +31,8 @@ from headwater.batch import (
 )
 from headwater.errors import InputError, IntegrityError
 from headwater.interfaces import Teacher, Value
-from headwater.records import Group, Problem, Rollout
-from headwater.rollouts import RecordedGroups, RolloutFile, told, write_rollouts
+from headwater.records import Group, Rollout
+from headwater.rollouts import RolloutFile, told, write_rollouts
 
 STORED_ID = torch.int32
 ROLLOUT_BYTES = 128  # a response token's id, logprob and text in a line of rollouts, at most about
@@ -218,15 +218,11 @@ class CachedTeacher(Teacher):
                 "that shares both, and record again"
             )
         kept = [int(self._columns["token_ids"][:].max())] if "token_ids" in self._columns else []
-        if (largest := max(self.rollouts.largest_id, *kept)) >= width:
+        if (largest := max((self.rollouts.largest_id, *kept))) >= width:
             raise InputError(
                 f"teacher cache: it holds token id {largest}, and the student's end at {width - 1}; "
                 "resize the student's embeddings to the teacher's"
             )
-
-    def groups(self, problems: Sequence[Problem]) -> Mapping[str, Group]:
-        """The recorded rollouts of each of these problems that has any."""
-        return RecordedGroups(self.rollouts, problems)
 
     def distributions(self, rollouts: Sequence[Rollout]) -> list[TeacherDistribution]:
         """Looked up by rollout id, with the token ids compared. An unknown rollout raises InputError."""

@@ -113,8 +113,8 @@ class Workers:
     reference: Teacher
     answers: Answers
     verifier: Verifier
-    recorded: Mapping[str, Group]
-    """problem id -> rollouts made earlier (the teacher's cache, demonstrations)"""
+    recorded: Mapping[str, Sequence[Rollout]]
+    """problem id -> rollouts made earlier (the teacher's cache, demonstrations); one may be read when asked for"""
     on_sync: Callable[[], None]
 
     def sync(self) -> None:

@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 from headwater.errors import IntegrityError
-from headwater.records import Group, Problem, Rollout
+from headwater.records import Rollout
 
 
 def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
@@ -45,7 +46,7 @@ class RolloutFile(Mapping[str, Rollout]):
         """Read and check every line. One that is no rollout, or an id that occurs twice, raises IntegrityError."""
         self._file = path.open("rb")
         self.lines: dict[str, Line] = {}
-        self.by_problem: dict[str, list[str]] = {}
+        self._by_problem: dict[str, _OfProblem] = {}
         self.tokens = self.largest_id = 0
         offset = 0
         for number, content in enumerate(self._file, start=1):
@@ -64,9 +65,14 @@ class RolloutFile(Mapping[str, Rollout]):
         tokens = len(rollout.response_ids)
         line = Line(offset=offset, size=size, start=self.tokens, tokens=tokens, told=told(rollout))
         self.lines[rollout.rollout_id] = line
-        self.by_problem.setdefault(rollout.problem_id, []).append(rollout.rollout_id)
+        self._by_problem.setdefault(rollout.problem_id, _OfProblem(self)).ids.append(rollout.rollout_id)
         self.tokens += tokens
         self.largest_id = max((self.largest_id, *rollout.prompt_ids, *rollout.response_ids))
+
+    @property
+    def by_problem(self) -> Mapping[str, Sequence[Rollout]]:
+        """The rollouts of each problem that has any."""
+        return self._by_problem
 
     def __getitem__(self, rollout_id: str) -> Rollout:
         line = self.lines[rollout_id]
@@ -80,22 +86,24 @@ class RolloutFile(Mapping[str, Rollout]):
         return len(self.lines)
 
 
-class RecordedGroups(Mapping[str, Group]):
-    """The recorded rollouts of each of these problems that has any, by problem id."""
+class _OfProblem(Sequence[Rollout]):
+    """One problem's rollouts, each read when it is asked for."""
 
-    def __init__(self, rollouts: RolloutFile, problems: Sequence[Problem]):
-        self._rollouts = rollouts
-        self._problems = {p.problem_id: p for p in problems if p.problem_id in rollouts.by_problem}
+    def __init__(self, file: RolloutFile):
+        self._file = file
+        self.ids: list[str] = []
 
-    def __getitem__(self, problem_id: str) -> Group:
-        problem = self._problems[problem_id]
-        return Group(problem=problem, rollouts=tuple(self._rollouts[i] for i in self._rollouts.by_problem[problem_id]))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._problems)
+    @overload
+    def __getitem__(self, index: int) -> Rollout: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Rollout, ...]: ...
+    def __getitem__(self, index: int | slice) -> Rollout | tuple[Rollout, ...]:
+        if isinstance(index, slice):
+            return tuple(self._file[rollout_id] for rollout_id in self.ids[index])
+        return self._file[self.ids[index]]
 
     def __len__(self) -> int:
-        return len(self._problems)
+        return len(self.ids)
 
 
 def told(rollout: Rollout) -> int:

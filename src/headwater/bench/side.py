@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from headwater.engines.settings import Engine
 from headwater.interfaces import Sampler, Seeds, Signal, Teacher, Verifier, Workers
 from headwater.models.language_model import LanguageModel
 from headwater.models.unpretrained import random_weights
-from headwater.records import Grade, Group, Sampling, Verdict, rollouts_of
+from headwater.records import Grade, Rollout, Sampling, Verdict, rollouts_of
 from headwater.samplers import OnPolicy, Recorded
 from headwater.signals import Divergence, Reward
 
@@ -87,12 +87,12 @@ class Steps(Rounds):
         optimiser = Optimiser(learning_rate=RATE, warmup_share=0.0, final_share=1.0)
         learner = LocalLearner(model, optimiser, MANY, 1.0, engine)
         teacher: Teacher | None = None
-        recorded: Mapping[str, Group] = {}
+        recorded: Mapping[str, Sequence[Rollout]] = {}
         if "teacher" in job and "cache" not in job:
             teacher = LocalTeacher(open_model(job, "teacher"), 1.0, engine)
         if "cache" in job:
             teacher = cached = CachedTeacher(Path(job["cache"]), 1.0)
-            recorded = cached.groups(self._problems)
+            recorded = cached.rollouts.by_problem
         return Workers(
             learner=learner,
             generator=LocalGenerator(model, learner, engine),

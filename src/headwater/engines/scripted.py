@@ -123,7 +123,7 @@ class Script:
     reference: ScriptedTeacher = field(default_factory=ScriptedTeacher)
     generator: ScriptedGenerator = field(default_factory=ScriptedGenerator)
     learner: ScriptedLearner = field(default_factory=ScriptedLearner)
-    recorded: Mapping[str, Group] = field(default_factory=dict)
+    recorded: Mapping[str, Sequence[Rollout]] = field(default_factory=dict)
     syncs: int = 0
 
     def workers(self) -> Workers:

@@ -19,7 +19,7 @@ from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import check_pair
-from headwater.records import Group, Problem, Sampling, StepRecord
+from headwater.records import Problem, Rollout, Sampling, StepRecord
 from headwater.signals import Divergence, Reward
 from headwater.verifiers.typed import TypedVerifier
 
@@ -43,7 +43,7 @@ class Given:
     verifier: Verifier | None = None
     teacher: Teacher | None = None
     reference: Teacher | None = None
-    recorded: Mapping[str, Group] = field(default_factory=dict)
+    recorded: Mapping[str, Sequence[Rollout]] = field(default_factory=dict)
 
 
 def assemble(stage: Stage, model: LanguageModel, given: Given, engine: Engine) -> tuple[LocalLearner, Workers]:
@@ -142,7 +142,7 @@ def train(  # noqa: PLR0913
             verifier=labels.verifier if labels else None,
             teacher=LocalTeacher(teacher, temperature, engine) if isinstance(teacher, LanguageModel) else teacher,
             reference=LocalTeacher(frozen, temperature, engine) if needs_reference(stage) else None,
-            recorded=teacher.groups(problems) if isinstance(teacher, CachedTeacher) else {},
+            recorded=teacher.rollouts.by_problem if isinstance(teacher, CachedTeacher) else {},
         )
         _, workers = assemble(stage, model, given, engine)
 

@@ -171,7 +171,7 @@ class Executor:
             folder = self.store.checkout(node.parents["recorded"], scratch / "recorded")
             cached = CachedTeacher(folder, temperature, self._engine.torch_device)
             cached.check_student(model.vocabulary, len(model.head[0]))
-            given = replace(given, recorded=cached.groups(problems), teacher=cached)
+            given = replace(given, recorded=cached.rollouts.by_problem, teacher=cached)
         if needs_reference(stage):
             start = self.open_model(node.parents["start"], scratch / "reference")
             given = replace(given, reference=LocalTeacher(start, temperature, self._engine))

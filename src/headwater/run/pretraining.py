@@ -5,7 +5,7 @@ Pretraining reads no label: exercises come from the generator, never from the la
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from headwater.engines.optimiser import Optimiser
 from headwater.fingerprint import derive_seed
@@ -13,7 +13,7 @@ from headwater.loop import Schedule, Stage
 from headwater.models.choice import Pretraining
 from headwater.models.language_model import LanguageModel
 from headwater.problems.arithmetic import Corpus
-from headwater.records import Group, Problem, Rollout
+from headwater.records import Problem, Rollout
 from headwater.samplers import Recorded
 from headwater.signals import Imitation
 
@@ -37,7 +37,7 @@ def pretraining_stage(settings: Pretraining, role: str) -> Stage:
     )
 
 
-class Exercises(Mapping[str, Group]):
+class Exercises(Mapping[str, Sequence[Rollout]]):
     """Exercises by id, made a batch at a time when the loop asks for the first of its batch."""
 
     def __init__(self, settings: Pretraining, model: LanguageModel, exclude: frozenset[str], seed: int):
@@ -46,7 +46,7 @@ class Exercises(Mapping[str, Group]):
         self._seed = seed
         self._corpus = Corpus(careful=settings.careful, hasty=settings.hasty, direct=settings.direct, exclude=exclude)
         self._batch_index = -1
-        self._groups: list[Group] = []
+        self._rollouts: list[Rollout] = []
         self.problems = [
             Problem(problem_id=f"exercise-{i}", prompt="", source="exercises")
             for i in range(settings.updates * settings.batch)
@@ -55,12 +55,12 @@ class Exercises(Mapping[str, Group]):
         self._end = model.tokenizer.eos_token_id
         self._ids = {word: int(i) for word, i in vocabulary.items()}
 
-    def __getitem__(self, problem_id: str) -> Group:
+    def __getitem__(self, problem_id: str) -> tuple[Rollout, ...]:
         index = int(problem_id.removeprefix("exercise-"))
         batch, place = divmod(index, self._settings.batch)
         if batch != self._batch_index:
             self._make(batch)
-        return self._groups[place]
+        return (self._rollouts[place],)
 
     def _make(self, batch: int) -> None:
         """The exercises of one update: single steps only, in the first phase."""
@@ -70,12 +70,12 @@ class Exercises(Mapping[str, Group]):
             single_step_only=batch < self._settings.single_step_updates,
         )
         first = batch * self._settings.batch
-        self._groups = [self._group(first + i, prompt, response) for i, (prompt, response) in enumerate(pairs)]
+        self._rollouts = [self._rollout(first + i, prompt, response) for i, (prompt, response) in enumerate(pairs)]
         self._batch_index = batch
 
-    def _group(self, index: int, prompt: str, response: str) -> Group:
+    def _rollout(self, index: int, prompt: str, response: str) -> Rollout:
         problem = self.problems[index]
-        rollout = Rollout(
+        return Rollout(
             rollout_id=f"{problem.problem_id}/0",
             problem_id=problem.problem_id,
             prompt_ids=tuple(self._ids[word] for word in prompt.split()),
@@ -85,7 +85,6 @@ class Exercises(Mapping[str, Group]):
             policy_version=-1,
             finish_reason="stop",
         )
-        return Group(problem=problem, rollouts=(rollout,))
 
     def __iter__(self) -> Iterator[str]:
         return (problem.problem_id for problem in self.problems)

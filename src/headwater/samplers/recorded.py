@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
 from headwater.errors import InputError
 from headwater.interfaces import Sampler, Seeds, Workers
-from headwater.records import Group, Problem, Verdict
+from headwater.records import Group, Problem, Rollout, Verdict
 from headwater.verifiers.ungraded import UNGRADED_LIMIT, refuse_ungraded
 
 
@@ -34,31 +33,28 @@ class Recorded(Sampler):
                 f"recorded rollouts: {len(missing)} problems of this step were not recorded (first: {missing[0]}). "
                 "Record the stage's pool first."
             )
-        groups = [workers.recorded[problem.problem_id] for problem in problems]
+        recorded = {problem.problem_id: workers.recorded[problem.problem_id] for problem in problems}
         if self.only_correct:
-            groups = self._right(groups, workers)
-        return [self._draw(group, seeds) for group in groups]
+            recorded = self._right(recorded, workers)
+        return [Group(problem=p, rollouts=self._draw(p.problem_id, recorded[p.problem_id], seeds)) for p in problems]
 
-    def _draw(self, group: Group, seeds: Seeds) -> Group:
-        """`samples` of the recorded responses, others at each step; all of them when there are no more."""
-        if len(group.rollouts) <= self.samples:
-            return group
-        places = range(len(group.rollouts))
-        chosen = sorted(places, key=lambda i: seeds.of(group.problem.problem_id, i))[: self.samples]
-        return dataclasses.replace(group, rollouts=tuple(group.rollouts[i] for i in sorted(chosen)))
+    def _draw(self, problem_id: str, rollouts: Sequence[Rollout], seeds: Seeds) -> tuple[Rollout, ...]:
+        """`samples` of a problem's recorded responses, others at each step; all of them when there are no more."""
+        if len(rollouts) <= self.samples:
+            return tuple(rollouts)
+        chosen = sorted(range(len(rollouts)), key=lambda i: seeds.of(problem_id, i))[: self.samples]
+        return tuple(rollouts[i] for i in sorted(chosen))
 
-    def _right(self, groups: Sequence[Group], workers: Workers) -> list[Group]:
-        """The groups with their right responses. Raises GraderError when too many of the step have no verdict."""
+    def _right(self, recorded: Mapping[str, Sequence[Rollout]], workers: Workers) -> dict[str, Sequence[Rollout]]:
+        """Each problem's right responses. Raises GraderError when too many of the step have no verdict."""
+        read = {problem_id: tuple(rollouts) for problem_id, rollouts in recorded.items()}
         responses: dict[str, tuple[str, str]] = {}
-        for group in groups:
-            gold = workers.answers.read(group.problem.problem_id, "answer")
-            responses |= {rollout.rollout_id: (gold, rollout.response_text) for rollout in group.rollouts}
+        for problem_id, rollouts in read.items():
+            gold = workers.answers.read(problem_id, "answer")
+            responses |= {rollout.rollout_id: (gold, rollout.response_text) for rollout in rollouts}
         verdicts = workers.verifier.grade(responses)
         refuse_ungraded(verdicts, UNGRADED_LIMIT, "demonstrations")
-        return [
-            dataclasses.replace(
-                group,
-                rollouts=tuple(r for r in group.rollouts if verdicts[r.rollout_id].verdict is Verdict.CORRECT),
-            )
-            for group in groups
-        ]
+        return {
+            problem_id: tuple(r for r in rollouts if verdicts[r.rollout_id].verdict is Verdict.CORRECT)
+            for problem_id, rollouts in read.items()
+        }
