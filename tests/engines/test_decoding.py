@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import tiny
-from headwater.engines import decoding, generation
+from headwater.engines import generation
 from headwater.engines.body import Body
 from headwater.engines.generation import draw_responses
 from headwater.interfaces import Seeds
@@ -69,11 +69,14 @@ def drawn(family, capture, tokens=12, slots=8):
     return draw_responses(Body(model), asked, seeds, Sampling(max_response_tokens=tokens), slots, capture)
 
 
+def ids_of(drawn_by_prompt):
+    return [one.ids for own in drawn_by_prompt for one in own]
+
+
 @FAMILIES
 @pytest.mark.parametrize("places", [4, 128])
 def test_replayed_steps_draw_what_steps_run_anew_draw(family, places, monkeypatch):
-    for room in (decoding, generation):
-        monkeypatch.setattr(room, "PLACES", places)
+    monkeypatch.setattr(generation, "CAPTURED", places)
     recorder = Recorder()
     plain, replayed = drawn(family, None), drawn(family, recorder)
     assert len({len(one.ids) for own in plain for one in own}) > 2
@@ -92,6 +95,13 @@ def test_a_tape_that_stands_still_is_noticed():
         return lambda: result
 
     model = next(iter(tiny.FAMILIES))
-    assert [one.ids for own in drawn(model, stuck) for one in own] != [
-        one.ids for own in drawn(model, None) for one in own
-    ]
+    assert ids_of(drawn(model, stuck)) != ids_of(drawn(model, None))
+
+
+@FAMILIES
+def test_a_cache_that_grows_often_draws_what_one_of_full_size_draws(family, monkeypatch):
+    found = []
+    for block in (1, 5, 1000):
+        monkeypatch.setattr(generation, "BLOCK", block)
+        found.append(drawn(family, None, tokens=24))
+    assert ids_of(found[0]) == ids_of(found[1]) == ids_of(found[2])

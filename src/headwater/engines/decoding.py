@@ -1,9 +1,9 @@
 """One more token a slot; on a GPU the kernels of a step are captured once and replayed (CUDA graphs).
 
 A step of decoding is hundreds of small kernels, and Python takes longer to launch them than a GPU to run them. So
-a step here is a function of tensors that stay where they are: ids, lengths, mask, keys and values. What can be
-seen is rounded up to a multiple of `PLACES`, so one capture serves that many steps. A step writes the same values
-at the same places however often it is run; only `SlotCache.advance`, outside of it, moves on.
+a step here is a function of tensors that stay where they are: ids, lengths, mask, keys and values. They grow by at
+least `CAPTURED` places, so one capture serves that many steps. A step writes the same values at the same places
+however often it is run; only `SlotCache.advance`, outside of it, moves on.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from headwater.engines.body import Body
 from headwater.engines.slots import PromptCache, SlotCache
 
-PLACES = 128
-"""A captured step sees so many places, or a multiple."""
+BLOCK = 16
+"""Places by which the cache grows, at least."""
+CAPTURED = 128
+"""The same where a step must then be captured anew."""
 
 Step = Callable[[], Tensor]
 Capture = Callable[[Step], Step]
@@ -59,7 +61,7 @@ class Decoder:
     def __init__(self, body: Body, cache: SlotCache, capture: Capture | None):
         self._body, self._cache, self._capture = body, cache, capture
         self._ids = torch.empty(0, dtype=torch.long)
-        self._captured: dict[int, Step] = {}
+        self._captured: Step | None = None
         self._moved = -1
 
     def advance(self, ids: Int[Tensor, " slot"]) -> Float[Tensor, "slot hidden"]:
@@ -69,14 +71,12 @@ class Decoder:
         return hidden
 
     def _replayed(self, ids: Tensor, capture: Capture) -> Tensor:
-        if self._moved != self._cache.moved:
+        if self._captured is None or self._moved != self._cache.moved:
             self._moved, self._ids = self._cache.moved, ids.clone()
-            self._captured.clear()
+            self._captured = None  # its memory, before the next is made
+            self._captured = capture(lambda: self._step(self._ids))
         self._ids.copy_(ids)
-        visible = self._cache.visible
-        if visible not in self._captured:
-            self._captured[visible] = capture(lambda: self._step(self._ids))
-        return self._captured[visible]()
+        return self._captured()
 
     def _step(self, ids: Tensor) -> Tensor:
         mask = self._cache.begin_step()

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headwater.engines.body import Body
-from headwater.engines.decoding import PLACES, Capture, Decoder, capture_for, forward
+from headwater.engines.decoding import BLOCK, CAPTURED, Capture, Decoder, capture_for, forward
 from headwater.engines.linears import linear, round_up
 from headwater.engines.slots import PromptCache, SlotCache
 from headwater.records import Sampling
@@ -80,7 +80,7 @@ class _Sampler:
         count = min(max(slots, most), sum(len(own) for own in seeds))
         limit = sampling.max_response_tokens
         places = max(len(prompt) for prompt in prompts) + limit
-        self._cache = SlotCache(count, places, self._device, body.model.network.dtype, PLACES if capture else 1)
+        self._cache = SlotCache(count, places, self._device, body.model.network.dtype, CAPTURED if capture else BLOCK)
         self._decoder = Decoder(body, self._cache, capture)
         self._idle = IDLE_CAPTURED if capture else IDLE
         self._hidden = torch.empty((0, 0), device=self._device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Cache
 
 
@@ -40,25 +40,28 @@ class PromptCache(Cache):
 class SlotCache(Cache):
     """Keys and values [slot head place dim] of `slots` responses; slot i's next token goes to place `lengths[i]`.
 
-    `visible` places are looked at, a multiple of `step` where there are so many. `moved` counts how often the
-    tensors were made anew; in between they stay where they are.
+    There are as many places as the longest response needs, in whole blocks: products over tensors without a gap
+    need no copy of them, and take half the time. `moved` counts how often the tensors were made anew; in between
+    they stay where they are.
     """
 
-    def __init__(self, slots: int, places: int, device: torch.device, dtype: torch.dtype, step: int = 1):
+    def __init__(self, slots: int, most: int, device: torch.device, dtype: torch.dtype, block: int):
+        """Never more than `most` places; at first one `block`."""
         super().__init__(layers=[])
         self.lengths = torch.zeros(slots, dtype=torch.long, device=device)
         self.moved = 0
         self._longest = 0
-        self._step = step
+        self._block, self._most = block, most
         self._held = torch.zeros_like(self.lengths)
-        self._places = places
-        self._unseen = torch.full((slots, places), -torch.inf, dtype=dtype, device=device)
+        self._places = min(block, most)
+        self._unseen = torch.full((slots, self._places), -torch.inf, dtype=dtype, device=device)
         self._next: dict[int, Tensor] = {}
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
 
     def take(self, slots: Int[Tensor, " new"], prompts: PromptCache, owner: Int[Tensor, " new"], ends: Tensor) -> None:
         """Begin in these slots with the states of the prompts that own them; `ends` [prompt] are their lengths."""
+        self._make_room(int(ends.max()))
         if not self._keys:
             shape = (len(self.lengths), prompts.keys[0].shape[1], self._places)
             self._keys = [keys.new_zeros((*shape, keys.shape[-1])) for keys in prompts.keys]
@@ -73,15 +76,28 @@ class SlotCache(Cache):
         self._unseen[slots] = torch.zeros_like(self._unseen[slots]).masked_fill_(beyond, -torch.inf)
         self._longest = int(self.lengths.max())
 
+    def _make_room(self, longest: int) -> None:
+        """Places for the next token of a response so long. Blocks grow with it, so that few copies are made."""
+        block = max(self._block, 2 ** longest.bit_length() // 16)
+        more = min((longest // block + 1) * block, self._most) - self._places
+        if more <= 0:
+            return
+        for buffers in (self._keys, self._values):
+            for i, buffer in enumerate(buffers):  # one at a time: the old one's memory goes to the next
+                buffers[i] = nn.functional.pad(buffer, (0, 0, 0, more))
+        self._unseen = nn.functional.pad(self._unseen, (0, more), value=-torch.inf)
+        self._places += more
+        self.moved += 1
+
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Write one token a slot at its own place; return the places that any slot can see."""
+        """Write one token a slot at its own place; return all places."""
         keys, values = self._keys[layer_idx], self._values[layer_idx]
         for buffer, states in ((keys, key_states), (values, value_states)):
             at = self._next_places(buffer.shape[1])
             buffer.view(-1, buffer.shape[-1]).index_copy_(0, at, states.reshape(-1, states.shape[-1]))
-        return keys[:, :, : self.visible], values[:, :, : self.visible]
+        return keys, values
 
     def _next_places(self, heads: int) -> Int[Tensor, " slot_head"]:
         """Where each slot's next token goes in a buffer of so many heads, taken as [slot head place] end to end."""
@@ -90,21 +106,17 @@ class SlotCache(Cache):
             self._next[heads] = first + self.lengths.repeat_interleave(heads)
         return self._next[heads]
 
-    @property
-    def visible(self) -> int:
-        """Places that attention looks at: those written and the next, rounded up."""
-        return min(-(-(self._longest + 1) // self._step) * self._step, self._places)
-
     def begin_step(self) -> Float[Tensor, "slot one one place"]:
         """The mask: 0 at the places that each slot's next token may see (itself included), -inf elsewhere."""
         self._next.clear()  # what is captured must work the places out from the lengths of its own time
         self._unseen.view(-1).index_fill_(0, self._next_places(1), 0)
-        return self._unseen[:, None, None, : self.visible]
+        return self._unseen[:, None, None]
 
     def advance(self) -> None:
         """Every slot that is held has written one token."""
         self.lengths += self._held
         self._longest += 1
+        self._make_room(self._longest)
 
     def give_back(self, slots: Int[Tensor, " ended"]) -> None:
         """These slots hold nothing any more; until they are taken they write over their first place."""
@@ -115,16 +127,16 @@ class SlotCache(Cache):
     def keep(self, slots: Int[Tensor, " kept"]) -> None:
         """Go on with these slots alone."""
         for buffers in (self._keys, self._values):
-            for i, buffer in enumerate(buffers):  # one at a time: the old one's memory goes to the next
+            for i, buffer in enumerate(buffers):
                 buffers[i] = buffer[slots]
         self.lengths, self._held, self._unseen = self.lengths[slots], self._held[slots], self._unseen[slots]
         self._longest = int(self.lengths.max())
         self.moved += 1
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """The longest slot."""
-        return self.visible - 1
+        """As many tokens as were read, with the next the places there are."""
+        return self._places - 1
 
     def get_mask_sizes(self, *args: object, **kwargs: object) -> tuple[int, int]:
         """(keys, offset); unused, because the mask is given."""
-        return self.visible, 0
+        return self._places, 0
