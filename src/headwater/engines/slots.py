@@ -6,6 +6,8 @@ age and prompt length stand side by side without left padding, and a finished on
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -40,13 +42,13 @@ class PromptCache(Cache):
 class SlotCache(Cache):
     """Keys and values [slot head place dim] of `slots` responses; slot i's next token goes to place `lengths[i]`.
 
-    There are as many places as the longest response needs, in whole blocks: products over tensors without a gap
-    need no copy of them, and take half the time. `moved` counts how often the tensors were made anew; in between
-    they stay where they are.
+    Room for the longest response is taken at once. As many of its places are in use as the longest slot needs, in
+    whole blocks and without a gap: products over what lies scattered copy it first, and take twice as long. `moved`
+    counts how often slots or places became others; in between the tensors stay where they are.
     """
 
     def __init__(self, slots: int, most: int, device: torch.device, dtype: torch.dtype, block: int):
-        """Never more than `most` places; at first one `block`."""
+        """Room for `most` places a slot; at first one `block` is in use."""
         super().__init__(layers=[])
         self.lengths = torch.zeros(slots, dtype=torch.long, device=device)
         self.moved = 0
@@ -56,21 +58,21 @@ class SlotCache(Cache):
         self._places = min(block, most)
         self._unseen = torch.full((slots, self._places), -torch.inf, dtype=dtype, device=device)
         self._next: dict[int, Tensor] = {}
-        self._keys: list[Tensor] = []
-        self._values: list[Tensor] = []
+        self._room: list[Tensor] = []
+        self._layers: list[Tensor] = []
+        """keys and values of each layer in turn, each the beginning of its room"""
 
     def take(self, slots: Int[Tensor, " new"], prompts: PromptCache, owner: Int[Tensor, " new"], ends: Tensor) -> None:
         """Begin in these slots with the states of the prompts that own them; `ends` [prompt] are their lengths."""
         self._make_room(int(ends.max()))
-        if not self._keys:
-            shape = (len(self.lengths), prompts.keys[0].shape[1], self._places)
-            self._keys = [keys.new_zeros((*shape, keys.shape[-1])) for keys in prompts.keys]
-            self._values = [values.new_zeros((*shape, values.shape[-1])) for values in prompts.values]
-            self.moved += 1
-        for kept, read in ((self._keys, prompts.keys), (self._values, prompts.values)):
-            for buffer, states in zip(kept, read, strict=True):
-                width = min(states.shape[2], self._places)  # padding may reach beyond the last place
-                buffer[slots, :, :width] = states[owner, :, :width]
+        read = [states for pair in zip(prompts.keys, prompts.values, strict=True) for states in pair]
+        if not self._room:
+            sizes = [len(self.lengths) * states.shape[1] * self._most * states.shape[3] for states in read]
+            self._room = [states.new_empty(size) for states, size in zip(read, sizes, strict=True)]
+            self._lay([states.new_empty((len(self.lengths), states.shape[1], 0, states.shape[3])) for states in read])
+        for layer, states in zip(self._layers, read, strict=True):
+            width = min(states.shape[2], self._places)  # padding may reach beyond the last place
+            layer[slots, :, :width] = states[owner, :, :width]
         self.lengths[slots], self._held[slots] = ends[owner], 1
         beyond = torch.arange(self._places, device=ends.device) >= ends[owner][:, None]
         self._unseen[slots] = torch.zeros_like(self._unseen[slots]).masked_fill_(beyond, -torch.inf)
@@ -80,20 +82,27 @@ class SlotCache(Cache):
         """Places for the next token of a response so long. Blocks grow with it, so that few copies are made."""
         block = max(self._block, 2 ** longest.bit_length() // 16)
         more = min((longest // block + 1) * block, self._most) - self._places
-        if more <= 0:
-            return
-        for buffers in (self._keys, self._values):
-            for i, buffer in enumerate(buffers):  # one at a time: the old one's memory goes to the next
-                buffers[i] = nn.functional.pad(buffer, (0, 0, 0, more))
-        self._unseen = nn.functional.pad(self._unseen, (0, more), value=-torch.inf)
-        self._places += more
+        if more > 0:
+            self._places += more
+            self._unseen = nn.functional.pad(self._unseen, (0, more), value=-torch.inf)
+            self._lay(layer.clone() for layer in self._layers)
+
+    def _lay(self, layers: Iterable[Float[Tensor, "slot head place dim"]]) -> None:
+        """Put these states, which lie elsewhere, at the first of the present places; 0 behind them."""
+        laid = []
+        for room, states in zip(self._room, layers, strict=False):
+            slots, heads, places, dim = states.shape
+            layer = room[: slots * heads * self._places * dim].view(slots, heads, self._places, dim)
+            layer[:, :, :places], layer[:, :, places:] = states, 0
+            laid.append(layer)
+        self._layers = laid
         self.moved += 1
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Write one token a slot at its own place; return all places."""
-        keys, values = self._keys[layer_idx], self._values[layer_idx]
+        keys, values = self._layers[2 * layer_idx : 2 * layer_idx + 2]
         for buffer, states in ((keys, key_states), (values, value_states)):
             at = self._next_places(buffer.shape[1])
             buffer.view(-1, buffer.shape[-1]).index_copy_(0, at, states.reshape(-1, states.shape[-1]))
@@ -126,12 +135,9 @@ class SlotCache(Cache):
 
     def keep(self, slots: Int[Tensor, " kept"]) -> None:
         """Go on with these slots alone."""
-        for buffers in (self._keys, self._values):
-            for i, buffer in enumerate(buffers):
-                buffers[i] = buffer[slots]
+        self._lay(layer[slots] for layer in self._layers)
         self.lengths, self._held, self._unseen = self.lengths[slots], self._held[slots], self._unseen[slots]
         self._longest = int(self.lengths.max())
-        self.moved += 1
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """As many tokens as were read, with the next the places there are."""
