@@ -9,6 +9,7 @@ import torch
 
 import tiny
 from headwater import cache
+from headwater import rollouts as rollouts_on_disk
 from headwater.batch import FullDistribution, HiddenDistribution, TopKDistribution
 from headwater.cache import Recording
 from headwater.engines.local import LocalTeacher
@@ -77,15 +78,16 @@ def test_any_ids_text_and_logprobs_survive(tmp_path):
     assert (second.rollout_id, second.logprobs) == ("p/1", ())
 
 
-def test_an_open_file_keeps_no_tokens_in_memory(tmp_path):
-    long = tiny.rollout("p/0", (0,) * 1000, tuple(range(50_000)))
-    write_rollouts(tmp_path / "r.jsonl", [long])
+def test_an_open_file_keeps_few_tokens_in_memory_and_gives_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(rollouts_on_disk, "KEPT", 4)
+    short, long = tiny.rollout("p/0", (5,), (6, 7, 8)), tiny.rollout("p/1", (0,) * 1000, tuple(range(50_000)))
+    write_rollouts(tmp_path / "r.jsonl", [short, long])
     tracemalloc.start()
     opened = RolloutFile(tmp_path / "r.jsonl")
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 50_000
-    assert opened["p/0"] == long
+    assert (opened["p/0"], opened["p/1"]) == (short, long)
     assert opened.largest_id == 49_999
 
 

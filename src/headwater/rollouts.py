@@ -1,6 +1,7 @@
 """Rollouts on disk, one JSON object a line: every line is checked at opening, and read again where it lies.
 
 Of each rollout its place and a hash of its tokens stay in memory: a recording may hold more tokens than fit there.
+Those of the first tokens stay as well, so a small recording is read once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import overload
 
 from headwater.errors import IntegrityError
 from headwater.records import Rollout
+
+KEPT = 2**17
+"""Response tokens whose rollouts stay in memory (about 10 MB)."""
 
 
 def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
@@ -45,6 +49,7 @@ class RolloutFile(Mapping[str, Rollout]):
     def __init__(self, path: Path):
         """Read and check every line. One that is no rollout, or an id that occurs twice, raises IntegrityError."""
         self._file = path.open("rb")
+        self._kept: dict[str, Rollout] = {}
         self.lines: dict[str, Line] = {}
         self._by_problem: dict[str, _OfProblem] = {}
         self.tokens = self.largest_id = 0
@@ -67,6 +72,8 @@ class RolloutFile(Mapping[str, Rollout]):
         self.lines[rollout.rollout_id] = line
         self._by_problem.setdefault(rollout.problem_id, _OfProblem(self)).ids.append(rollout.rollout_id)
         self.tokens += tokens
+        if self.tokens <= KEPT:
+            self._kept[rollout.rollout_id] = rollout
         self.largest_id = max((self.largest_id, *rollout.prompt_ids, *rollout.response_ids))
 
     @property
@@ -75,6 +82,8 @@ class RolloutFile(Mapping[str, Rollout]):
         return self._by_problem
 
     def __getitem__(self, rollout_id: str) -> Rollout:
+        if rollout_id in self._kept:
+            return self._kept[rollout_id]
         line = self.lines[rollout_id]
         self._file.seek(line.offset)
         return _parsed(self._file.read(line.size))

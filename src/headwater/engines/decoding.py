@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from headwater.engines.body import Body
 from headwater.engines.slots import PromptCache, SlotCache
 
-BLOCK = 16
+BLOCK = 8
 """Places by which the cache grows, at least."""
 CAPTURED = 128
 """The same where a step must then be captured anew."""

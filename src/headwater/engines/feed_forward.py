@@ -90,7 +90,7 @@ class _Layers:
 
 
 def _plain(layer: Any) -> bool:
-    if type(layer) is not FastLinear or dict(layer.named_parameters()).keys() != {"weight"}:
+    if type(layer) is not FastLinear or layer.bias is not None:
         return False
     weight = layer.weight
     return weight.requires_grad and weight.dtype == torch.float32 and weight.device.type == "cpu"
