@@ -90,7 +90,7 @@ class _Layers:
 
 
 def _plain(layer: Any) -> bool:
-    if type(layer) is not FastLinear or layer.bias is not None:
+    if type(layer) is not FastLinear or layer._parameters["bias"] is not None:
         return False
     weight = layer.weight
     return weight.requires_grad and weight.dtype == torch.float32 and weight.device.type == "cpu"
