@@ -91,6 +91,20 @@ def test_an_open_file_keeps_few_tokens_in_memory_and_gives_all(tmp_path, monkeyp
     assert opened.largest_id == 49_999
 
 
+@pytest.mark.parametrize("was, now", [("[7, 8]", "[7, 9]"), ("[7, 8]", "[7, 8 ")])
+def test_a_file_changed_after_it_was_opened_is_noticed_when_it_is_read(was, now, tmp_path, monkeypatch):
+    monkeypatch.setattr(rollouts_on_disk, "KEPT", 0)
+    path = tmp_path / "r.jsonl"
+    write_rollouts(path, [tiny.rollout("p/0", (5,), (7, 8))])
+    opened = RolloutFile(path)
+    with path.open("r+") as file:
+        text = file.read()
+        file.seek(0)
+        file.write(text.replace(was, now))
+    with pytest.raises(IntegrityError, match="rollout p/0 was changed since"):
+        opened["p/0"]
+
+
 @pytest.mark.parametrize("recording", RECORDINGS)
 def test_distributions_come_back_to_the_bit(recording, tmp_path):
     rollouts = rollouts_of(recorded(tmp_path, recording))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -86,7 +87,14 @@ class RolloutFile(Mapping[str, Rollout]):
             return self._kept[rollout_id]
         line = self.lines[rollout_id]
         self._file.seek(line.offset)
-        return _parsed(self._file.read(line.size))
+        with suppress(ValueError, TypeError, KeyError):
+            rollout = _parsed(self._file.read(line.size))
+            if told(rollout) == line.told:
+                return rollout
+        raise IntegrityError(
+            f"teacher cache {self._file.name}: rollout {rollout_id} was changed since the file was opened; "
+            "record it again"
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.lines)
