@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test check torture smollm2 smollm2-short qwen3-tokenizer install clean
+.PHONY: demo test check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
 
 install: $(STAMP)
 
@@ -33,6 +33,10 @@ check: $(STAMP)
 
 test: check qwen3-tokenizer
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+# The golden runs as the code makes them now (tests/golden): a change of method commits them and says why.
+golden: $(STAMP)
+	HEADWATER_PRODUCTS=default PYTHONPATH="$(PYTHONPATH):tests/golden:tests" $(BIN)/python -m golden_runs
 
 # The full counts of docs/reliability.md, with the figures that stand there; two cores, nothing else running.
 torture: $(STAMP)
