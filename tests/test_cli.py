@@ -26,7 +26,7 @@ from headwater.run.identity import identity
 from headwater.store import Disk, Store
 from micro import FILE, HEADWATER, Finished, finished, headwater, make, micro
 
-COMMANDS = ["bench", "demo", "init", "convert", "validate", "plan", "run", "status", "verify", "eval", "report"]
+COMMANDS = ["demo", "init", "validate", "plan", "run", "status", "report", "verify", "eval", "convert", "bench"]
 
 
 class Said(NamedTuple):

@@ -1,0 +1,112 @@
+"""Commands of a run: run, status, report."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from headwater.cli.options import DropOverlap, Overrides, RecipeName, Runs, command, open_run, read
+from headwater.errors import InputError
+
+
+def run(
+    recipe: RecipeName = "lab",
+    *,
+    routes: Annotated[str | None, Parameter(help="default, all, or names joined by commas")] = None,
+    seeds: Annotated[int | None, Parameter(help="repeat everything with seeds 0, 1, ... and aggregate")] = None,
+    name: Annotated[str | None, Parameter(help="name of the run's folder; the recipe's name if not given")] = None,
+    overrides: Overrides = None,
+    drop_overlap: DropOverlap = False,
+    runs: Runs = Path("runs"),
+    workers: Annotated[int | None, Parameter(help="worker processes; the cores if not given")] = None,
+    change: Annotated[bool, Parameter(help="remake what a changed recipe touches, in the same folder")] = False,
+    redo: Annotated[str | None, Parameter(help="make a node (64 hex digits) again, and what depends on it")] = None,
+    commit_seconds: Annotated[float, Parameter(help="seconds between commits of a stage in progress")] = 60.0,
+    as_json: Annotated[bool, Parameter(name="--json", help="print the summary as JSON")] = False,
+) -> None:
+    """Run a recipe to its report. The same command resumes where it stopped; what is done is not done again.
+
+    Example: headwater run lab --routes all --seeds 3
+    """
+    from headwater.run import RunOptions, run_recipe  # noqa: PLC0415
+
+    chosen = read(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides, drop_overlap)
+    options = RunOptions(runs=runs, workers=workers, change=change, redo=redo, commit_seconds=commit_seconds)
+    folder = run_recipe(chosen, options, Console(stderr=as_json))
+    settings = [word for override in overrides or [] for word in ("--set", override)]
+    settings += ["--drop-overlap"] if drop_overlap else []
+    _show(folder, as_json, command("run", recipe, runs, [*(["--name", name] if name else []), *settings]))
+
+
+def status(run: str = "lab", *, runs: Runs = Path("runs")) -> None:
+    """Say what of a run is done and at which step the rest stands.
+
+    Example: headwater status lab
+    """
+    from headwater.folder import RECIPE  # noqa: PLC0415
+
+    folder = open_run(run, runs)
+    nodes: dict[str, Any] = folder.graph["nodes"]
+    finished = {name for name in nodes if folder.done(name)}
+    for name, node in nodes.items():
+        step = folder.step(name)
+        if name not in finished and step:
+            print(f"seed {node['seed']}: {node['title']}: step {step} of {node['updates']} committed")
+    print(f"{run}: {len(finished)} of {len(nodes)} pieces of work done.", end=" ")
+    report = command("report", run, runs)
+    again = command("run", str(runs / run / RECIPE), runs)
+    print(f"Report: {report}" if len(finished) == len(nodes) else f"Go on: {again}")
+
+
+def report(
+    run: str = "lab",
+    *,
+    runs: Runs = Path("runs"),
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+    markdown: Annotated[bool, Parameter(help="print the tables as Markdown, every seed shown")] = False,
+) -> None:
+    """Write report.html of a run, finished or not, and print its tables.
+
+    Example: headwater report lab --json
+    """
+    from headwater.folder import RECIPE  # noqa: PLC0415
+
+    folder = open_run(run, runs)
+    if not markdown:
+        _show(folder, as_json, command("run", str(runs / run / RECIPE), runs))
+        return
+    from headwater.report import summarise, to_markdown  # noqa: PLC0415
+
+    print(to_markdown(summarise(folder)))
+
+
+def _show(folder: Any, as_json: bool, again: str) -> None:
+    """The summary on the terminal or as JSON, the page on disk, and what to do next."""
+    from headwater.report import print_summary, summarise, write_page  # noqa: PLC0415
+    from headwater.store import full_disk_named  # noqa: PLC0415
+
+    summary = summarise(folder)
+    page = folder.root / "report.html"
+    try:
+        with full_disk_named("report", folder.root):
+            write_page(folder, page)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        if not as_json:  # which needs no page
+            raise InputError(f"report: {page} cannot be written ({error.strerror}); `--markdown` prints it") from error
+    if as_json:
+        print(json.dumps(summary.to_json(), indent=1))
+        return
+    print_summary(summary, Console())
+    print(f"\nreport: {page}")
+    print(f"models: {folder.root / 'models'} (each opens with transformers' from_pretrained)")
+    width = len(again) + 14
+    print(f"next:   {again + ' --routes all':{width}}  every route and control")
+    print(f"        {again + ' --seeds 3':{width}}  three seeds, aggregated")
+    print(f"        {'headwater init lab --to my.yaml':{width}}  a recipe of your own")
