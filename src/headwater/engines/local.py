@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -20,13 +22,24 @@ from headwater.engines.optimiser import Optimiser, build, set_rate
 from headwater.engines.packing import Layout
 from headwater.engines.recompute import recomputed
 from headwater.engines.settings import Engine
+from headwater.engines.sums import Sums, compared, stride_of
 from headwater.errors import HeadwaterError, NumericError
 from headwater.interfaces import Generator, Learner, Seeds, Signal, Teacher
 from headwater.models.language_model import LanguageModel
 from headwater.records import Group, Problem, Rollout, Sampling
 
-CHECKED = 128
-"""Most tokens of a step on which sampler and learner are compared."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Work:
+    """What the passes of one gradient share."""
+
+    scored: Scored
+    signal: Signal
+    head: Head
+    compared: int | None
+    """one token in so many is compared with what the sampler said of it; None: the weights have moved since"""
 
 
 class LocalLearner(Learner):
@@ -55,14 +68,15 @@ class LocalLearner(Learner):
         metrics: dict[str, float] = {}
         for inner in range(self._settings.inner_steps):
             metrics = {**metrics, **self._gradient(scored, signal, fresh=inner == 0)}
-            norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm))
-            if not torch.isfinite(torch.tensor(norm)):
-                among = sorted({member.rollout.problem_id for member in scored.rollouts})
+            norm = self._norm()
+            if not math.isfinite(norm):
+                parts = self._everywhere([member.rollout.problem_id for member in scored.rollouts])
+                among = sorted({problem_id for part in parts for problem_id in part})
                 raise NumericError(
                     f"update {self.version}: the gradient norm is {norm} on problems {', '.join(among[:8])}"
                     f"{' ...' if among[8:] else ''}; the step was not taken. Lower the learning rate."
                 )
-            if scored.rollouts:
+            if metrics["tokens"]:
                 set_rate(self._optimiser, rate)
                 self._optimiser.step()
             metrics["gradient_norm"] = norm
@@ -75,11 +89,44 @@ class LocalLearner(Learner):
 
     def _refuse_stale(self, scored: Scored) -> None:
         stale = next((s.rollout for s in scored.rollouts if s.rollout.policy_version not in (self.version, -1)), None)
-        if stale is not None:
-            raise HeadwaterError(
-                f"update {self.version}: rollout {stale.rollout_id} was drawn at version {stale.policy_version}; "
-                "training is strictly on policy. Sample after each update (workers.sync)."
-            )
+        fault = stale and (
+            f"update {self.version}: rollout {stale.rollout_id} was drawn at version {stale.policy_version}; "
+            "training is strictly on policy. Sample after each update (workers.sync)."
+        )
+        for found in self._everywhere(fault):
+            if found is not None:
+                raise HeadwaterError(found)
+
+    # What another number of ranks does in another way. Here there is one, and nothing to put together.
+
+    def _everywhere(self, value: T) -> list[T]:
+        """This value as each rank of the learner has it, in their order."""
+        return [value]
+
+    def _whole_head(self) -> Head:
+        """The head of one update; its weight's gradient adds up in `grad`."""
+        return make_head(self.model, self._temperature, self._engine)
+
+    def _give_back(self, head: Head) -> None:
+        """The passes are done: the head's gradient goes where the optimiser looks for it."""
+
+    def _idle(self) -> None:
+        """A pass over nothing, of a rank that has none left while another has."""
+
+    def _norm(self) -> float:
+        """Clip the gradient; its norm before."""
+        return float(torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm))
+
+    def _tokens(self, layout: Layout, scored: Scored) -> HeadBatch:
+        """The pass's targets and weights end to end, in the order of its response tokens."""
+        members = [scored.rollouts[i] for i in layout.members]
+        target = members[0].target.join([member.target for member in members])
+        device = self.model.network.device
+        return HeadBatch(
+            response_ids=layout.response_ids.to(device),
+            target=target.to(device),
+            weight=torch.cat([member.weight for member in members]).to(device),
+        )
 
     def _gradient(self, scored: Scored, signal: Signal, *, fresh: bool) -> dict[str, float]:
         """Fill every parameter's gradient with that of the whole batch's loss; means of what was watched.
@@ -87,32 +134,54 @@ class LocalLearner(Learner):
         `fresh`: the weights are those that drew the rollouts, so sampler and learner must agree.
         """
         self._optimiser.zero_grad(set_to_none=True)
-        rollouts = [s.rollout for s in scored.rollouts]
-        head = make_head(self.model, self._temperature, self._engine)
-        loss, tokens, places, padding, sums = 0.0, 0, 0, 0, dict[str, float]()
-        gaps: dict[str, float] = {}
-        for layout in self._body.pack(rollouts, self._engine.tokens_a_pass(self.model)):
-            with self._body.attention():
-                with recomputed(self.model.network, wanted=self._engine.gradient_checkpointing):
-                    hidden = self._body.scored_hidden(layout)
-                if fresh and not gaps and scored.rollouts[0].rollout.policy_version >= 0:
-                    gaps = _sampler_gaps(hidden.detach(), head, [rollouts[i] for i in layout.members])
-                result = tiled_backward(hidden, head, signal, _token_batch(layout, scored, hidden.device))
-            places += layout.input_ids.numel()
-            padding += layout.padding
-            if result.first_bad_token is not None:
-                raise NumericError(self._not_finite(layout, scored, result.first_bad_token))
-            loss += result.loss
-            tokens += result.tokens
-            for name, value in result.sums.items():
-                sums[name] = sums.get(name, 0.0) + value
-        return {
-            "loss": loss,
-            "tokens": float(tokens),
-            "padding": padding / max(places, 1),
-            **gaps,
-            **{name: value / tokens for name, value in sums.items()},
-        }
+        rollouts = [member.rollout for member in scored.rollouts]
+        tokens = sum(self._everywhere(sum(len(rollout.response_ids) for rollout in rollouts)))
+        head = self._whole_head()
+        work = Work(scored=scored, signal=signal, head=head, compared=stride_of(tokens) if fresh else None)
+        layouts = list(self._body.pack(rollouts, self._engine.tokens_a_pass(self.model)))
+        parts: list[Sums] = []
+        for k in range(max(self._everywhere(len(layouts)))):
+            if k < len(layouts):
+                parts.append(self._pass(layouts[k], work))
+            else:
+                self._idle()
+        self._give_back(head)
+        sums = Sums.of(self._everywhere(Sums.of(parts)))
+        if sums.fault is not None:
+            raise NumericError(sums.fault)
+        return sums.metrics()
+
+    def _pass(self, layout: Layout, work: Work) -> Sums:
+        """Forward and backward over one layout; its sums."""
+        with self._body.attention():
+            with recomputed(self.model.network, wanted=self._engine.gradient_checkpointing):
+                hidden = self._body.scored_hidden(layout)
+            gaps = self._gaps(layout, work, hidden.detach())
+            result = tiled_backward(hidden, work.head, work.signal, self._tokens(layout, work.scored))
+            bad = result.first_bad_token
+            if bad is not None or not result.tokens:  # other ranks are in their backward passes: go along with them
+                hidden.backward(torch.zeros_like(hidden))
+        return Sums(
+            loss=result.loss,
+            tokens=result.tokens,
+            places=layout.input_ids.numel(),
+            padding=layout.padding,
+            watched=result.sums,
+            gap=float(gaps.sum()),
+            gap_max=float(gaps.max()) if len(gaps) else 0.0,
+            checked=len(gaps),
+            fault=None if bad is None else self._not_finite(layout, work.scored, bad),
+        )
+
+    @torch.no_grad()
+    def _gaps(self, layout: Layout, work: Work, hidden: Float[Tensor, "token hidden"]) -> Float[Tensor, " some"]:
+        """|logprob as sampled - logprob as trained| of some tokens. Rounding, or a fault."""
+        if work.compared is None:
+            return hidden.new_empty(0)
+        places, sampled = compared([work.scored.rollouts[i].rollout for i in layout.members], work.compared)
+        ids = layout.response_ids[places]
+        trained = tiled_logprobs(hidden[places.to(hidden.device)], work.head, ids.to(hidden.device))
+        return (trained - sampled.to(hidden.device)).abs()
 
     def _not_finite(self, layout: Layout, scored: Scored, token: int) -> str:
         ends = torch.tensor(layout.response_lengths).cumsum(0)
@@ -220,16 +289,6 @@ class LocalTeacher(Teacher):
         return [found[i] for i in range(len(rollouts))]
 
 
-@torch.no_grad()
-def _sampler_gaps(hidden: Float[Tensor, "token hidden"], head: Head, rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """|logprob as sampled - logprob as trained| over some tokens: mean and largest. Rounding, or a fault."""
-    ids = torch.tensor([token for rollout in rollouts for token in rollout.response_ids], device=hidden.device)
-    sampled = torch.tensor([logprob for rollout in rollouts for logprob in rollout.logprobs], device=hidden.device)
-    some = torch.arange(0, len(ids), math.ceil(len(ids) / CHECKED), device=hidden.device)
-    gaps = (tiled_logprobs(hidden[some], head, ids[some]) - sampled[some]).abs()
-    return {"sampler_gap": float(gaps.mean()), "sampler_gap_max": float(gaps.max())}
-
-
 def make_head(model: LanguageModel, temperature: float, engine: Engine) -> Head:
     """The model's head as this engine applies it: the rows that a tokenizer can emit, tiled."""
     weight, bias = model.head
@@ -241,15 +300,4 @@ def make_head(model: LanguageModel, temperature: float, engine: Engine) -> Head:
         temperature=temperature,
         tile=engine.tokens_a_tile(rows),
         precision=engine.precision,
-    )
-
-
-def _token_batch(layout: Layout, scored: Scored, device: torch.device) -> HeadBatch:
-    """The micro-batch's targets and weights end to end, in the order of its response tokens."""
-    members = [scored.rollouts[i] for i in layout.members]
-    target = members[0].target.join([member.target for member in members])
-    return HeadBatch(
-        response_ids=layout.response_ids.to(device),
-        target=target.to(device),
-        weight=torch.cat([member.weight for member in members]).to(device),
     )
