@@ -197,11 +197,13 @@ def test_a_folder_that_may_only_be_read_can_be_read(
 # init, validate, plan
 
 
-def test_init_writes_the_shipped_file_and_never_over_another(call: Callable[..., Said], tmp_path: Path) -> None:
+def test_init_writes_the_shipped_file_under_its_own_name_and_never_over_another(
+    call: Callable[..., Said], tmp_path: Path
+) -> None:
     said = call("init", "lab", "--to", "mine.yaml")
     assert (said.code, said.err) == (0, "")
-    assert (tmp_path / "mine.yaml").read_text() == recipe_text("lab")
-    assert read_recipe(str(tmp_path / "mine.yaml")) == read_recipe("lab")
+    assert (tmp_path / "mine.yaml").read_text() == recipe_text("lab").replace("\nname: lab\n", "\nname: mine\n")
+    assert read_recipe(str(tmp_path / "mine.yaml")) == read_recipe("lab", ["name=mine"])
     (tmp_path / "mine.yaml").write_text("mine")
     again = call("init", "lab", "--to", "mine.yaml")
     assert again.code == 2
