@@ -12,10 +12,10 @@ import torch
 
 from headwater.batch import TopKDistribution
 from headwater.cache import Recording
-from headwater.engines.local import LocalGenerator, LocalTeacher
-from headwater.engines.settings import Engine
+from headwater.engines.opening import open_engine
+from headwater.engines.settings import EngineSettings
 from headwater.interfaces import Seeds
-from headwater.models.language_model import LanguageModel
+from headwater.models.choice import ModelSource
 from headwater.records import Message, Problem, Sampling, rollouts_of
 
 QUESTIONS = (
@@ -30,14 +30,14 @@ QUESTIONS = (
 
 def main(source: str) -> None:
     torch.set_num_threads(1)
-    model = LanguageModel.load(source)
+    engine, model = open_engine(EngineSettings()), ModelSource(path=source)
     problems = [
         Problem(problem_id=str(i), prompt=(Message(role="user", content=text),), source="questions")
         for i, text in enumerate(QUESTIONS)
     ]
     sampling, seeds = Sampling(max_response_tokens=48), Seeds(run=0, stream="cache", step=0)
-    rollouts = rollouts_of(LocalGenerator(model, None, Engine()).generate(problems, 2, sampling, seeds))
-    exact = LocalTeacher(model, 1.0, Engine()).distributions(rollouts)
+    rollouts = rollouts_of(engine.generator(model).generate(problems, 2, sampling, seeds))
+    exact = engine.teacher(model).distributions(rollouts, 1.0)
     logprobs = torch.cat([distribution.logprobs() for distribution in exact])
     hidden, head = torch.cat([distribution.hidden for distribution in exact]), exact[0].head
     vocabulary, width = head.shape

@@ -13,7 +13,7 @@ import torch
 from headwater import Labels, LanguageModel, record, train
 from headwater.bench.protocol import Memory, Parts, read_job
 from headwater.engines.linears import keep_library
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.folder import RunFolder
 from headwater.records import Sampling
 from headwater.routes.recipe import read_recipe
@@ -65,9 +65,9 @@ def cut(stage: Any, job: dict[str, Any]) -> Any:
     return stage.model_copy(update={"schedule": stage.schedule.model_copy(update={"updates": updates})})
 
 
-def engine(setting: str) -> Engine:
+def engine(setting: str) -> EngineSettings:
     """The engine in a setting such as bfloat16."""
-    return Engine.model_validate({"precision": setting})
+    return EngineSettings.model_validate({"precision": setting})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from headwater.batch import FullDistribution, HiddenDistribution, TopKDistributi
 from headwater.cache import Recording
 from headwater.engines.local import LocalTeacher
 from headwater.engines.scripted import ScriptedTeacher, scripted_group
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError, IntegrityError
 from headwater.records import rollouts_of
 from headwater.rollouts import RolloutFile, write_rollouts
@@ -36,7 +36,7 @@ def teacher_model():
 
 
 def live():
-    return LocalTeacher(teacher_model(), TEMPERATURE, Engine())
+    return LocalTeacher(teacher_model(), EngineSettings())
 
 
 def recorded(directory, recording=FULL):
@@ -52,7 +52,7 @@ def recorded(directory, recording=FULL):
 
 def test_rollouts_come_back_as_they_were(tmp_path):
     groups = recorded(tmp_path)
-    opened = cache.CachedTeacher(tmp_path, TEMPERATURE)
+    opened = cache.CachedTeacher(tmp_path)
     assert list(opened.rollouts.values()) == rollouts_of(groups)
     by_problem = opened.rollouts.by_problem
     assert {name: tuple(found) for name, found in by_problem.items()} == {
@@ -108,8 +108,8 @@ def test_a_file_changed_after_it_was_opened_is_noticed_when_it_is_read(was, now,
 @pytest.mark.parametrize("recording", RECORDINGS)
 def test_distributions_come_back_to_the_bit(recording, tmp_path):
     rollouts = rollouts_of(recorded(tmp_path, recording))
-    found = cache.CachedTeacher(tmp_path, TEMPERATURE).distributions(rollouts)
-    by_group = [live().distributions(rollouts[start : start + 3]) for start in range(0, len(rollouts), 3)]
+    found = cache.CachedTeacher(tmp_path).distributions(rollouts, TEMPERATURE)
+    by_group = [live().distributions(rollouts[start : start + 3], TEMPERATURE) for start in range(0, len(rollouts), 3)]
     for distribution, expected in zip(found, [one for group in by_group for one in group], strict=True):
         if recording.keep == "full":
             assert isinstance(distribution, FullDistribution)
@@ -131,13 +131,13 @@ def test_distributions_come_back_to_the_bit(recording, tmp_path):
 @pytest.mark.parametrize("recording", [FULL, HIDDEN, top(3)])
 def test_half_precision_on_disk_rounds_and_does_no_more(recording, dtype, tmp_path):
     groups = recorded(tmp_path, recording.model_copy(update={"dtype": dtype}))
-    found = cache.CachedTeacher(tmp_path, TEMPERATURE).distributions(rollouts_of(groups))
+    found = cache.CachedTeacher(tmp_path).distributions(rollouts_of(groups), TEMPERATURE)
     column = {"full": "full", "hidden": "hidden", "top_k": "top_logprobs"}[recording.keep]
     assert all(getattr(one, column).dtype == getattr(torch, dtype) for one in found)
-    rounded = gradient(cache.CachedTeacher(tmp_path, TEMPERATURE), groups, "forward")
+    rounded = gradient(cache.CachedTeacher(tmp_path), groups, "forward")
     exact = tmp_path / "exact"
     cache.write(exact, groups, live(), recording, temperature=TEMPERATURE)
-    tiny.assert_near(rounded, gradient(cache.CachedTeacher(exact, TEMPERATURE), groups, "forward"), 2e-2)
+    tiny.assert_near(rounded, gradient(cache.CachedTeacher(exact), groups, "forward"), 2e-2)
 
 
 def test_what_float16_cannot_hold_is_refused(tmp_path):
@@ -148,7 +148,7 @@ def test_what_float16_cannot_hold_is_refused(tmp_path):
         cache.write(
             tmp_path,
             tiny.sample(model, temperature=TEMPERATURE),
-            LocalTeacher(model, TEMPERATURE, Engine()),
+            LocalTeacher(model, EngineSettings()),
             Recording(keep="hidden", dtype="float16"),
             temperature=TEMPERATURE,
         )
@@ -168,12 +168,12 @@ def test_a_recording_takes_the_bytes_that_were_announced(recording, tmp_path):
 
 def test_rows_are_read_from_the_mapped_file_when_they_are_asked_for(tmp_path):
     rollouts = rollouts_of(recorded(tmp_path))
-    opened = cache.CachedTeacher(tmp_path, TEMPERATURE)
+    opened = cache.CachedTeacher(tmp_path)
     path = tmp_path / cache.DISTRIBUTIONS
     with path.open("r+b") as file:  # what lies in the file now is what is read: nothing was taken into memory
         file.seek(path.stat().st_size - 4 * len(tiny.WORDS))
         file.write(bytes(4 * len(tiny.WORDS)))
-    last = opened.distributions(rollouts)[-1]
+    last = opened.distributions(rollouts, TEMPERATURE)[-1]
     assert torch.equal(last.full[-1], torch.zeros(len(tiny.WORDS)))
 
 
@@ -189,25 +189,27 @@ def test_a_distribution_is_recorded_in_pieces_as_it_is_whole(tmp_path, monkeypat
 @pytest.mark.parametrize("k", [1, 3, 9])
 def test_the_kept_tokens_and_the_tail_hold_all_of_the_mass(k, tmp_path):
     rollouts = rollouts_of(recorded(tmp_path, top(k)))
-    for distribution in cache.CachedTeacher(tmp_path, TEMPERATURE).distributions(rollouts):
+    for distribution in cache.CachedTeacher(tmp_path).distributions(rollouts, TEMPERATURE):
         mass = distribution.top_logprobs.exp().sum(-1) + distribution.tail_logprob.exp()
         torch.testing.assert_close(mass, torch.ones_like(mass), rtol=0, atol=1e-5)
 
 
 def test_distributions_are_found_by_rollout_and_in_any_order(tmp_path):
     rollouts = rollouts_of(recorded(tmp_path))
-    opened = cache.CachedTeacher(tmp_path, TEMPERATURE)
-    whole = dict(zip([r.rollout_id for r in rollouts], opened.distributions(rollouts), strict=True))
+    opened = cache.CachedTeacher(tmp_path)
+    whole = dict(zip([r.rollout_id for r in rollouts], opened.distributions(rollouts, TEMPERATURE), strict=True))
     for one in reversed(rollouts):
-        [distribution] = opened.distributions([one])
+        [distribution] = opened.distributions([one], TEMPERATURE)
         assert torch.equal(distribution.full, whole[one.rollout_id].full)
         assert len(distribution.full) == len(one.response_ids)
 
 
 def test_the_recorded_logprobs_are_those_the_tokens_were_drawn_with(tmp_path):
     rollouts = rollouts_of(recorded(tmp_path))
-    opened = cache.CachedTeacher(tmp_path, TEMPERATURE)
-    for one, logprobs, full in zip(rollouts, opened.logprobs(rollouts), opened.distributions(rollouts), strict=True):
+    opened = cache.CachedTeacher(tmp_path)
+    for one, logprobs, full in zip(
+        rollouts, opened.logprobs(rollouts, TEMPERATURE), opened.distributions(rollouts, TEMPERATURE), strict=True
+    ):
         assert logprobs.tolist() == pytest.approx(one.logprobs)
         drawn = full.full.gather(-1, torch.tensor(one.response_ids)[:, None])[:, 0]
         torch.testing.assert_close(logprobs, drawn, rtol=0, atol=1e-5)
@@ -221,7 +223,7 @@ def test_token_ids_on_disk_are_wide_enough_for_any_vocabulary(tmp_path):
     group = scripted_group("p", [likely[:2]])
     teacher = ScriptedTeacher(by_rollout={"p/0": FullDistribution(full=logprobs)})
     cache.write(tmp_path, [group], teacher, top(2), temperature=1.0)
-    [found] = cache.CachedTeacher(tmp_path, 1.0).distributions(group.rollouts)
+    [found] = cache.CachedTeacher(tmp_path).distributions(group.rollouts, 1.0)
     assert {frozenset(row) for row in found.token_ids.tolist()} == {frozenset(likely[:2]), frozenset(likely[2:])}
 
 
@@ -232,12 +234,12 @@ def test_token_ids_on_disk_are_wide_enough_for_any_vocabulary(tmp_path):
 def test_another_temperature_is_refused(temperature, tmp_path):
     recorded(tmp_path)
     with pytest.raises(InputError, match=f"recorded at temperature 0.8, the stage scores at {temperature}"):
-        cache.CachedTeacher(tmp_path, temperature)
+        cache.CachedTeacher(tmp_path).distributions([], temperature)
 
 
 def test_unknown_rollouts_and_known_ones_with_other_tokens_are_refused(tmp_path):
     first = rollouts_of(recorded(tmp_path))[0]
-    opened = cache.CachedTeacher(tmp_path, TEMPERATURE)
+    opened = cache.CachedTeacher(tmp_path)
     others = [
         dataclasses.replace(first, rollout_id="tiny/1/p0/0"),
         dataclasses.replace(first, response_ids=(*first.response_ids[:-1], first.response_ids[-1] ^ 1)),
@@ -247,14 +249,31 @@ def test_unknown_rollouts_and_known_ones_with_other_tokens_are_refused(tmp_path)
     for other in others:
         for ask in (opened.distributions, opened.logprobs):
             with pytest.raises(InputError, match=other.rollout_id):
-                ask([other])
+                ask([other], TEMPERATURE)
 
 
-def test_a_teacher_that_is_not_exact_cannot_be_recorded(tmp_path):
+@pytest.mark.parametrize("recording", [FULL, HIDDEN, top(4)])
+def test_more_than_a_teacher_says_cannot_be_recorded(recording, tmp_path):
     group = scripted_group("p", [(2, 3)])
     coarse = TopKDistribution.from_logprobs(torch.log_softmax(torch.randn(2, 10), -1), 3)
-    with pytest.raises(InputError, match="exact"):
-        cache.write(tmp_path, [group], ScriptedTeacher(by_rollout={"p/0": coarse}), top(3), temperature=1.0)
+    with pytest.raises(InputError, match="knows its 3 likeliest tokens"):
+        cache.write(tmp_path, [group], ScriptedTeacher(by_rollout={"p/0": coarse}), recording, temperature=1.0)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_a_teacher_that_is_not_exact_is_recorded_with_the_rest_in_the_tail(k, tmp_path):
+    group = scripted_group("p", [(2, 3)])
+    logprobs = torch.log_softmax(torch.randn(2, 10), -1)
+    coarse = TopKDistribution.from_logprobs(logprobs, 3)
+    teacher = ScriptedTeacher(exact=False, by_rollout={"p/0": coarse})
+    cache.write(tmp_path, [group], teacher, top(k), temperature=1.0)
+    opened = cache.CachedTeacher(tmp_path)
+    assert not opened.exact
+    [found] = opened.distributions(group.rollouts, 1.0)
+    expected = TopKDistribution.from_logprobs(logprobs, k)
+    assert torch.equal(found.token_ids, expected.token_ids)
+    torch.testing.assert_close(found.top_logprobs, expected.top_logprobs)
+    torch.testing.assert_close(found.tail_logprob, expected.tail_logprob)
 
 
 # a cached teacher teaches what the live one does
@@ -262,7 +281,7 @@ def test_a_teacher_that_is_not_exact_cannot_be_recorded(tmp_path):
 
 def gradient(teacher, groups, direction):
     model, signal = tiny.qwen(), Divergence(direction=direction)
-    scored = signal.score(groups, tiny.workers(teacher=teacher))
+    scored = signal.score(groups, tiny.workers(teacher=teacher, temperature=TEMPERATURE))
     tiny.learner(model, temperature=TEMPERATURE).update(scored, signal)
     return tiny.gradients(model)
 
@@ -271,27 +290,27 @@ def gradient(teacher, groups, direction):
 @pytest.mark.parametrize("recording", [FULL, HIDDEN])
 def test_a_cached_divergence_has_the_gradient_of_the_live_teacher(recording, direction, tmp_path):
     groups = recorded(tmp_path, recording)
-    cached = gradient(cache.CachedTeacher(tmp_path, TEMPERATURE), groups, direction)
+    cached = gradient(cache.CachedTeacher(tmp_path), groups, direction)
     tiny.assert_near(cached, gradient(live(), groups, direction), 1e-5)
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
 def test_a_cached_top_k_divergence_has_the_gradient_of_the_live_teachers_top_k(direction, tmp_path):
     class Coarse(LocalTeacher):
-        def distributions(self, rollouts):
-            exact = super().distributions(rollouts)
+        def distributions(self, rollouts, temperature):
+            exact = super().distributions(rollouts, temperature)
             return [TopKDistribution.from_logprobs(d.logprobs(), 3) for d in exact]
 
     groups = recorded(tmp_path, top(3))
-    cached = gradient(cache.CachedTeacher(tmp_path, TEMPERATURE), groups, direction)
-    coarse = Coarse(teacher_model(), TEMPERATURE, Engine())
+    cached = gradient(cache.CachedTeacher(tmp_path), groups, direction)
+    coarse = Coarse(teacher_model(), EngineSettings())
     tiny.assert_near(cached, gradient(coarse, groups, direction), 1e-5)
     assert (cached - gradient(live(), groups, direction)).norm() > 1e-3 * cached.norm()
 
 
 def test_imitating_cached_rollouts_is_imitating_the_live_ones(tmp_path):
     groups = recorded(tmp_path)
-    by_problem = cache.CachedTeacher(tmp_path, TEMPERATURE).rollouts.by_problem
+    by_problem = cache.CachedTeacher(tmp_path).rollouts.by_problem
     again = [dataclasses.replace(group, rollouts=tuple(by_problem[group.problem.problem_id])) for group in groups]
     found = []
     for read in (groups, again):
@@ -311,7 +330,7 @@ def test_a_file_cut_anywhere_is_an_integrity_error_that_names_it(name, share, tm
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[: int(len(content) * share)])
     with pytest.raises(IntegrityError, match="record it again") as found:
-        cache.CachedTeacher(tmp_path, TEMPERATURE)
+        cache.CachedTeacher(tmp_path)
     assert str(tmp_path) in str(found.value)
     assert "\n" not in str(found.value)
 
@@ -322,7 +341,7 @@ def test_rollouts_lost_at_a_line_end_or_written_twice_are_detected(tmp_path):
     for changed in (lines[:-1], lines[1:], lines + lines[:1]):
         (tmp_path / cache.ROLLOUTS).write_text("".join(changed))
         with pytest.raises(IntegrityError):
-            cache.CachedTeacher(tmp_path, TEMPERATURE)
+            cache.CachedTeacher(tmp_path)
 
 
 @pytest.mark.parametrize("line", ["[]", "{}", "null", '{"rollout_id": "x"}', "17"])
@@ -331,7 +350,7 @@ def test_a_line_that_is_no_rollout_is_named_by_its_number(line, tmp_path):
     lines = (tmp_path / cache.ROLLOUTS).read_text().splitlines()
     (tmp_path / cache.ROLLOUTS).write_text("\n".join([*lines[:2], line, *lines[2:]]) + "\n")
     with pytest.raises(IntegrityError, match="line 3"):
-        cache.CachedTeacher(tmp_path, TEMPERATURE)
+        cache.CachedTeacher(tmp_path)
 
 
 def test_tokens_changed_on_disk_no_longer_match_the_rollouts_in_hand(tmp_path):
@@ -341,12 +360,12 @@ def test_tokens_changed_on_disk_no_longer_match_the_rollouts_in_hand(tmp_path):
     row["response_ids"][0] ^= 1
     (tmp_path / cache.ROLLOUTS).write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
     with pytest.raises(InputError, match="was not recorded with these token ids"):
-        cache.CachedTeacher(tmp_path, TEMPERATURE).distributions(groups[0].rollouts)
+        cache.CachedTeacher(tmp_path).distributions(groups[0].rollouts, TEMPERATURE)
 
 
 def test_a_problem_without_recorded_rollouts_is_not_there(tmp_path):
     recorded(tmp_path)
-    by_problem = cache.CachedTeacher(tmp_path, TEMPERATURE).rollouts.by_problem
+    by_problem = cache.CachedTeacher(tmp_path).rollouts.by_problem
     assert [p.problem_id for p in tiny.problems(6) if p.problem_id not in by_problem] == ["p4", "p5"]
 
 
@@ -358,7 +377,7 @@ def test_a_recording_is_read_by_students_of_its_own_vocabulary_alone(recording, 
     model = teacher_model()
     groups = tiny.sample(model, temperature=TEMPERATURE)
     cache.write(tmp_path, groups, live(), recording, temperature=TEMPERATURE, vocabulary=model.vocabulary)
-    opened, width = cache.CachedTeacher(tmp_path, TEMPERATURE), len(tiny.WORDS)
+    opened, width = cache.CachedTeacher(tmp_path), len(tiny.WORDS)
     opened.check_student(tiny.qwen().vocabulary, width)
     permuted = ("<pad>", "<eos>", *"bacdefgh")
     for other in (tiny.qwen(words=permuted), tiny.qwen(words=(*tiny.WORDS, "x"))):

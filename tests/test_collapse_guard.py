@@ -6,8 +6,8 @@ import pytest
 
 from headwater.errors import NumericError
 from headwater.guard import Guard
-from headwater.interfaces import Value
 from headwater.records import StepRecord
+from headwater.value import Value
 
 GUARD = Guard(reference_kl=2.0, entropy=0.1, truncated=0.5, repetition=0.6, mixed_groups=0.2, patience=3)
 HEALTHY = {"reference_kl": 0.1, "entropy": 1.0, "truncated": 0.0, "repetition": 0.1, "mixed_groups": 0.8}

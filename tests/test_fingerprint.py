@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from headwater.engines.optimiser import Optimiser
 from headwater.fingerprint import canonical_json, derive_seed, fingerprint
+from headwater.optimiser import Optimiser
 from headwater.records import Message, Problem, Rollout, Sampling, Verdict
 from headwater.routes.recipe import read_recipe
 from headwater.routes.stages import Step

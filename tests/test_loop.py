@@ -9,13 +9,13 @@ import torch
 import tiny
 from headwater import cache, loop
 from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
-from headwater.engines.optimiser import Optimiser
 from headwater.engines.scripted import ScriptedGenerator, ScriptedLearner, ScriptedTeacher, scripted_group
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError, LabelError
 from headwater.fingerprint import fingerprint
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Schedule, run_stage
+from headwater.optimiser import Optimiser
 from headwater.records import Problem, Verdict
 from headwater.routes.recipe import read_recipe
 from headwater.routes.stages import Step
@@ -118,10 +118,13 @@ class Watch:
                 watch.seeds.append(seeds)
                 return super().generate(problems, samples, sampling, seeds)
 
+            def sync(self):
+                watch.calls.append("sync")
+
         class Teacher(ScriptedTeacher):
-            def distributions(self, rollouts):
+            def distributions(self, rollouts, temperature):
                 watch.calls.append("score")
-                return super().distributions(rollouts)
+                return super().distributions(rollouts, temperature)
 
         class Learner(ScriptedLearner):
             def update(self, scored, signal):
@@ -136,7 +139,6 @@ class Watch:
             "generator": Generator(by_problem=groups),
             "teacher": Teacher(by_rollout=said),
             "learner": self.learner,
-            "on_sync": lambda: self.calls.append("sync"),
         }
 
     def workers(self):
@@ -257,11 +259,11 @@ class Bench:
             cache.write(folder / "cache", groups, self.frozen(8), temperature=1.0)
 
     def frozen(self, seed):
-        return LocalTeacher(tiny.qwen(seed), 1.0, Engine())
+        return LocalTeacher(tiny.qwen(seed), EngineSettings())
 
     def learner(self):
         model = tiny.qwen(seed=8 if self.stage.learner == "teacher" else 0)
-        return LocalLearner(model, self.stage.optimiser, self.stage.schedule.updates, 1.0, Engine())
+        return LocalLearner(model, self.stage.optimiser, self.stage.schedule.updates, 1.0, EngineSettings())
 
     def answers(self):
         if not self.stage.reads_labels:
@@ -272,10 +274,10 @@ class Bench:
     def run(self, learner, on_step=lambda record: None, stage=None, answers=None):
         answers, stage = answers or self.answers(), stage or self.stage
         on_policy = isinstance(stage.sampler, OnPolicy)
-        cached = cache.CachedTeacher(self.folder / "cache", 1.0)
+        cached = cache.CachedTeacher(self.folder / "cache")
         workers = tiny.workers(
             learner=learner,
-            generator=LocalGenerator(learner.model, learner, Engine()),
+            generator=LocalGenerator(learner.model, learner, EngineSettings()),
             teacher=self.frozen(8) if on_policy else cached,
             reference=self.frozen(8 if stage.learner == "teacher" else 0),
             answers=answers,

@@ -13,7 +13,7 @@ import headwater
 NAMES = [
     "CachedTeacher",
     "Divergence",
-    "Engine",
+    "EngineSettings",
     "FunctionVerifier",
     "HeadwaterError",
     "Imitation",

@@ -7,13 +7,13 @@ import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from headwater.engines.local import LocalGenerator, LocalLearner
-from headwater.engines.optimiser import Optimiser
 from headwater.engines.scripted import Script
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.interfaces import Seeds
 from headwater.models.family import build, word_tokenizer
 from headwater.models.language_model import LanguageModel, silence_progress
 from headwater.models.shape import QwenShape
+from headwater.optimiser import Optimiser
 from headwater.records import Problem, Rollout, Sampling, rollouts_of
 
 silence_progress()
@@ -84,7 +84,7 @@ def problems(count=4, longest=7):
 def sample(model, asked=None, *, samples=3, temperature=1.0, tokens=6, learner=None, step=0, **more):
     """Groups drawn from the model."""
     sampling = Sampling(temperature=temperature, max_response_tokens=tokens, **more)
-    generator = LocalGenerator(model, learner, Engine())
+    generator = LocalGenerator(model, learner, EngineSettings())
     return generator.generate(asked or problems(), samples, sampling, Seeds(run=0, stream="tiny", step=step))
 
 
@@ -124,7 +124,7 @@ def token_logprobs(model, one, temperature=1.0):
 
 
 def learner(model, optimiser=STEADY, updates=10, temperature=1.0, engine=None):
-    return LocalLearner(model, optimiser, updates, temperature, engine or Engine())
+    return LocalLearner(model, optimiser, updates, temperature, engine or EngineSettings())
 
 
 def workers(**given):

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headwater.cache import CachedTeacher
-    from headwater.engines.optimiser import Optimiser
-    from headwater.engines.settings import Engine
+    from headwater.engines.settings import EngineSettings
     from headwater.errors import HeadwaterError
     from headwater.folder import RunFolder
     from headwater.loop import Schedule, Stage
     from headwater.models.language_model import LanguageModel
+    from headwater.optimiser import Optimiser
     from headwater.records import Message, Problem, Sampling
     from headwater.routes.recipe import Recipe, read_recipe
     from headwater.routes.table import Route
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CachedTeacher": "headwater.cache",
     "Divergence": "headwater.signals",
-    "Engine": "headwater.engines.settings",
+    "EngineSettings": "headwater.engines.settings",
     "FunctionVerifier": "headwater.verifiers.function",
     "HeadwaterError": "headwater.errors",
     "Imitation": "headwater.signals",
@@ -38,7 +38,7 @@ _HOMES = {
     "LanguageModel": "headwater.models.language_model",
     "Message": "headwater.records",
     "OnPolicy": "headwater.samplers",
-    "Optimiser": "headwater.engines.optimiser",
+    "Optimiser": "headwater.optimiser",
     "Problem": "headwater.records",
     "Recipe": "headwater.routes.recipe",
     "Recorded": "headwater.samplers",
@@ -57,7 +57,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "CachedTeacher", "Divergence", "Engine", "FunctionVerifier", "HeadwaterError", "Imitation", "Labels",
+    "CachedTeacher", "Divergence", "EngineSettings", "FunctionVerifier", "HeadwaterError", "Imitation", "Labels",
     "LanguageModel", "Message", "OnPolicy", "Optimiser", "Problem", "Recipe", "Recorded", "Reward", "Route",
     "RunFolder", "RunOptions", "Sampling", "Schedule", "Stage", "TypedVerifier", "read_recipe", "record",
     "run_recipe", "train",

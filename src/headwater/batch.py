@@ -167,6 +167,13 @@ class TopKDistribution(TeacherDistribution):
         tail = torch.logsumexp(dropped, dim=-1)
         return cls(token_ids=ids, top_logprobs=top, tail_logprob=tail)
 
+    def likeliest(self, k: int) -> TopKDistribution:
+        """The k likeliest of those that are kept; the mass of the others goes to the tail."""
+        top, places = self.top_logprobs.topk(k, dim=-1)
+        others = self.top_logprobs.scatter(-1, places, float("-inf"))
+        tail = torch.cat([others, self.tail_logprob[:, None]], dim=-1).logsumexp(dim=-1)
+        return TopKDistribution(token_ids=self.token_ids.gather(-1, places), top_logprobs=top, tail_logprob=tail)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoredRollout:

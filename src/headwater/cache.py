@@ -30,9 +30,10 @@ from headwater.batch import (
     TopKDistribution,
 )
 from headwater.errors import InputError, IntegrityError
-from headwater.interfaces import Teacher, Value
+from headwater.interfaces import Teacher
 from headwater.records import Group, Rollout
 from headwater.rollouts import RolloutFile, told, write_rollouts
+from headwater.value import Value
 
 STORED_ID = torch.int32
 ROLLOUT_BYTES = 128  # a response token's id, logprob and text in a line of rollouts, at most about
@@ -65,8 +66,17 @@ class Recording(Value):
         top = min(self.top_k, vocabulary)
         return {"full": size * vocabulary, "hidden": size * hidden, "top_k": top * (size + 4) + size}[self.keep]
 
-    def columns(self, distribution: ExactDistribution) -> Iterator[dict[str, Tensor]]:
-        """A rollout's rows by column, some rows at a time. Raises InputError when there is nothing to keep."""
+    def columns(self, distribution: TeacherDistribution) -> Iterator[dict[str, Tensor]]:
+        """A rollout's rows by column, some rows at a time. Raises InputError for more than the teacher says."""
+        if isinstance(distribution, TopKDistribution):
+            yield self._likeliest(self._of_fewer(distribution))
+            return
+        if not isinstance(distribution, ExactDistribution):
+            raise InputError(
+                f"teacher cache: a {type(distribution).__name__} cannot be kept; use an exact or top-k one"
+            )
+        if distribution.width > torch.iinfo(STORED_ID).max:
+            raise InputError(f"teacher cache: {distribution.width} token ids do not fit {STORED_ID}")
         if self.keep == "hidden":
             if not isinstance(distribution, HiddenDistribution):
                 raise InputError("teacher cache: this teacher gives no hidden states; keep full or top_k")
@@ -78,12 +88,25 @@ class Recording(Value):
             if self.keep == "full":
                 yield {"full": self._cast(logprobs)}
                 continue
-            top = TopKDistribution.from_logprobs(logprobs, min(self.top_k, logprobs.shape[-1]))
-            yield {
-                "token_ids": top.token_ids.to(STORED_ID),
-                "top_logprobs": self._cast(top.top_logprobs),
-                "tail_logprob": self._cast(top.tail_logprob),
-            }
+            yield self._likeliest(TopKDistribution.from_logprobs(logprobs, min(self.top_k, logprobs.shape[-1])))
+
+    def _likeliest(self, top: TopKDistribution) -> dict[str, Tensor]:
+        return {
+            "token_ids": top.token_ids.to(STORED_ID),
+            "top_logprobs": self._cast(top.top_logprobs),
+            "tail_logprob": self._cast(top.tail_logprob),
+        }
+
+    def _of_fewer(self, told: TopKDistribution) -> TopKDistribution:
+        """What a teacher says that knows its likeliest tokens alone, cut to as many as are kept."""
+        known = told.token_ids.shape[-1]
+        if self.keep != "top_k" or self.top_k > known:
+            asked = f"the {self.top_k} likeliest" if self.keep == "top_k" else f"all ({self.keep})"
+            raise InputError(
+                f"teacher cache: this teacher knows its {known} likeliest tokens, and {asked} are to be kept; set "
+                f"cache.keep to top_k and cache.top_k to at most {known}"
+            )
+        return told.likeliest(self.top_k)
 
     def _cast(self, values: Tensor) -> Tensor:
         stored = values.to(self.stored)
@@ -114,8 +137,8 @@ def write(
 ) -> None:
     """Record rollouts with the teacher's distributions, a group at a time.
 
-    vocabulary: the teacher's `LanguageModel.vocabulary`. Raises InputError when the teacher is not exact, its
-    vocabulary too wide for the integers that are stored, or no response has a token.
+    vocabulary: the teacher's `LanguageModel.vocabulary`. Raises InputError when more is to be kept than the teacher
+    says, its vocabulary is too wide for the integers that are stored, or no response has a token.
     """
     directory.mkdir(parents=True, exist_ok=True)
     rollouts = [rollout for group in groups for rollout in group.rollouts]
@@ -126,11 +149,7 @@ def write(
     table = _Table(directory / DISTRIBUTIONS, tokens, about)
     head: Tensor | None = None
     for group in groups:
-        for distribution in teacher.distributions(group.rollouts):
-            if not isinstance(distribution, ExactDistribution):
-                raise InputError("teacher cache: the recording teacher must give exact distributions")
-            if distribution.width > torch.iinfo(STORED_ID).max:
-                raise InputError(f"teacher cache: {distribution.width} token ids do not fit {STORED_ID}")
+        for distribution in teacher.distributions(group.rollouts, temperature):
             for columns in recording.columns(distribution):
                 table.add(columns)
             if isinstance(distribution, HiddenDistribution):
@@ -192,16 +211,12 @@ def _open_table(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
 class CachedTeacher(Teacher):
     """A teacher that remembers: answers for the rollouts it was recorded on, and for no others."""
 
-    def __init__(self, directory: Path, temperature: float, device: torch.device | None = None):
-        """Open a cache; `device` is where its head is used. Another temperature than recorded raises InputError."""
+    def __init__(self, directory: Path, device: torch.device | None = None):
+        """Open a cache; `device` is where its head is used."""
         self.rollouts = RolloutFile(directory / ROLLOUTS)
         about, self._columns = _open_table(directory / DISTRIBUTIONS)
         self._temperature, self._vocabulary = about["temperature"], about["vocabulary"]
-        if self._temperature != temperature:
-            raise InputError(
-                f"teacher cache: recorded at temperature {self._temperature}, the stage scores at {temperature}. "
-                "Set both to one value."
-            )
+        self.exact = "token_ids" not in self._columns
         self._head = _read_head(directory / HEAD, device) if "hidden" in self._columns else None
         stored = next(iter(self._columns.values())).get_shape()[0]
         if stored != self.rollouts.tokens:
@@ -224,8 +239,9 @@ class CachedTeacher(Teacher):
                 "resize the student's embeddings to the teacher's"
             )
 
-    def distributions(self, rollouts: Sequence[Rollout]) -> list[TeacherDistribution]:
+    def distributions(self, rollouts: Sequence[Rollout], temperature: float) -> list[TeacherDistribution]:
         """Looked up by rollout id, with the token ids compared. An unknown rollout raises InputError."""
+        self._check(temperature)
         return [self._read(self._place(rollout)) for rollout in rollouts]
 
     def _read(self, place: slice) -> TeacherDistribution:
@@ -237,11 +253,19 @@ class CachedTeacher(Teacher):
         rows["token_ids"] = rows["token_ids"].long()
         return TopKDistribution(**rows)
 
-    def logprobs(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
         """The teacher's logprob of each recorded token, as it was when the token was drawn."""
+        self._check(temperature)
         for rollout in rollouts:
             self._place(rollout)
         return [torch.tensor(self.rollouts[rollout.rollout_id].logprobs) for rollout in rollouts]
+
+    def _check(self, temperature: float) -> None:
+        if temperature != self._temperature:
+            raise InputError(
+                f"teacher cache: recorded at temperature {self._temperature}, the stage scores at {temperature}. "
+                "Set both to one value."
+            )
 
     def _place(self, rollout: Rollout) -> slice:
         known = self.rollouts.lines.get(rollout.rollout_id)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pydantic import Field
 
 from headwater.errors import NumericError
-from headwater.interfaces import Value
 from headwater.records import StepRecord
+from headwater.value import Value
 
 
 class Guard(Value):

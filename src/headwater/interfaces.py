@@ -8,25 +8,23 @@ Samplers and signals are frozen values and can be hashed; engines are live and t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from headwater.batch import Scored, Target, TeacherDistribution
 from headwater.fingerprint import derive_seed
+from headwater.models.choice import ModelSource
+from headwater.optimiser import Optimiser
 from headwater.records import Grade, Group, Problem, Rollout, Sampling, Verdict
-
-
-class Value(BaseModel):
-    """Base of every recipe value: frozen, no unknown keys, no coercion of one type into another, no infinity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+from headwater.value import Value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,16 +50,26 @@ class Generator(ABC):
     def generate(self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds) -> list[Group]:
         """`samples` responses to each problem. A response depends on its own seed, not on its neighbours."""
 
+    @abstractmethod
+    def sync(self) -> None:
+        """Take up the learner's present weights; a fixed model has none to take up."""
+
 
 class Teacher(ABC):
-    """Says what comes next; never changes. A frozen reference policy is a teacher too."""
+    """Says what comes next; never changes. A frozen reference policy is a teacher too.
+
+    Logits are divided by `temperature`, as they were where the rollouts were drawn.
+    """
+
+    exact: bool
+    """Whether its distributions know every token; if not, the likeliest k and the mass of the rest."""
 
     @abstractmethod
-    def distributions(self, rollouts: Sequence[Rollout]) -> list[TeacherDistribution]:
+    def distributions(self, rollouts: Sequence[Rollout], temperature: float) -> list[TeacherDistribution]:
         """The next-token distribution at every response position of each rollout (position t scores t + 1)."""
 
     @abstractmethod
-    def logprobs(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
         """The logprob of each response token of each rollout."""
 
 
@@ -85,6 +93,54 @@ class Learner(ABC):
     @abstractmethod
     def load(self, directory: Path) -> None:
         """Take up weights, optimiser state and version from what `save` wrote."""
+
+
+class Training(Protocol):
+    """What a learner must know of its stage; a `Stage` is one."""
+
+    @property
+    def optimiser(self) -> Optimiser: ...
+    @property
+    def updates(self) -> int: ...
+    @property
+    def temperature(self) -> float: ...
+
+
+class Engine(ABC):
+    """Makes the live things of a stage or a measurement from models that are named by where they lie.
+
+    A model is opened when something is made of it, and given up with the last thing that holds it. Closing the
+    engine ends whatever it started.
+    """
+
+    @property
+    @abstractmethod
+    def slots(self) -> int:
+        """How many pieces of work run side by side on this machine, each with an engine of its own."""
+
+    @abstractmethod
+    def learner(self, model: ModelSource, training: Training) -> Learner:
+        """The model, about to learn; with the source's adapter, if it has one, in place of its weights."""
+
+    @abstractmethod
+    def generator(self, model: ModelSource | Learner) -> Generator:
+        """What writes with this model; of a learner, with the weights that it had at the last `sync`."""
+
+    @abstractmethod
+    def teacher(self, model: ModelSource) -> Teacher:
+        """The model, frozen, to be asked what comes next."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what was started."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 @runtime_checkable
@@ -115,11 +171,12 @@ class Workers:
     verifier: Verifier
     recorded: Mapping[str, Sequence[Rollout]]
     """problem id -> rollouts made earlier (the teacher's cache, demonstrations); one may be read when asked for"""
-    on_sync: Callable[[], None]
+    temperature: float
+    """of the stage's sampler: what is drawn at it is scored at it"""
 
     def sync(self) -> None:
         """Make the generator see the learner's new weights."""
-        self.on_sync()
+        self.generator.sync()
 
 
 class Sampler(Value, ABC):

@@ -21,12 +21,13 @@ from typing import Literal, Protocol
 import numpy as np
 from pydantic import Field, SerializeAsAny
 
-from headwater.engines.optimiser import Optimiser
 from headwater.errors import InputError
 from headwater.fingerprint import derive_seed
-from headwater.interfaces import Answers, Sampler, Seeds, Signal, Value, Workers
+from headwater.interfaces import Answers, Sampler, Seeds, Signal, Workers
 from headwater.ledger import Ledger
+from headwater.optimiser import Optimiser
 from headwater.records import Problem, StepRecord
+from headwater.value import Value
 
 
 class Schedule(Value):
@@ -60,6 +61,16 @@ class Stage(Value):
     pool: str = Field("pool", description="whose problems: pool, 1H or 2H")
     schedule: Schedule = Field(description="how long")
     optimiser: Optimiser = Field(Optimiser(), description="how far each step goes")
+
+    @property
+    def updates(self) -> int:
+        """Steps of the loop."""
+        return self.schedule.updates
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by, in sampling, scoring and learning."""
+        return self.sampler.temperature
 
     @property
     def reads_labels(self) -> bool:

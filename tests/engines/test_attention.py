@@ -14,7 +14,7 @@ from headwater.engines.linears import round_up
 from headwater.engines.local import LocalTeacher
 from headwater.engines.norms import rms_norm
 from headwater.engines.packing import pack_trees
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.signals import Imitation
 
 FAMILIES = st.lists(st.tuples(st.integers(1, 6), st.lists(st.integers(0, 5), min_size=1, max_size=4)), max_size=5)
@@ -183,7 +183,7 @@ def test_bfloat16_linear_layers_stay_near_the_float32_gradient():
     found = []
     for precision in ("float32", "bfloat16"):
         model = tiny.qwen()
-        tiny.learner(model, engine=Engine(precision=precision)).update(scored, Imitation())
+        tiny.learner(model, engine=EngineSettings(precision=precision)).update(scored, Imitation())
         found.append(tiny.gradients(model))
     tiny.assert_near(found[1], found[0], 3e-2)
 
@@ -191,6 +191,6 @@ def test_bfloat16_linear_layers_stay_near_the_float32_gradient():
 def test_a_teacher_in_bfloat16_scores_within_its_rounding():
     model = tiny.llama()
     rollouts = tiny.draw(model)
-    rounded = LocalTeacher(tiny.llama(), 1.0, Engine(precision="bfloat16")).logprobs(rollouts)
-    for found, expected in zip(rounded, LocalTeacher(model, 1.0, Engine()).logprobs(rollouts), strict=True):
+    rounded = LocalTeacher(tiny.llama(), EngineSettings(precision="bfloat16")).logprobs(rollouts, 1.0)
+    for found, expected in zip(rounded, LocalTeacher(model, EngineSettings()).logprobs(rollouts, 1.0), strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=0.15)

@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import tiny
 from headwater.batch import Scored
 from headwater.engines.checkpoint import MOMENTS, STATE
-from headwater.engines.optimiser import Optimiser
 from headwater.errors import IntegrityError
+from headwater.optimiser import Optimiser
 from headwater.signals import Imitation
 
 SETTINGS = Optimiser(learning_rate=1e-2, weight_decay=0.1, warmup_share=0.3, clip_norm=0.5)

@@ -12,7 +12,7 @@ import tiny
 from headwater.engines.body import Body
 from headwater.engines.generation import choose, draw_responses
 from headwater.engines.local import LocalGenerator
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.interfaces import Seeds
 from headwater.records import Problem, Sampling, rollouts_of
 
@@ -118,7 +118,7 @@ def test_a_response_is_the_same_alone_in_any_order_and_in_waves_of_any_size(fami
     sampling, seeds = Sampling(max_response_tokens=10), Seeds(run=0, stream="tiny", step=0)
 
     def generated(chosen, rows):
-        groups = LocalGenerator(model, None, Engine(rows=rows)).generate(chosen, 3, sampling, seeds)
+        groups = LocalGenerator(model, None, EngineSettings(rows=rows)).generate(chosen, 3, sampling, seeds)
         assert [group.problem for group in groups] == list(chosen)
         return {r.rollout_id: r for r in rollouts_of(groups)}
 

@@ -10,9 +10,10 @@ import tiny
 from headwater.batch import FullDistribution, NoTarget, Scored, ScoredRollout
 from headwater.engines import norms
 from headwater.engines.local import LocalTeacher
-from headwater.engines.optimiser import Optimiser, build, set_rate
-from headwater.engines.settings import Engine
+from headwater.engines.optimiser import build, set_rate
+from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError, NumericError
+from headwater.optimiser import Optimiser
 from headwater.records import Verdict
 from headwater.signals import Divergence, Imitation, PolicyTarget, Reward
 
@@ -30,7 +31,7 @@ def imitated(model, **settings):
 
 def distilled(signal, model, teacher, temperature=1.0):
     groups = tiny.sample(model, samples=2, temperature=temperature)
-    return signal.score(groups, tiny.workers(teacher=LocalTeacher(teacher, temperature, Engine())))
+    return signal.score(groups, tiny.workers(teacher=LocalTeacher(teacher, EngineSettings()), temperature=temperature))
 
 
 def policy(model, advantages=(1.0, -1.0), **settings):
@@ -92,15 +93,15 @@ def test_distillation_brings_the_student_to_its_teacher():
 
 def test_a_frozen_teacher_stays_as_it_is_while_the_student_learns():
     model, teacher = tiny.qwen(), tiny.qwen(seed=8)
-    frozen, before = LocalTeacher(teacher, 1.0, Engine()), tiny.weights(teacher)
+    frozen, before = LocalTeacher(teacher, EngineSettings()), tiny.weights(teacher)
     rollouts = tiny.draw(model)
-    distributions = [d.logprobs() for d in frozen.distributions(rollouts)]
+    distributions = [d.logprobs() for d in frozen.distributions(rollouts, 1.0)]
     learner = tiny.learner(model)
     for _ in range(3):
         learner.update(distilled(DENSE["forward"], model, teacher), DENSE["forward"])
     tiny.assert_same_bits(tiny.weights(teacher), before)
     assert all(parameter.grad is None for parameter in teacher.network.parameters())
-    for first, again in zip(distributions, frozen.distributions(rollouts), strict=True):
+    for first, again in zip(distributions, frozen.distributions(rollouts, 1.0), strict=True):
         assert torch.equal(first, again.logprobs())
 
 
@@ -108,9 +109,9 @@ def test_a_frozen_teacher_stays_as_it_is_while_the_student_learns():
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_a_teacher_says_what_a_plain_forward_pass_says(family, temperature):
     model = tiny.FAMILIES[family]()
-    teacher = LocalTeacher(model, temperature, Engine(micro_batch_tokens=40))
+    teacher = LocalTeacher(model, EngineSettings(micro_batch_tokens=40))
     rollouts = tiny.draw(model, tiny.problems(6), temperature=temperature)
-    distributions, logprobs = teacher.distributions(rollouts), teacher.logprobs(rollouts)
+    distributions, logprobs = teacher.distributions(rollouts, temperature), teacher.logprobs(rollouts, temperature)
     for one, distribution, found in zip(rollouts, distributions, logprobs, strict=True):
         expected = torch.log_softmax(tiny.forward(model, one, temperature), -1)
         torch.testing.assert_close(distribution.logprobs(), expected, rtol=1e-5, atol=1e-5)
@@ -120,7 +121,7 @@ def test_a_teacher_says_what_a_plain_forward_pass_says(family, temperature):
 def test_the_references_logprobs_are_those_of_generation_at_zero_staleness():
     model = tiny.llama()
     rollouts = tiny.draw(model, samples=6, temperature=0.8)
-    for one, found in zip(rollouts, LocalTeacher(tiny.llama(), 0.8, Engine()).logprobs(rollouts), strict=True):
+    for one, found in zip(rollouts, LocalTeacher(tiny.llama(), EngineSettings()).logprobs(rollouts, 0.8), strict=True):
         torch.testing.assert_close(found, torch.tensor(one.logprobs), rtol=0, atol=1e-5)
 
 
@@ -233,7 +234,7 @@ def test_every_stage_on_its_own_rollouts_measures_how_far_its_sampler_is_from_it
             scored = policy(model, learner=learner)
         else:
             groups = tiny.sample(model, learner=learner)
-            scored = signal.score(groups, tiny.workers(teacher=LocalTeacher(tiny.qwen(seed=8), 1.0, Engine())))
+            scored = signal.score(groups, tiny.workers(teacher=LocalTeacher(tiny.qwen(seed=8), EngineSettings())))
         with torch.no_grad():
             model.network.model.layers[0].mlp.up_proj.weight.add_(nudge)
         gaps[nudge] = learner.update(scored, signal)
@@ -307,7 +308,7 @@ def planted(scored, problem_id, value):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("engine", [Engine(micro_batch_tokens=1), Engine(micro_batch_tokens=10**6)])
+@pytest.mark.parametrize("engine", [EngineSettings(micro_batch_tokens=1), EngineSettings(micro_batch_tokens=10**6)])
 def test_a_loss_that_is_not_finite_names_its_problem_and_leaves_the_weights(value, engine):
     model, signal = tiny.qwen(), DENSE["reverse"]
     learner = tiny.learner(model, engine=engine)

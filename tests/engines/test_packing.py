@@ -11,7 +11,7 @@ import tiny
 from headwater.batch import Scored
 from headwater.engines.local import LocalTeacher
 from headwater.engines.packing import pack
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.records import Verdict, rollouts_of
 from headwater.signals import Divergence, Imitation, Reward
 
@@ -68,10 +68,10 @@ def test_the_budget_is_kept_and_every_rollout_is_in_one_micro_batch(lengths, bud
 def test_the_logprob_of_a_count_is_zero_only_at_the_position_before_each_token():
     model = tiny.counting()
     rollouts = [tiny.rollout("p0/0", (2, 3), (4, 5, 6)), tiny.rollout("p1/0", (5,), (6, 7, 8, 9))]
-    for found in LocalTeacher(model, 1.0, Engine()).logprobs(rollouts):
+    for found in LocalTeacher(model, EngineSettings()).logprobs(rollouts, 1.0):
         assert found.abs().max() < 1e-4
     late = [tiny.rollout("p0/0", (2, 3), (5, 6, 7))]
-    assert LocalTeacher(model, 1.0, Engine()).logprobs(late)[0][0] < -10
+    assert LocalTeacher(model, EngineSettings()).logprobs(late, 1.0)[0][0] < -10
 
 
 # one gradient, whatever the cut
@@ -92,15 +92,20 @@ SIGNALS = {
     "reverse": Divergence(direction="reverse"),
     "jsd": Divergence(direction="jsd"),
 }
-ONE_ROW, FOUR_ROWS, ALL = Engine(micro_batch_tokens=1), Engine(micro_batch_tokens=60), Engine(micro_batch_tokens=10**6)
+ONE_ROW, FOUR_ROWS, ALL = (
+    EngineSettings(micro_batch_tokens=1),
+    EngineSettings(micro_batch_tokens=60),
+    EngineSettings(micro_batch_tokens=10**6),
+)
 
 
 def scored_by(signal, model, temperature=1.0):
     groups = tiny.sample(model, tiny.problems(4), samples=4, temperature=temperature, tokens=9)
-    other = LocalTeacher(tiny.qwen(seed=9), temperature, Engine())
+    other = LocalTeacher(tiny.qwen(seed=9), EngineSettings())
     answers = tiny.workers().answers
     answers.answers = {group.problem.problem_id: "1" for group in groups}
-    workers = tiny.workers(teacher=other, reference=other, verifier=Alternating(), answers=answers)
+    given = {"verifier": Alternating(), "answers": answers, "temperature": temperature}
+    workers = tiny.workers(teacher=other, reference=other, **given)
     return signal.score(groups, workers)
 
 

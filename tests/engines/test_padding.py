@@ -7,7 +7,7 @@ import tiny
 from headwater import cache
 from headwater.cache import CachedTeacher, Recording
 from headwater.engines.local import LocalTeacher
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.records import rollouts_of
 from headwater.signals import Divergence, Imitation
 
@@ -39,8 +39,8 @@ def gradient(model, teacher, signal, groups):
 @pytest.mark.parametrize("signal", DIVERGENCES)
 def test_a_teacher_with_more_rows_than_its_student_teaches_what_one_with_none_does(signal):
     groups = tiny.sample(tiny.qwen())
-    plain_head = gradient(tiny.qwen(), LocalTeacher(tiny.llama(), 1.0, Engine()), signal, groups)
-    teacher = LocalTeacher(padded(tiny.llama(), WORDS + 5), 1.0, Engine())
+    plain_head = gradient(tiny.qwen(), LocalTeacher(tiny.llama(), EngineSettings()), signal, groups)
+    teacher = LocalTeacher(padded(tiny.llama(), WORDS + 5), EngineSettings())
     head = gradient(padded(tiny.qwen(), WORDS + 2), teacher, signal, groups)
     torch.testing.assert_close(head[:WORDS], plain_head, rtol=1e-5, atol=1e-7)
     assert torch.equal(head[WORDS:], torch.zeros_like(head[WORDS:]))
@@ -50,8 +50,8 @@ def test_a_teacher_with_more_rows_than_its_student_teaches_what_one_with_none_do
 def test_a_recording_of_a_padded_teacher_teaches_a_padded_student(recording, tmp_path):
     model = padded(tiny.llama(), WORDS + 5)
     groups = tiny.sample(model)
-    cache.write(tmp_path, groups, LocalTeacher(model, 1.0, Engine()), recording, temperature=1.0)
-    opened = CachedTeacher(tmp_path, 1.0)
+    cache.write(tmp_path, groups, LocalTeacher(model, EngineSettings()), recording, temperature=1.0)
+    opened = CachedTeacher(tmp_path)
     head = gradient(padded(tiny.qwen(), WORDS + 2), opened, Divergence(direction="forward"), groups)
     assert head[:WORDS].abs().max() > 0
     assert torch.equal(head[WORDS:], torch.zeros_like(head[WORDS:]))
@@ -67,8 +67,8 @@ def test_padded_rows_are_never_drawn_and_change_no_response(temperature):
 
 def test_padded_rows_are_no_part_of_a_loss_or_a_logprob():
     rollouts = rollouts_of(tiny.sample(tiny.llama()))
-    plain = LocalTeacher(tiny.llama(), 1.0, Engine()).logprobs(rollouts)
-    more = LocalTeacher(padded(tiny.llama(), WORDS + 3), 1.0, Engine()).logprobs(rollouts)
+    plain = LocalTeacher(tiny.llama(), EngineSettings()).logprobs(rollouts, 1.0)
+    more = LocalTeacher(padded(tiny.llama(), WORDS + 3), EngineSettings()).logprobs(rollouts, 1.0)
     for one, other in zip(more, plain, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
     groups = tiny.sample(tiny.qwen())

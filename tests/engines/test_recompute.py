@@ -7,7 +7,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 import tiny
 from headwater.engines.recompute import recomputed
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError
 from headwater.records import Group
 from headwater.signals import Imitation
@@ -19,7 +19,7 @@ def updated(model, *, checkpointing):
     for module in model.network.modules():
         if isinstance(module, GradientCheckpointingLayer):
             next(module.children()).register_forward_pre_hook(lambda *_: runs.append(1))
-    learner = tiny.learner(model, engine=Engine(gradient_checkpointing=checkpointing))
+    learner = tiny.learner(model, engine=EngineSettings(gradient_checkpointing=checkpointing))
     rollouts = [tiny.rollout(f"p/{i}", (2, 3, 4 + i), (5, 6, 7, 8)[: 2 + i]) for i in range(3)]
     groups = [Group(problem=tiny.problems(1)[0], rollouts=tuple(rollouts))]
     for _ in range(3):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import tiny
-from headwater.engines.settings import NUMERICS, Engine
+from headwater.engines.settings import NUMERICS, EngineSettings
 from headwater.errors import InputError
 from headwater.routes.recipe import Recipe
 from headwater.run.graph import build_graph
@@ -15,44 +15,44 @@ CHANGES = {"device": "cpu", "attention": "eager", "precision": "bfloat16"}
 
 def test_every_setting_either_changes_results_or_only_cuts_the_work():
     assert set(CHANGES) == set(NUMERICS)
-    assert {*CHANGES, *SIZES} == set(Engine.model_fields)
+    assert {*CHANGES, *SIZES} == set(EngineSettings.model_fields)
 
 
 @pytest.mark.parametrize("name", [*CHANGES, *SIZES])
 def test_a_node_is_named_after_what_changes_its_result_and_nothing_else(name):
-    changed = Engine(**{name: {**CHANGES, **SIZES}[name]})
+    changed = EngineSettings(**{name: {**CHANGES, **SIZES}[name]})
     here = name == "device" and not torch.cuda.is_available()  # auto means the CPU then: nothing is changed
-    plain, other = (set(build_graph(Recipe(engine=engine)).nodes) for engine in (Engine(), changed))
+    plain, other = (set(build_graph(Recipe(engine=engine)).nodes) for engine in (EngineSettings(), changed))
     assert (plain == other) == (name in SIZES or here)
 
 
 def test_more_memory_lays_more_on_the_device_until_it_no_longer_helps():
     model = tiny.qwen()
-    tokens = [Engine(device="cpu", memory=2**n).tokens_a_pass(model) for n in range(20, 40, 2)]
-    rows = [Engine(device="cpu", memory=2**n).rows_a_wave(model, 40) for n in range(20, 40, 2)]
+    tokens = [EngineSettings(device="cpu", memory=2**n).tokens_a_pass(model) for n in range(20, 40, 2)]
+    rows = [EngineSettings(device="cpu", memory=2**n).rows_a_wave(model, 40) for n in range(20, 40, 2)]
     assert tokens == sorted(tokens)
     assert rows == sorted(rows)
     assert tokens[0] < tokens[-1] == 1536
     assert rows[0] < rows[-1] == 512
-    assert Engine(device="cpu", memory=2**20, gradient_checkpointing=True).tokens_a_pass(model) > tokens[0]
+    assert EngineSettings(device="cpu", memory=2**20, gradient_checkpointing=True).tokens_a_pass(model) > tokens[0]
 
 
 def test_a_size_that_is_set_is_taken():
-    engine = Engine(micro_batch_tokens=11, head_bytes=2**22, rows=5)
+    engine = EngineSettings(micro_batch_tokens=11, head_bytes=2**22, rows=5)
     assert engine.tokens_a_pass(tiny.qwen()) == 11
     assert engine.rows_a_wave(tiny.qwen(), 40) == 5
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused():
-    assert Engine().torch_device == torch.device("cpu")
+    assert EngineSettings().torch_device == torch.device("cpu")
     with pytest.raises(InputError, match=r"engine\.device.*no GPU"):
-        _ = Engine(device="cuda").torch_device
+        _ = EngineSettings(device="cuda").torch_device
 
 
 def test_a_tile_of_logits_fits_its_memory_and_has_at_least_one_token():
-    assert Engine(head_bytes=12 * 151_936 * 441).tokens_a_tile(151_936) == 441
-    assert Engine(head_bytes=2**20).tokens_a_tile(151_936) == 1
-    sizes = [Engine(device="cpu", memory=2**n).tokens_a_tile(49_152) for n in range(20, 40, 2)]
+    assert EngineSettings(head_bytes=12 * 151_936 * 441).tokens_a_tile(151_936) == 441
+    assert EngineSettings(head_bytes=2**20).tokens_a_tile(151_936) == 1
+    sizes = [EngineSettings(device="cpu", memory=2**n).tokens_a_tile(49_152) for n in range(20, 40, 2)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1] == 256

@@ -8,7 +8,7 @@ import pytest
 import tiny
 from headwater.engines.local import LocalGenerator
 from headwater.engines.scripted import ScriptedGenerator, ScriptedVerifier, scripted_group
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.evaluation.benchmark import Benchmark, evaluate
 from headwater.evaluation.estimate import average_at_k
 from headwater.records import Sampling, Verdict
@@ -79,7 +79,9 @@ def measured(problems, seed=0, samples=6, rows=512):
         samples=samples,
         sampling=Sampling(max_response_tokens=6),
     )
-    return evaluate(benchmark, LocalGenerator(tiny.llama(stop_ids=(4, 6)), None, Engine(rows=rows)), Short(), seed)
+    return evaluate(
+        benchmark, LocalGenerator(tiny.llama(stop_ids=(4, 6)), None, EngineSettings(rows=rows)), Short(), seed
+    )
 
 
 def test_a_models_scores_depend_on_the_seed_and_not_on_waves_or_order():
@@ -106,6 +108,6 @@ def test_measuring_leaves_the_model_as_it_is():
     model = tiny.qwen()
     before = tiny.weights(model)
     benchmark = dataclasses.replace(scripted()[0], problems=tuple(tiny.problems(3)))
-    evaluate(benchmark, LocalGenerator(model, None, Engine()), Short(), seed=0)
+    evaluate(benchmark, LocalGenerator(model, None, EngineSettings()), Short(), seed=0)
     tiny.assert_same_bits(tiny.weights(model), before)
     assert all(parameter.grad is None for parameter in model.network.parameters())

@@ -7,20 +7,20 @@ import tiny
 from headwater.batch import FullDistribution, TopKDistribution
 from headwater.engines.local import LocalTeacher
 from headwater.engines.scripted import ScriptedTeacher, scripted_group
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError
 from headwater.evaluation.closeness import closeness, compare
 
 MEASURES = {"kl_teacher_student", "kl_student_teacher", "overlap", "top1", "student_entropy", "teacher_entropy"}
 
 
-def scorer(model, temperature=1.0):
-    return LocalTeacher(model, temperature, Engine(micro_batch_tokens=60))
+def scorer(model):
+    return LocalTeacher(model, EngineSettings(micro_batch_tokens=60))
 
 
 def test_a_model_and_itself_are_at_distance_zero_and_overlap_one():
     rollouts = tiny.draw(tiny.qwen())
-    found = closeness(scorer(tiny.qwen()), scorer(tiny.qwen()), rollouts)
+    found = closeness(scorer(tiny.qwen()), scorer(tiny.qwen()), rollouts, 1.0)
     assert found["kl_teacher_student"] == found["kl_student_teacher"] == 0.0
     assert found["overlap"] == pytest.approx(1, abs=1e-6)
     assert found["student_entropy"] == found["teacher_entropy"] > 0
@@ -51,7 +51,7 @@ def test_the_measures_of_two_models_are_those_of_float64(temperature):
             pair = [torch.log_softmax(tiny.forward(m, one, temperature).double(), -1) for m in (student, teacher)]
             for name, values in in_double(*pair).items():
                 expected[name].append(values)
-    found = closeness(scorer(student, temperature), scorer(teacher, temperature), rollouts)
+    found = closeness(scorer(student), scorer(teacher), rollouts, temperature)
     assert found.keys() == MEASURES | {"tokens"}
     for name, values in expected.items():
         assert found[name] == pytest.approx(torch.cat(values).mean().item(), abs=1e-5)
@@ -84,11 +84,11 @@ def test_two_tokens_by_hand():
 
 def test_every_token_weighs_the_same_and_directions_swap_with_the_models():
     rollouts = tiny.draw(tiny.qwen())
-    there = closeness(scorer(tiny.qwen()), scorer(tiny.qwen(seed=8)), rollouts)
-    back = closeness(scorer(tiny.qwen(seed=8)), scorer(tiny.qwen()), rollouts)
+    there = closeness(scorer(tiny.qwen()), scorer(tiny.qwen(seed=8)), rollouts, 1.0)
+    back = closeness(scorer(tiny.qwen(seed=8)), scorer(tiny.qwen()), rollouts, 1.0)
     assert there["kl_teacher_student"] == pytest.approx(back["kl_student_teacher"])
     assert there["overlap"] == pytest.approx(back["overlap"])
-    parts = [closeness(scorer(tiny.qwen()), scorer(tiny.qwen(seed=8)), [one]) for one in rollouts]
+    parts = [closeness(scorer(tiny.qwen()), scorer(tiny.qwen(seed=8)), [one], 1.0) for one in rollouts]
     mean = sum(part["overlap"] * part["tokens"] for part in parts) / there["tokens"]
     assert there["overlap"] == pytest.approx(mean, abs=1e-6)
 
@@ -101,10 +101,34 @@ def test_an_id_that_both_models_mask_adds_nothing():
         torch.testing.assert_close(value, bare[name])
 
 
-def test_a_truncated_distribution_is_refused():
+def test_a_teacher_that_knows_three_tokens_is_compared_on_these_and_the_rest():
+    [rollout] = scripted_group("p", [(2, 3)]).rollouts
+    student, teacher = (torch.log_softmax(3 * torch.randn(2, 10), -1) for _ in range(2))
+    top = TopKDistribution.from_logprobs(teacher, 3)
+    exact = ScriptedTeacher(by_rollout={"p/0": FullDistribution(full=student)})
+    found = closeness(exact, ScriptedTeacher(exact=False, by_rollout={"p/0": top}), [rollout], 1.0)
+    p = torch.cat([top.top_logprobs, top.tail_logprob[:, None]], -1).double().exp()
+    kept = student.gather(-1, top.token_ids).double().exp()
+    q = torch.cat([kept, 1 - kept.sum(-1, keepdim=True)], -1)
+    expected = {
+        "kl_teacher_student": (p * (p / q).log()).sum(-1),
+        "kl_student_teacher": (q * (q / p).log()).sum(-1),
+        "overlap": torch.minimum(p, q).sum(-1),
+        "top1": torch.stack([row[best] for row, best in zip(q, p[:, :3].argmax(-1), strict=True)]),
+        "student_entropy": -(q * q.log()).sum(-1),
+        "teacher_entropy": -(p * p.log()).sum(-1),
+    }
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values.mean().item(), abs=1e-5), name
+    whole = closeness(exact, ScriptedTeacher(by_rollout={"p/0": FullDistribution(full=teacher)}), [rollout], 1.0)
+    assert found["kl_teacher_student"] < whole["kl_teacher_student"]
+    assert found["overlap"] > whole["overlap"]
+
+
+def test_a_student_that_is_not_exact_is_refused():
     [rollout] = scripted_group("p", [(2, 3)]).rollouts
     full = torch.log_softmax(torch.randn(2, 10), -1)
     exact = ScriptedTeacher(by_rollout={"p/0": FullDistribution(full=full)})
     coarse = ScriptedTeacher(by_rollout={"p/0": TopKDistribution.from_logprobs(full, 3)})
     with pytest.raises(InputError, match="exact"):
-        closeness(exact, coarse, [rollout])
+        closeness(coarse, exact, [rollout], 1.0)

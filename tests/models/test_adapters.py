@@ -8,12 +8,12 @@ from transformers import AutoModelForCausalLM
 
 import tiny
 from headwater.engines.local import LocalLearner
-from headwater.engines.optimiser import Optimiser
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError, IntegrityError
 from headwater.models import adapters
 from headwater.models.choice import Lora
 from headwater.models.language_model import LanguageModel
+from headwater.optimiser import Optimiser
 from headwater.signals import Imitation
 
 LORA = Lora(rank=2, alpha=4)
@@ -22,7 +22,7 @@ LORA = Lora(rank=2, alpha=4)
 def learner(make=tiny.qwen, seed=0, lora=LORA):
     model = make()
     adapters.attach(model.network, lora, seed)
-    return LocalLearner(model, Optimiser(learning_rate=1e-2), 4, 1.0, Engine())
+    return LocalLearner(model, Optimiser(learning_rate=1e-2), 4, 1.0, EngineSettings())
 
 
 def step(found):

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from headwater.engines.optimiser import Optimiser
 from headwater.errors import InputError
 from headwater.fingerprint import fingerprint
 from headwater.models.choice import ModelChoice, Pretraining
 from headwater.models.shape import QwenShape
+from headwater.optimiser import Optimiser
 from headwater.routes import table
 from headwater.routes.contrast import Contrast
 from headwater.routes.recipe import (

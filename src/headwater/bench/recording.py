@@ -8,9 +8,9 @@ from typing import Any
 
 from headwater import cache
 from headwater.bench.shapes import Batch
-from headwater.engines.local import LocalTeacher
-from headwater.engines.settings import Engine
-from headwater.models.language_model import LanguageModel
+from headwater.engines.opening import open_engine
+from headwater.engines.settings import EngineSettings
+from headwater.models.choice import ModelSource
 from headwater.records import Group, Problem, Rollout
 
 
@@ -23,7 +23,7 @@ def read_problems(job: dict[str, Any]) -> list[Problem]:
 def record(job: dict[str, Any], directory: Path) -> None:
     """Write the cache of the teacher's distributions on the job's recorded responses."""
     problems, batch = read_problems(job), Batch(**job["batch"])
-    teacher = LocalTeacher(LanguageModel.load(job["teacher"]), 1.0, Engine())
+    teacher = open_engine(EngineSettings()).teacher(ModelSource(path=job["teacher"]))
     prompts = json.loads(Path(job["prompts"]).read_text(encoding="utf-8"))
     responses = json.loads(Path(job["recorded"]).read_text(encoding="utf-8"))
     groups = []

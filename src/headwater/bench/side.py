@@ -10,6 +10,7 @@ import sys
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ from headwater.bench.recording import read_problems
 from headwater.bench.shapes import SHAPES, Batch, KernelSize
 from headwater.cache import CachedTeacher
 from headwater.engines.head import Head, HeadBatch, tiled_backward
-from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
-from headwater.engines.optimiser import Optimiser
-from headwater.engines.settings import Engine
+from headwater.engines.opening import open_engine
+from headwater.engines.settings import EngineSettings
 from headwater.interfaces import Sampler, Seeds, Signal, Teacher, Verifier, Workers
+from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
 from headwater.models.unpretrained import random_weights
+from headwater.optimiser import Optimiser
 from headwater.records import Grade, Rollout, Sampling, Verdict, rollouts_of
 from headwater.samplers import OnPolicy, Recorded
 from headwater.signals import Divergence, Reward
@@ -65,10 +67,19 @@ class NoLedger:
         return ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What the learner is told."""
+
+    optimiser: Optimiser
+    updates: int
+    temperature: float = 1.0
+
+
 class Steps(Rounds):
     """Steps of the loop on one model."""
 
-    def __init__(self, job: dict[str, Any], model: LanguageModel, engine: Engine):
+    def __init__(self, job: dict[str, Any], model: LanguageModel, engine: EngineSettings):
         self._batch = Batch(**job["batch"])
         self._problems = read_problems(job)
         self._workers = self._assemble(job, model, engine)
@@ -83,25 +94,27 @@ class Steps(Rounds):
             return Recorded(samples=self._batch.samples), Divergence(direction="forward")
         return fresh, Reward(kl_coefficient=0.0, zero_variance="keep")
 
-    def _assemble(self, job: dict[str, Any], model: LanguageModel, engine: Engine) -> Workers:
+    def _assemble(self, job: dict[str, Any], model: LanguageModel, engine: EngineSettings) -> Workers:
         optimiser = Optimiser(learning_rate=RATE, warmup_share=0.0, final_share=1.0)
-        learner = LocalLearner(model, optimiser, MANY, 1.0, engine)
-        teacher: Teacher | None = None
-        recorded: Mapping[str, Sequence[Rollout]] = {}
+        live = {"student": model}
         if "teacher" in job and "cache" not in job:
-            teacher = LocalTeacher(open_model(job, "teacher"), 1.0, engine)
+            live["teacher"] = open_model(job, "teacher")
+        opened = open_engine(engine, live)
+        learner = opened.learner(ModelSource(path="student"), Course(optimiser=optimiser, updates=MANY))
+        teacher: Teacher | None = opened.teacher(ModelSource(path="teacher")) if "teacher" in live else None
+        recorded: Mapping[str, Sequence[Rollout]] = {}
         if "cache" in job:
-            teacher = cached = CachedTeacher(Path(job["cache"]), 1.0)
+            teacher = cached = CachedTeacher(Path(job["cache"]))
             recorded = cached.rollouts.by_problem
         return Workers(
             learner=learner,
-            generator=LocalGenerator(model, learner, engine),
+            generator=opened.generator(learner),
             teacher=teacher,  # type: ignore[arg-type]
             reference=None,  # type: ignore[arg-type]
             answers=NoLedger(),
             verifier=HashVerifier(),
             recorded=recorded,
-            on_sync=learner.drop_gradients,
+            temperature=1.0,
         )
 
     def round(self, parts: Parts) -> dict[str, float]:
@@ -124,10 +137,10 @@ class Steps(Rounds):
 class Generation(Rounds):
     """Batches of responses from one model."""
 
-    def __init__(self, job: dict[str, Any], model: LanguageModel, engine: Engine):
+    def __init__(self, job: dict[str, Any], model: LanguageModel, engine: EngineSettings):
         self._batch = Batch(**job["batch"])
         self._problems = read_problems(job)
-        self._generator = LocalGenerator(model, None, engine)
+        self._generator = open_engine(engine, {"student": model}).generator(ModelSource(path="student"))
         self._step = 0
 
     def round(self, parts: Parts) -> dict[str, float]:
@@ -145,7 +158,7 @@ class Generation(Rounds):
 class Kernel(Rounds):
     """The tiled head on full-vocabulary reverse KL, forward and backward."""
 
-    def __init__(self, size: KernelSize, engine: Engine):
+    def __init__(self, size: KernelSize, engine: EngineSettings):
         draw = torch.Generator().manual_seed(0)
 
         def noise(rows: int) -> torch.Tensor:
@@ -169,9 +182,9 @@ class Kernel(Rounds):
         return {"tokens": self._size.tokens}
 
 
-def settings(setting: str, micro: int | None) -> Engine:
+def settings(setting: str, micro: int | None) -> EngineSettings:
     """The engine in a setting such as "bfloat16"."""
-    return Engine.model_validate({"precision": setting, "micro_batch_tokens": micro})
+    return EngineSettings.model_validate({"precision": setting, "micro_batch_tokens": micro})
 
 
 def open_model(job: dict[str, Any], role: str) -> LanguageModel:

@@ -18,14 +18,15 @@ from headwater.engines import checkpoint
 from headwater.engines.body import Body
 from headwater.engines.generation import Drawn, draw_responses
 from headwater.engines.head import Head, HeadBatch, tiled_backward, tiled_logprobs
-from headwater.engines.optimiser import Optimiser, build, set_rate
+from headwater.engines.optimiser import build, set_rate
 from headwater.engines.packing import Layout
 from headwater.engines.recompute import recomputed
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.engines.sums import Sums, compared, stride_of
 from headwater.errors import HeadwaterError, NumericError
 from headwater.interfaces import Generator, Learner, Seeds, Signal, Teacher
 from headwater.models.language_model import LanguageModel
+from headwater.optimiser import Optimiser
 from headwater.records import Group, Problem, Rollout, Sampling
 
 T = TypeVar("T")
@@ -45,7 +46,9 @@ class Work:
 class LocalLearner(Learner):
     """A model that learns in this process."""
 
-    def __init__(self, model: LanguageModel, optimiser: Optimiser, updates: int, temperature: float, engine: Engine):
+    def __init__(
+        self, model: LanguageModel, optimiser: Optimiser, updates: int, temperature: float, engine: EngineSettings
+    ):
         self.model = model
         self.version = 0
         self._settings = optimiser
@@ -204,13 +207,18 @@ class LocalLearner(Learner):
 class LocalGenerator(Generator):
     """Samples from a model in this process; stamps each rollout with the learner's version (None: a fixed model)."""
 
-    def __init__(self, model: LanguageModel, learner: Learner | None, engine: Engine):
+    def __init__(self, model: LanguageModel, learner: LocalLearner | None, engine: EngineSettings):
         model.to(engine.torch_device)
         self._model = model
         self._body = Body(model, engine.precision)
         self._learner = learner
         self._engine = engine
         self._encode = lru_cache(maxsize=4096)(model.encode)  # a pool's prompts come again at every epoch
+
+    def sync(self) -> None:
+        """The weights are the learner's own; sampling needs the room of its gradients."""
+        if self._learner is not None:
+            self._learner.drop_gradients()
 
     def generate(self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds) -> list[Group]:
         """Responses to prompts in order of length; finished ones make room for the next prompt's."""
@@ -254,26 +262,27 @@ def _refuse_not_finite(problems: Sequence[Problem], drawn: Sequence[Sequence[Dra
 class LocalTeacher(Teacher):
     """A frozen model that says what comes next: exact distributions, kept as hidden states and a head."""
 
-    def __init__(self, model: LanguageModel, temperature: float, engine: Engine):
+    exact = True
+
+    def __init__(self, model: LanguageModel, engine: EngineSettings):
         model.to(engine.torch_device)
         self._model = model
         self._body = Body(model, engine.precision)
-        self._temperature = temperature
         self._engine = engine
         self._head = model.head[0].detach()[: model.emitted]  # one tensor for good: rounded once, joined by identity
 
-    def distributions(self, rollouts: Sequence[Rollout]) -> list[TeacherDistribution]:
+    def distributions(self, rollouts: Sequence[Rollout], temperature: float) -> list[TeacherDistribution]:
         """One HiddenDistribution a rollout; logits are made tile by tile where they are used."""
         if self._model.head[1] is not None:
             raise HeadwaterError("teacher: a head with a bias is not supported; use a teacher without one")
         return [
-            HiddenDistribution(hidden=hidden, head=self._head, temperature=self._temperature)
+            HiddenDistribution(hidden=hidden, head=self._head, temperature=temperature)
             for hidden in self._hidden(rollouts)
         ]
 
-    def logprobs(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:
-        """Logprob of each response token, at the stage's temperature."""
-        head = make_head(self._model, self._temperature, self._engine)
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
+        """Logprob of each response token."""
+        head = make_head(self._model, temperature, self._engine)
         lengths = [len(rollout.response_ids) for rollout in rollouts]
         hidden = torch.cat(self._hidden(rollouts)) if rollouts else torch.empty(0, 0)
         ids = torch.tensor([token for rollout in rollouts for token in rollout.response_ids], device=hidden.device)
@@ -289,7 +298,7 @@ class LocalTeacher(Teacher):
         return [found[i] for i in range(len(rollouts))]
 
 
-def make_head(model: LanguageModel, temperature: float, engine: Engine) -> Head:
+def make_head(model: LanguageModel, temperature: float, engine: EngineSettings) -> Head:
     """The model's head as this engine applies it: the rows that a tokenizer can emit, tiled."""
     weight, bias = model.head
     rows = model.emitted

@@ -69,15 +69,16 @@ class ScriptedVerifier(Verifier):
 class ScriptedTeacher(Teacher):
     """Distributions and logprobs by rollout id; `asked` lists the rollout ids of each question."""
 
+    exact: bool = True
     by_rollout: Mapping[str, TeacherDistribution] = field(default_factory=dict)
     token_logprobs: Mapping[str, Tensor] = field(default_factory=dict)
     asked: list[list[str]] = field(default_factory=list)
 
-    def distributions(self, rollouts: Sequence[Rollout]) -> list[TeacherDistribution]:
+    def distributions(self, rollouts: Sequence[Rollout], temperature: float) -> list[TeacherDistribution]:
         self.asked.append([rollout.rollout_id for rollout in rollouts])
         return [self.by_rollout[rollout.rollout_id] for rollout in rollouts]
 
-    def logprobs(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
         self.asked.append([rollout.rollout_id for rollout in rollouts])
         return [self.token_logprobs[rollout.rollout_id] for rollout in rollouts]
 
@@ -87,6 +88,9 @@ class ScriptedGenerator(Generator):
     """Groups by problem id, cut to the samples asked for."""
 
     by_problem: Mapping[str, Group] = field(default_factory=dict)
+
+    def sync(self) -> None:
+        """What it writes is scripted."""
 
     def generate(self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds) -> list[Group]:
         groups = [self.by_problem[problem.problem_id] for problem in problems]
@@ -124,7 +128,7 @@ class Script:
     generator: ScriptedGenerator = field(default_factory=ScriptedGenerator)
     learner: ScriptedLearner = field(default_factory=ScriptedLearner)
     recorded: Mapping[str, Sequence[Rollout]] = field(default_factory=dict)
-    syncs: int = 0
+    temperature: float = 1.0
 
     def workers(self) -> Workers:
         """The script as a stage's workers."""
@@ -136,8 +140,5 @@ class Script:
             answers=self.answers,
             verifier=self.verifier,
             recorded=self.recorded,
-            on_sync=self._count_sync,
+            temperature=self.temperature,
         )
-
-    def _count_sync(self) -> None:
-        self.syncs += 1

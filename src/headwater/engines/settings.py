@@ -15,8 +15,8 @@ import torch
 from pydantic import Field
 
 from headwater.errors import InputError
-from headwater.interfaces import Value
 from headwater.models.language_model import LanguageModel
+from headwater.value import Value
 
 MICRO_BATCH = {"cpu": 1536, "cuda": 32_768}
 """Padded tokens beyond which a larger pass is no faster: on a CPU its activations leave the cache."""
@@ -36,7 +36,7 @@ Bytes = Annotated[int, Field(ge=2**20, le=2**46)]
 Size = Annotated[int, Field(ge=1, le=2**24)]
 
 
-class Engine(Value):
+class EngineSettings(Value):
     """Where and how a run computes."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")

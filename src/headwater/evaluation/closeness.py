@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headwater.batch import ExactDistribution
+from headwater.batch import ExactDistribution, TopKDistribution
 from headwater.errors import InputError
 from headwater.interfaces import Teacher
 from headwater.records import Rollout
-from headwater.signals.divergence import forward_kl, reverse_kl
+from headwater.signals.divergence import forward_kl, on_one_support, reverse_kl
 from headwater.signals.responses import entropy
 
 SAMPLES = 4
@@ -24,34 +24,38 @@ SAMPLES = 4
 
 
 @torch.no_grad()
-def closeness(student: Teacher, teacher: Teacher, rollouts: Sequence[Rollout]) -> dict[str, float]:
+def closeness(student: Teacher, teacher: Teacher, rollouts: Sequence[Rollout], temperature: float) -> dict[str, float]:
     """Means per response token of these rollouts; KL and entropies in nats.
 
     `kl_teacher_student` = KL(teacher to student), `kl_student_teacher` = KL(student to teacher), `overlap` =
-    sum over tokens of min(p, q), `top1` = the student's probability of the teacher's first choice.
+    sum over tokens of min(p, q), `top1` = the student's probability of the teacher's first choice. Of a teacher
+    that knows its likeliest tokens alone, all are taken over these and one bucket for the rest: KL and entropies
+    are then lower bounds, the overlap an upper one. Raises InputError for a student that is not exact.
     """
     sums: dict[str, float] = {}
     tokens = 0
-    for ours, theirs in zip(student.distributions(rollouts), teacher.distributions(rollouts), strict=True):
-        if not (isinstance(ours, ExactDistribution) and isinstance(theirs, ExactDistribution)):
-            raise InputError("closeness: both models must give exact distributions")
-        student_logprobs, teacher_logprobs = ours.logprobs(), theirs.logprobs()
-        tokens += len(student_logprobs)
-        for name, value in compare(student_logprobs, teacher_logprobs).items():
+    asked = (student.distributions(rollouts, temperature), teacher.distributions(rollouts, temperature))
+    for ours, theirs in zip(*asked, strict=True):
+        if not isinstance(ours, ExactDistribution):
+            raise InputError("closeness: the student must give exact distributions")
+        on_both = on_one_support(ours.logprobs(), theirs)
+        tokens += len(on_both[0])
+        kept = theirs.token_ids.shape[-1] if isinstance(theirs, TopKDistribution) else None
+        for name, value in compare(*on_both, kept=kept).items():
             sums[name] = sums.get(name, 0.0) + float(value.sum())
     return {**{name: value / tokens for name, value in sums.items()}, "tokens": float(tokens)}
 
 
 def compare(
-    student: Float[Tensor, "token vocab"], teacher: Float[Tensor, "token vocab"]
+    student: Float[Tensor, "token bucket"], teacher: Float[Tensor, "token bucket"], *, kept: int | None = None
 ) -> Mapping[str, Float[Tensor, " token"]]:
-    """The six measures at each token, from logprobs."""
+    """The six measures at each token, from logprobs; `kept`: so many first buckets are single tokens (None: all)."""
     p, q = teacher.exp(), student.exp()
     return {
         "kl_teacher_student": forward_kl(student, teacher),
         "kl_student_teacher": reverse_kl(student, teacher),
         "overlap": torch.minimum(p, q).sum(-1),
-        "top1": q.gather(-1, teacher.argmax(-1, keepdim=True))[:, 0],
+        "top1": q.gather(-1, teacher[:, :kept].argmax(-1, keepdim=True))[:, 0],
         "student_entropy": entropy(student),
         "teacher_entropy": entropy(teacher),
     }

@@ -5,6 +5,8 @@ Left out: the device, its precision and memory, which are one for a whole run (t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -88,3 +90,13 @@ class ModelChoice(BaseModel):
     def opening(self) -> dict[str, Any]:
         """How a model with a path is opened, as plain data: part of the name of everything made from it."""
         return {name: getattr(self, name) for name in ("path", "revision", "dtype", "template", "stop_ids")}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSource:
+    """A model by where it lies: a directory or a hub id. An engine opens it."""
+
+    path: Path | str
+    adapter: Lora | None = None
+    """trained in place of the weights"""
+    adapter_seed: int = 0

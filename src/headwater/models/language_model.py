@@ -116,7 +116,7 @@ class LanguageModel:
         with _opening(source):
             config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
             with torch.device("meta"):
-                kind = dtype if dtype == "auto" else getattr(torch, dtype)
+                kind = (config.dtype or torch.float32) if dtype == "auto" else getattr(torch, dtype)
                 network = AutoModelForCausalLM.from_config(config, dtype=kind, trust_remote_code=False)
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
         try:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from pydantic import Field
 
 from headwater.errors import ContrastError
-from headwater.interfaces import Value
 from headwater.routes.stages import Step
 from headwater.routes.table import Route
+from headwater.value import Value
 
 
 class Contrast(Value):

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
-from headwater.interfaces import Value
 from headwater.models.choice import MOST, Count
 from headwater.problems.files import FileSource
 from headwater.problems.reasoning_gym import GymSource
+from headwater.value import Value
 from headwater.verifiers.grading import Grading
 
 HELD_OUT = "held-out"

@@ -17,13 +17,13 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from yaml import YAMLError
 
 from headwater.cache import Recording
-from headwater.engines.optimiser import Optimiser
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.errors import ContrastError, InputError
 from headwater.guard import Guard
-from headwater.interfaces import Signal, Value
+from headwater.interfaces import Signal
 from headwater.loop import Schedule, Stage
 from headwater.models.choice import Count, ModelChoice
+from headwater.optimiser import Optimiser
 from headwater.routes import contrast as contrasts
 from headwater.routes import document, table
 from headwater.routes.contrast import Contrast
@@ -32,6 +32,7 @@ from headwater.routes.stages import Step
 from headwater.routes.table import Route
 from headwater.samplers import OnPolicy, Recorded
 from headwater.signals import Divergence, Imitation, Reward
+from headwater.value import Value
 
 RUN_NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?$"
 
@@ -84,7 +85,7 @@ class Recipe(Value):
     cache: Recording = Field(Recording(), description="what is kept of the teacher's recorded distributions")
     stages: Stages = Field(Stages(), description="numbers of the six stages")
     evaluation: Evaluation = Field(Evaluation(), description="how arms are measured")
-    engine: Engine = Field(Engine(), description="device, precision and memory, one for the whole run")
+    engine: EngineSettings = Field(EngineSettings(), description="device, precision and memory, one for the whole run")
     guard: Guard = Field(Guard(), description="when a collapsing stage is stopped; changes no result")
     routes: tuple[str, ...] | Literal["default", "all"] = Field("default", description="arms by name")
     arms: tuple[Route, ...] = Field((), description="arms of your own")

@@ -10,7 +10,6 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from headwater.errors import InputError
-from headwater.interfaces import Value
 from headwater.routes.stages import (
     Step,
     on_policy_distillation,
@@ -20,6 +19,7 @@ from headwater.routes.stages import (
     teacher_sft,
     warm_up,
 )
+from headwater.value import Value
 
 
 class Route(Value):

@@ -10,13 +10,14 @@ from typing import Any, NoReturn
 
 from headwater import cache
 from headwater.cache import CachedTeacher, Recording
-from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
-from headwater.engines.settings import Engine
+from headwater.engines.opening import open_engine
+from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError, InputError
 from headwater.fingerprint import fingerprint
-from headwater.interfaces import Answers, Seeds, Teacher, Verifier, Workers
+from headwater.interfaces import Answers, Engine, Seeds, Teacher, Verifier, Workers
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
+from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import check_pair
 from headwater.records import Problem, Rollout, Sampling, StepRecord
@@ -46,20 +47,19 @@ class Given:
     recorded: Mapping[str, Sequence[Rollout]] = field(default_factory=dict)
 
 
-def assemble(stage: Stage, model: LanguageModel, given: Given, engine: Engine) -> tuple[LocalLearner, Workers]:
+def assemble(stage: Stage, model: ModelSource, given: Given, engine: Engine) -> Workers:
     """The learner on this model, and the workers around it. What was not given raises when it is used."""
-    learner = LocalLearner(model, stage.optimiser, stage.schedule.updates, stage.sampler.temperature, engine)
-    workers = Workers(
+    learner = engine.learner(model, stage)
+    return Workers(
         learner=learner,
-        generator=LocalGenerator(model, learner, engine),
+        generator=engine.generator(learner),
         teacher=given.teacher or _absent(stage, "teacher"),
         reference=given.reference or _absent(stage, "reference"),
         answers=given.answers,
         verifier=given.verifier or _absent(stage, "verifier"),
         recorded=given.recorded,
-        on_sync=learner.drop_gradients,  # the generator shares the learner's weights
+        temperature=stage.temperature,
     )
-    return learner, workers
 
 
 def _absent(stage: Stage, what: str) -> Any:
@@ -75,17 +75,21 @@ def record(  # noqa: PLR0913  a notebook's settings are parameters
     sampling: Sampling,
     seeds: Seeds = Seeds(run=0, stream="rollouts", step=0),  # noqa: B008  a frozen value
     recording: Recording = Recording(),  # noqa: B008
-    engine: Engine = Engine(),  # noqa: B008
+    engine: EngineSettings = EngineSettings(),  # noqa: B008
 ) -> CachedTeacher:
     """Record a teacher: its rollouts on these problems with its next-token distributions, for the offline stages.
 
     Args: samples: rollouts a problem. recording: what is kept of each distribution (every logprob by default).
     engine: device, precision and memory. Returns the cache that lies in `directory` now.
     """
-    groups = LocalGenerator(model, None, engine).generate(problems, samples, sampling, seeds)
-    teacher = LocalTeacher(model, sampling.temperature, engine)
-    cache.write(directory, groups, teacher, recording, temperature=sampling.temperature, vocabulary=model.vocabulary)
-    return CachedTeacher(directory, sampling.temperature, engine.torch_device)
+    source = ModelSource(path="teacher")
+    with open_engine(engine, {"teacher": model}) as opened:
+        generator, teacher = opened.generator(source), opened.teacher(source)
+        groups = generator.generate(problems, samples, sampling, seeds)
+        cache.write(
+            directory, groups, teacher, recording, temperature=sampling.temperature, vocabulary=model.vocabulary
+        )
+    return CachedTeacher(directory, engine.torch_device)
 
 
 def needs_reference(stage: Stage) -> bool:
@@ -110,7 +114,7 @@ def train(  # noqa: PLR0913
     teacher: LanguageModel | CachedTeacher | None = None,
     labels: Labels | None = None,
     seed: int = 0,
-    engine: Engine = Engine(),  # noqa: B008
+    engine: EngineSettings = EngineSettings(),  # noqa: B008
     on_step: Callable[[StepRecord], None] = lambda record: None,
 ) -> list[StepRecord]:
     """Run one stage on a model of your own, in this process; the model changes in place.
@@ -127,24 +131,28 @@ def train(  # noqa: PLR0913
         check_pair(model, teacher)
     if isinstance(teacher, CachedTeacher):
         teacher.check_student(model.vocabulary, len(model.head[0]))
-    temperature = stage.sampler.temperature
+    live = {"student": model}
+    if isinstance(teacher, LanguageModel):
+        live["teacher"] = teacher
+    if needs_reference(stage):
+        live["reference"] = LanguageModel(network=copy.deepcopy(model.network), tokenizer=model.tokenizer)
     key = fingerprint({"stage": stage, "seed": seed, "problems": [problem.problem_id for problem in problems]})
     records: list[StepRecord] = []
-    with Ledger(labels.ledger if labels else ":memory:") as ledger:
+    with Ledger(labels.ledger if labels else ":memory:") as ledger, open_engine(engine, live) as opened:
         answers: AnswerKey | NoAnswers = NoAnswers(stage.name)
         if labels is not None and stage.reads_labels:
             pool = frozenset(problem.problem_id for problem in problems)
             answers = AnswerKey(ledger=ledger, stage=key, stage_name=stage.name, pool=pool, answers=labels.answers)
-        frozen = LanguageModel(network=copy.deepcopy(model.network), tokenizer=model.tokenizer)
+        frozen = {role: opened.teacher(ModelSource(path=role)) for role in live if role != "student"}
         given = Given(
             problems=problems,
             answers=answers,
             verifier=labels.verifier if labels else None,
-            teacher=LocalTeacher(teacher, temperature, engine) if isinstance(teacher, LanguageModel) else teacher,
-            reference=LocalTeacher(frozen, temperature, engine) if needs_reference(stage) else None,
+            teacher=teacher if isinstance(teacher, CachedTeacher) else frozen.get("teacher"),
+            reference=frozen.get("reference"),
             recorded=teacher.rollouts.by_problem if isinstance(teacher, CachedTeacher) else {},
         )
-        _, workers = assemble(stage, model, given, engine)
+        workers = assemble(stage, ModelSource(path="student"), given, opened)
 
         def note(record: StepRecord) -> None:
             records.append(record)

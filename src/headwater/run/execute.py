@@ -14,16 +14,16 @@ from typing import Any
 
 from headwater import cache
 from headwater.cache import CachedTeacher
-from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
+from headwater.engines.opening import open_engine
 from headwater.errors import InputError, Interrupted
 from headwater.evaluation.benchmark import Benchmark, evaluate
 from headwater.evaluation.closeness import SAMPLES, closeness
 from headwater.fingerprint import derive_seed, fingerprint
-from headwater.interfaces import Seeds, Verifier
+from headwater.interfaces import Engine, Generator, Learner, Seeds, Verifier
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
 from headwater.models import adapters
-from headwater.models.choice import ModelChoice
+from headwater.models.choice import ModelChoice, ModelSource
 from headwater.models.family import build
 from headwater.models.language_model import LanguageModel, silence_progress
 from headwater.models.preflight import check_pair
@@ -31,7 +31,7 @@ from headwater.problems.arithmetic import VOCABULARY
 from headwater.problems.labels import LabelSet
 from headwater.records import Sampling, StepRecord, rollouts_of
 from headwater.routes.recipe import Recipe
-from headwater.run.assemble import Given, assemble, needs_reference, record
+from headwater.run.assemble import Given, assemble, needs_reference
 from headwater.run.auditing import Auditor
 from headwater.run.card import model_card
 from headwater.run.consistency import inputs, not_from_this, other_input
@@ -62,19 +62,22 @@ class Executor:
     commit_seconds: float = 60.0
     on_step: Callable[[Node, StepRecord], None] = lambda node, record: None
     stopping: Callable[[], bool] = lambda: False
+    engine: Engine | None = None
+    """what computes; None opens the recipe's"""
     commit_cost: float = field(init=False, default=0.0)
     """seconds that the present node's commits took"""
     _inputs: dict[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._data = self.graph.data
-        self._engine = self.graph.recipe.engine
+        self._engine = self.engine or open_engine(self.graph.recipe.engine)
         self._origin = {"recipe": fingerprint(self.graph.recipe), "code": identity()}
         self._auditor = Auditor()
 
     def close(self) -> None:
-        """End the grading processes."""
+        """End what grades and what computes."""
         self._auditor.close()
+        self._engine.close()
 
     def execute(self, name: str) -> None:
         """Make one node and commit it; a node that is done is left alone.
@@ -108,9 +111,9 @@ class Executor:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def open_model(self, name: str, scratch: Path) -> LanguageModel:
-        """The model that a finished node made, every byte checked against its manifest."""
-        return LanguageModel.load(self.store.checkout(name, scratch / name[:16], MODEL), dtype="auto")
+    def _model(self, name: str, scratch: Path) -> Path:
+        """Where the model that a finished node made lies now, every byte checked against its manifest."""
+        return self.store.checkout(name, scratch / name[:16], MODEL)
 
     def _commit(self, node: Node, files: Mapping[str, Path | bytes], *, step: int, done: bool) -> None:
         begun = time.monotonic()
@@ -137,17 +140,17 @@ class Executor:
         role = "teacher" if node.settings["role"] == "teacher" else "student"
         choice: ModelChoice = getattr(self.graph.recipe, role)
         model = build(choice.shape, VOCABULARY, derive_seed(node.seed, role))
+        model.save(scratch / "start")
         exercises = Exercises(
             choice.pretraining, model, self._data.corpus_exclusions(), derive_seed(node.seed, "pretrain", role)
         )
         given = Given(problems=exercises.problems, answers=NoAnswers("pretrain"), recorded=exercises)
-        self._run(node, model, given, scratch)
+        self._run(node, ModelSource(path=scratch / "start"), given, scratch)
 
     def _train(self, node: Node, scratch: Path) -> None:
         """One stage of a route: its parents' models and recordings, then the loop."""
         stage = _stage(node)
         problems = self._data.problems(stage.pool, node.seed)
-        temperature = stage.sampler.temperature
         answers: AnswerKey | NoAnswers = NoAnswers(stage.name)
         if stage.reads_labels:
             answers = AnswerKey(
@@ -160,40 +163,39 @@ class Executor:
                 demonstrations=self._data.demonstrations,
             )
         given = Given(problems=problems, answers=answers)
-        model = self.open_model(node.parents["start"], scratch / "start")
-        settings = self.graph.recipe.settings(stage.name)
-        refuse_long(stage.name, problems, settings.max_prompt_tokens, model)
+        start = self._model(node.parents["start"], scratch)
+        student = LanguageModel.outline(start, dtype="auto")
+        refuse_long(stage.name, problems, self.graph.recipe.settings(stage.name).max_prompt_tokens, student)
         if "teacher" in node.parents:
-            teacher = self.open_model(node.parents["teacher"], scratch / "teacher")
-            check_pair(model, teacher)
-            given = replace(given, teacher=LocalTeacher(teacher, temperature, self._engine))
+            teacher = self._model(node.parents["teacher"], scratch)
+            check_pair(student, LanguageModel.outline(teacher, dtype="auto"))
+            given = replace(given, teacher=self._engine.teacher(ModelSource(path=teacher)))
         if "recorded" in node.parents:
             folder = self.store.checkout(node.parents["recorded"], scratch / "recorded")
-            cached = CachedTeacher(folder, temperature, self._engine.torch_device)
-            cached.check_student(model.vocabulary, len(model.head[0]))
+            cached = CachedTeacher(folder, self.graph.recipe.engine.torch_device)
+            cached.check_student(student.vocabulary, len(student.head[0]))
             given = replace(given, recorded=cached.rollouts.by_problem, teacher=cached)
         if needs_reference(stage):
-            start = self.open_model(node.parents["start"], scratch / "reference")
-            given = replace(given, reference=LocalTeacher(start, temperature, self._engine))
-        if (adapter := node.settings.get("adapter")) is not None:
-            adapters.attach(model.network, adapter, derive_seed(node.seed, stage.name))
-        self._run(node, model, given, scratch)
+            given = replace(given, reference=self._engine.teacher(ModelSource(path=start)))
+        adapter = node.settings.get("adapter")
+        source = ModelSource(path=start, adapter=adapter, adapter_seed=derive_seed(node.seed, stage.name))
+        self._run(node, source, given, scratch)
 
-    def _run(self, node: Node, model: LanguageModel, given: Given, scratch: Path) -> None:
+    def _run(self, node: Node, model: ModelSource, given: Given, scratch: Path) -> None:
         """The loop with commits: from the last committed step, by time, and at the end."""
         stage = _stage(node)
         grading = self.graph.recipe.problems.grading
         audited = self._auditor.watch(node, grading, self.store) if stage.reads_labels else None
-        learner, workers = assemble(stage, model, replace(given, verifier=audited), self._engine)
         records: list[StepRecord] = []
         head = self.store.head(node.fingerprint)
         self.store.require(node.fingerprint, _stage_sizes(model, node.updates, head))
         self.ledger.rollback_to(node.fingerprint, head.about["ledger"] if head else None)
+        workers = assemble(stage, model, replace(given, verifier=audited), self._engine)
         if head is not None:
-            learner.load(self.store.checkout(node.fingerprint, scratch / "resume", MODEL))
+            workers.learner.load(self.store.checkout(node.fingerprint, scratch / "resume", MODEL))
             lines = self.store.read(node.fingerprint, METRICS).splitlines()
             records = [StepRecord(**json.loads(line)) for line in lines]
-        committer = _Committer(self, node, learner, records, scratch, audited)
+        committer = _Committer(self, node, workers.learner, records, scratch, audited)
         account = _Quiet() if node.kind == "model" else Accountant(self.ledger, node.fingerprint, given.answers)
         run_stage(stage, workers, account, given.problems, seed=node.seed, on_step=committer.step)
         committer.commit(done=True)
@@ -202,32 +204,35 @@ class Executor:
 
     def _record_rollouts(self, node: Node, scratch: Path) -> None:
         """The teacher's rollouts on a pool with its distributions: what warm-up and sample SFT read."""
-        model = self.open_model(node.parents["teacher"], scratch)
+        source = ModelSource(path=self._model(node.parents["teacher"], scratch))
+        model = LanguageModel.outline(source.path, dtype="auto")
         settings, problems = node.settings, self._data.problems(str(node.pool), node.seed)
         tokens = len(problems) * settings["samples"] * settings["max_response_tokens"]
         rows, hidden = model.head[0].shape
         self.store.require(
             node.fingerprint, cache.sizes(tokens, settings["cache"], vocabulary=min(rows, model.emitted), hidden=hidden)
         )
-        record(
-            model,
-            problems,
+        sampling = Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"])
+        generator, teacher = self._engine.generator(source), self._engine.teacher(source)
+        seeds = Seeds(run=node.seed, stream=f"rollouts/{node.pool}", step=0)
+        groups = generator.generate(problems, settings["samples"], sampling, seeds)
+        cache.write(
             scratch / "cache",
-            samples=settings["samples"],
-            sampling=Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"]),
-            seeds=Seeds(run=node.seed, stream=f"rollouts/{node.pool}", step=0),
-            recording=settings["cache"],
-            engine=self._engine,
+            groups,
+            teacher,
+            settings["cache"],
+            temperature=sampling.temperature,
+            vocabulary=model.vocabulary,
         )
         self._commit(node, _files(scratch / "cache", ""), step=0, done=True)
 
     def _evaluate(self, node: Node, scratch: Path) -> None:
         """avg@k on one benchmark."""
-        model = self.open_model(node.parents["model"], scratch)
+        generator = self._engine.generator(ModelSource(path=self._model(node.parents["model"], scratch)))
         recipe, name = self.graph.recipe, str(node.settings["benchmark"])
         grading = recipe.problems.grading_of(name)
         audited = self._auditor.watch(node, grading)
-        scores = measure(model, recipe, self._data.benchmarks[name], name, node.seed, audited)
+        scores = measure(generator, recipe, self._data.benchmarks[name], name, node.seed, audited)
         files = {"scores.json": _json(scores), **self._auditor.files(audited, grading, done=True)}
         self._commit(node, files, step=0, done=True)
 
@@ -236,18 +241,19 @@ class Executor:
         settings = node.settings
         problems = self._data.problems("pool", node.seed)[: settings["problems"]]
         sampling = Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"])
-        models = {role: self.open_model(node.parents[role], scratch) for role in ("student", "teacher")}
-        scorers = {role: LocalTeacher(model, settings["temperature"], self._engine) for role, model in models.items()}
-        result: dict[str, Any] = {"temperature": settings["temperature"]}
+        models = {role: ModelSource(path=self._model(node.parents[role], scratch)) for role in ("student", "teacher")}
+        scorers = {role: self._engine.teacher(model) for role, model in models.items()}
+        result: dict[str, Any] = {"temperature": sampling.temperature}
         for role, model in models.items():
             seeds = Seeds(run=node.seed, stream=f"closeness/{role}", step=0)
-            groups = LocalGenerator(model, None, self._engine).generate(problems, SAMPLES, sampling, seeds)
-            result[f"{role}_states"] = closeness(scorers["student"], scorers["teacher"], rollouts_of(groups))
+            rollouts = rollouts_of(self._engine.generator(model).generate(problems, SAMPLES, sampling, seeds))
+            found = closeness(scorers["student"], scorers["teacher"], rollouts, sampling.temperature)
+            result[f"{role}_states"] = found
         self._commit(node, {"closeness.json": _json(result)}, step=0, done=True)
 
 
 def measure(
-    model: LanguageModel,
+    generator: Generator,
     recipe: Recipe,
     held_out: LabelSet,
     name: str,
@@ -267,19 +273,22 @@ def measure(
             max_response_tokens=recipe.max_response_tokens,
         ),
     )
-    generator, limit = LocalGenerator(model, None, recipe.engine), recipe.reward.ungraded_limit
-    return evaluate(benchmark, generator, verifier, seed, ungraded_limit=limit)
+    return evaluate(benchmark, generator, verifier, seed, ungraded_limit=recipe.reward.ungraded_limit)
 
 
 def evaluate_model(source: str, recipe: Recipe, seed: int = 0) -> dict[str, dict[str, Any]]:
     """Open a model directory or hub id and measure it: benchmark -> scores, the primary one first."""
     silence_progress()
-    model, graders = LanguageModel.load(source), Auditor()
+    graders = Auditor()
     try:
-        return {
-            name: measure(model, recipe, held_out, name, seed, graders.verifier(recipe.problems.grading_of(name)))
-            for name, held_out in RunData(recipe.problems).benchmarks.items()
-        }
+        with open_engine(recipe.engine) as engine:
+            generator = engine.generator(ModelSource(path=source))
+            return {
+                name: measure(
+                    generator, recipe, held_out, name, seed, graders.verifier(recipe.problems.grading_of(name))
+                )
+                for name, held_out in RunData(recipe.problems).benchmarks.items()
+            }
     finally:
         graders.close()
 
@@ -291,7 +300,7 @@ class _Committer:
         self,
         executor: Executor,
         node: Node,
-        learner: LocalLearner,
+        learner: Learner,
         records: list[StepRecord],
         scratch: Path,
         audited: AuditedVerifier | None,
@@ -347,16 +356,19 @@ class _Quiet:
         """Nothing to note."""
 
 
-def _stage_sizes(model: LanguageModel, updates: int, head: Manifest | None) -> dict[str, int]:
+def _stage_sizes(model: ModelSource, updates: int, head: Manifest | None) -> dict[str, int]:
     """Bytes by file that a stage still writes at its peak: three commits, less those that are there.
 
     Three, because the older of the two that are kept goes only after the new one is safe.
     """
     stored = 0 if head is None else 1 if head.parent is None else 2
-    trained = sum(p.numel() * p.element_size() for p in model.network.parameters() if p.requires_grad)
+    outline = LanguageModel.outline(model.path, dtype="auto")
+    weights = trained = outline.size
+    if model.adapter is not None:
+        trained = adapters.parameters_added(outline.network, model.adapter) * outline.network.dtype.itemsize
     sizes: dict[str, int] = {}
     for copy in range(stored, 3):
-        sizes |= {f"weights {copy}": model.size, f"moments {copy}": 2 * trained}
+        sizes |= {f"weights {copy}": weights, f"moments {copy}": 2 * trained}
         sizes[f"metrics {copy}"] = updates * METRICS_LINE
     return sizes
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from headwater.engines.optimiser import Optimiser
 from headwater.fingerprint import derive_seed
 from headwater.loop import Schedule, Stage
 from headwater.models.choice import Pretraining
 from headwater.models.language_model import LanguageModel
+from headwater.optimiser import Optimiser
 from headwater.problems.arithmetic import Corpus
 from headwater.records import Problem, Rollout
 from headwater.samplers import Recorded

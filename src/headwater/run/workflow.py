@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from headwater.engines import linears
-from headwater.engines.settings import NUMERICS, Engine
+from headwater.engines.settings import NUMERICS, EngineSettings
 from headwater.errors import HeadwaterError, InputError
 from headwater.fingerprint import fingerprint
 from headwater.folder import (
@@ -45,7 +45,7 @@ from headwater.store import Store, full_disk_named, run_folder
 EXTENSIONS = ("routes", "seeds", "arms", "contrasts", "name", "guard")
 """Recipe fields that add to a run without touching what was made."""
 
-ROUNDING = tuple(f"engine.{name}" for name in Engine.model_fields if name not in NUMERICS)
+ROUNDING = tuple(f"engine.{name}" for name in EngineSettings.model_fields if name not in NUMERICS)
 """Recipe fields that cut the same sums into other pieces: a run may go on with others."""
 
 

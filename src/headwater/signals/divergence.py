@@ -191,7 +191,7 @@ class Divergence(Signal):
         Raises ObjectiveError for a distribution that the objective cannot be taken over.
         """
         rollouts = rollouts_of(groups)
-        distributions = workers.teacher.distributions(rollouts) if rollouts else []
+        distributions = workers.teacher.distributions(rollouts, workers.temperature) if rollouts else []
         for distribution in distributions:
             self._refuse(distribution)
         weights = token_mean_weights(rollouts)
@@ -221,7 +221,7 @@ class Divergence(Signal):
     ) -> Float[Tensor, " token"]:
         """The divergence in nats, per token; for the sampled estimator see `sampled_reverse_kl`."""
         if self.estimator == "exact":
-            return self._divergence(*_both(torch.log_softmax(logits, dim=-1), target))
+            return self._divergence(*on_one_support(torch.log_softmax(logits, dim=-1), target))
         if not isinstance(target, ExactDistribution):
             raise ObjectiveError("divergence: the sampled estimator needs an exact teacher distribution")
         student = -torch.nn.functional.cross_entropy(logits, response_ids, reduction="none")
@@ -247,7 +247,7 @@ class Divergence(Signal):
         """kl (this direction's divergence, nats), entropy (student, nats), overlap (sum of min(S, T)), and
         top1 (the student's probability of the teacher's likeliest token)."""
         logprobs = torch.log_softmax(logits, dim=-1)
-        student, teacher = _both(logprobs, target)
+        student, teacher = on_one_support(logprobs, target)
         return {
             "kl": self._divergence(student, teacher),
             "entropy": entropy(logprobs),
@@ -287,7 +287,7 @@ def _agreement(
     }
 
 
-def _both(
+def on_one_support(
     student_logprobs: Float[Tensor, "token vocab"], target: Target
 ) -> tuple[Float[Tensor, "token bucket"], Float[Tensor, "token bucket"]]:
     """Student and teacher over one support: the vocabulary, or the top k with the tail."""

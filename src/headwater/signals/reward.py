@@ -168,7 +168,7 @@ class Reward(Signal):
         """One target a kept rollout; the reference is asked only when its coefficient is not 0."""
         references: Sequence[Tensor | None] = [None] * len(kept)
         if kept and self.kl_coefficient > 0:
-            references = workers.reference.logprobs([rollout for rollout, _ in kept])
+            references = workers.reference.logprobs([rollout for rollout, _ in kept], workers.temperature)
         return [
             PolicyTarget(
                 advantage=torch.full((len(rollout.response_ids),), advantage),
