@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import headwater
+from headwater.data.problems import RunData
 from headwater.evaluation.estimate import average_at_k
 from headwater.folder import RECIPE, RunFolder
 from headwater.routes.recipe import Recipe, read_recipe
 from headwater.routes.table import BY_NAME
 from headwater.run import evaluate_model
-from headwater.run.data import RunData
 from headwater.store import Store
 
 HERE = Path(__file__).parent

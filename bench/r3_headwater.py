@@ -12,13 +12,13 @@ import torch
 
 from headwater import Labels, LanguageModel, record, train
 from headwater.bench.protocol import Memory, Parts, read_job
+from headwater.data.problems import RunData
 from headwater.engines.linears import keep_library
 from headwater.engines.settings import EngineSettings
 from headwater.folder import RunFolder
 from headwater.records import Sampling
 from headwater.routes.recipe import read_recipe
 from headwater.routes.table import BY_NAME
-from headwater.run.data import RunData
 from headwater.run.identity import PRODUCTS
 from headwater.verifiers.choose import make_verifier
 

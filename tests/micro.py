@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 import torch
 
+from headwater.data.problems import RunData
 from headwater.folder import LEDGER, RunFolder
 from headwater.ledger import Ledger
 from headwater.models.language_model import silence_progress
+from headwater.plan import build_graph
 from headwater.routes.recipe import Recipe, read_recipe
-from headwater.run import build_graph
 from headwater.run.consistency import settle_ledger
-from headwater.run.data import RunData
 from headwater.run.execute import Executor
 from headwater.store import REAL_DISK, Disk, Store
 

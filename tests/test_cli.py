@@ -20,8 +20,8 @@ from headwater.cli import app, main
 from headwater.errors import Interrupted
 from headwater.evaluation.estimate import average_at_k
 from headwater.folder import GRAPH, RECIPE, seal, write_json
+from headwater.plan import build_graph
 from headwater.routes.recipe import read_recipe, recipe_text
-from headwater.run import build_graph
 from headwater.run.identity import identity
 from headwater.store import Disk, Store
 from micro import FILE, HEADWATER, Finished, finished, headwater, make, micro

@@ -16,11 +16,11 @@ from headwater.fingerprint import fingerprint
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Schedule, run_stage
 from headwater.optimiser import Optimiser
+from headwater.plan.graph import build_graph
 from headwater.records import Problem, Verdict
 from headwater.routes.recipe import read_recipe
 from headwater.routes.stages import Step
 from headwater.routes.table import Route
-from headwater.run.graph import build_graph
 from headwater.samplers import OnPolicy, Recorded
 from headwater.signals import Divergence, Imitation, Reward
 

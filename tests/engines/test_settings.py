@@ -6,8 +6,8 @@ import torch
 import tiny
 from headwater.engines.settings import NUMERICS, EngineSettings
 from headwater.errors import InputError
+from headwater.plan.graph import build_graph
 from headwater.routes.recipe import Recipe
-from headwater.run.graph import build_graph
 
 SIZES = {"gradient_checkpointing": True, "memory": 2**24, "micro_batch_tokens": 7, "head_bytes": 2**20, "rows": 3}
 CHANGES = {"device": "cpu", "attention": "eager", "precision": "bfloat16"}

@@ -17,10 +17,10 @@ from headwater.fit.labels import find_type, read_labels
 from headwater.fit.recipe_text import Sources, recipe_text
 from headwater.models.family import build, word_tokenizer
 from headwater.models.shape import QwenShape
+from headwater.plan import preflight
 from headwater.problems.arithmetic import VOCABULARY, problem_set
 from headwater.problems.columns import Columns
 from headwater.routes.recipe import Recipe, read_recipe
-from headwater.run import preflight
 
 GIB = 2**30
 SHAPE = QwenShape(hidden_size=16, layers=1, heads=2, kv_heads=1, head_dim=8, ff_size=32)

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from headwater.folder import LEDGER
-from headwater.run import build_graph
+from headwater.plan import build_graph
 from headwater.store import Store
 from micro import make, micro
 

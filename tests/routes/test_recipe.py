@@ -15,6 +15,7 @@ from headwater.fingerprint import fingerprint
 from headwater.models.choice import ModelChoice, Pretraining
 from headwater.models.shape import QwenShape
 from headwater.optimiser import Optimiser
+from headwater.plan import build_graph, check_labels
 from headwater.routes import table
 from headwater.routes.contrast import Contrast
 from headwater.routes.recipe import (
@@ -29,7 +30,6 @@ from headwater.routes.recipe import (
 )
 from headwater.routes.stages import student_rl, warm_up
 from headwater.routes.table import BY_NAME, Route
-from headwater.run import build_graph, check_labels
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "\n".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]" for old, new in zip("abcdefgh", "bcdefghi", strict=True)

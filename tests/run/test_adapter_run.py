@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from headwater.plan import build_graph
 from headwater.routes.recipe import Recipe
-from headwater.run import build_graph
 from headwater.store import Store
 from micro import make, micro
 

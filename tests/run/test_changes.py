@@ -13,8 +13,9 @@ from rich.console import Console
 from headwater.engines import linears
 from headwater.errors import InputError, IntegrityError
 from headwater.folder import GRAPH, RunFolder
+from headwater.plan import build_graph
 from headwater.routes.recipe import Recipe
-from headwater.run import RunOptions, build_graph, run_recipe
+from headwater.run import RunOptions, run_recipe
 from headwater.run.identity import PRODUCTS
 from micro import Finished, finished, heads, headwater, identity, make, micro
 

@@ -13,8 +13,8 @@ import pytest
 from headwater.errors import HeadwaterError, InputError, IntegrityError
 from headwater.folder import LEDGER, RunFolder
 from headwater.ledger import Ledger, genesis
+from headwater.plan.graph import Graph, Node, build_graph
 from headwater.run.consistency import inputs, refuse_mixed, refuse_unfinished, settle_ledger
-from headwater.run.graph import Graph, Node, build_graph
 from headwater.store import Store
 from micro import Finished, finished, headwater, identity, micro
 

@@ -14,8 +14,8 @@ import tiny
 from headwater import FunctionVerifier, Labels, OnPolicy, Reward, Schedule, Stage, train
 from headwater.errors import GraderError, InputError, Interrupted
 from headwater.folder import RunFolder
+from headwater.plan import build_graph, check_labels
 from headwater.routes.recipe import read_recipe
-from headwater.run import build_graph, check_labels
 from headwater.run.auditing import AUDIT, SAMPLE, Auditor
 from headwater.store import Store
 from micro import FILE, Finished, finished, headwater, make, micro

@@ -11,19 +11,20 @@ from pathlib import Path
 import pytest
 import yaml
 
+from headwater.data.problems import RunData
 from headwater.errors import InputError, IntegrityError, Interrupted, LabelError
 from headwater.folder import LEDGER, RunFolder
 from headwater.ledger import Ledger
 from headwater.models.family import build
 from headwater.models.shape import QwenShape
+from headwater.plan import build_graph, check_labels
+from headwater.plan.graph import Graph
 from headwater.problems.arithmetic import VOCABULARY, problem_set
 from headwater.report import summarise
 from headwater.routes.recipe import Recipe, read_recipe
-from headwater.run import RunOptions, build_graph, check_labels, run_recipe, workflow
+from headwater.run import RunOptions, run_recipe, workflow
 from headwater.run.consistency import mixed, redo
-from headwater.run.data import RunData
 from headwater.run.execute import Executor
-from headwater.run.graph import Graph
 from headwater.run.processes import Orders, _executor, _Wish
 from headwater.store import Store
 from micro import heads

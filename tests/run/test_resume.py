@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from headwater.errors import Interrupted
-from headwater.run import build_graph
+from headwater.plan import build_graph
 from headwater.run.processes import SECOND_WISH, _Wish
 from headwater.store import Store
 from micro import FILE, HEADWATER, Finished, finished, heads, headwater, identity, make, make_until_killed, micro

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from headwater.folder import LEDGER
 from headwater.ledger import Ledger
-from headwater.run import build_graph
+from headwater.plan import build_graph
 from headwater.run.execute import Executor
 from headwater.store import Store
 from micro import FILE, Finished, finished, headwater, identity, make, micro, pool_ids

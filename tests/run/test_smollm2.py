@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from headwater.plan import build_graph, check_labels
 from headwater.problems.files import FileSource, read_problems
 from headwater.problems.pools import find_overlap
 from headwater.routes.recipe import read_recipe
-from headwater.run import build_graph, check_labels
 
 SUMS = Path(__file__).parents[2] / "docs" / "sums.py"
 

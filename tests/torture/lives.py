@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from headwater import cli
+from headwater.plan.graph import Node
 from headwater.run.execute import Executor, _Committer
-from headwater.run.graph import Node
 from headwater.store import Manifest, Store, measure
 
 NOTES, PROTOCOL = Path(os.environ["NOTES"]), os.environ["PROTOCOL"]

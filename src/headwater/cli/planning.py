@@ -27,7 +27,7 @@ def validate(
     Example: headwater validate my.yaml --set seeds=[0,1,2]
     """
     from headwater.models.language_model import silence_progress  # noqa: PLC0415
-    from headwater.run import preflight  # noqa: PLC0415
+    from headwater.plan import preflight  # noqa: PLC0415
 
     silence_progress()
     found = preflight(read(recipe, {}, overrides, drop_overlap), weights=weights, runs=runs)
@@ -58,8 +58,9 @@ def plan(
 
     Example: headwater plan lab --routes all --seeds 3
     """
-    from headwater.run import build_graph, done_nodes, measured_seconds, print_plan  # noqa: PLC0415
-    from headwater.run import plan as plan_of  # noqa: PLC0415
+    from headwater.plan import build_graph, print_plan  # noqa: PLC0415
+    from headwater.plan import plan as plan_of  # noqa: PLC0415
+    from headwater.run import done_nodes, measured_seconds  # noqa: PLC0415
 
     chosen = read(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides, drop_overlap)
     graph = build_graph(chosen)

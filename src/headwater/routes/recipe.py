@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from yaml import YAMLError
 
 from headwater.cache import Recording
+from headwater.data.source import ProblemSource, source_model
 from headwater.engines.settings import EngineSettings
 from headwater.errors import ContrastError, InputError
 from headwater.guard import Guard
@@ -27,7 +28,6 @@ from headwater.optimiser import Optimiser
 from headwater.routes import contrast as contrasts
 from headwater.routes import document, table
 from headwater.routes.contrast import Contrast
-from headwater.routes.problems import ProblemSource, source_model
 from headwater.routes.stages import Step
 from headwater.routes.table import Route
 from headwater.samplers import OnPolicy, Recorded

@@ -6,28 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from headwater.folder import TIMINGS, read_sealed
-from headwater.run.describe import plan, plan_rows, print_plan
+from headwater.plan.graph import Graph
 from headwater.run.execute import evaluate_model
-from headwater.run.graph import Graph, build_graph
-from headwater.run.preflight import Preflight, check_labels, preflight
 from headwater.run.workflow import RunOptions, run_recipe
 from headwater.store import Store, run_folder
 
-__all__ = [
-    "Graph",
-    "Preflight",
-    "RunOptions",
-    "build_graph",
-    "check_labels",
-    "done_nodes",
-    "evaluate_model",
-    "measured_seconds",
-    "plan",
-    "plan_rows",
-    "preflight",
-    "print_plan",
-    "run_recipe",
-]
+__all__ = ["RunOptions", "done_nodes", "evaluate_model", "measured_seconds", "run_recipe"]
 
 
 def done_nodes(graph: Graph, runs: Path) -> dict[str, bool]:

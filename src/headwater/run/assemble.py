@@ -20,8 +20,9 @@ from headwater.loop import Accountant, Stage, run_stage
 from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import check_pair
+from headwater.plan.graph import needs_reference
 from headwater.records import Problem, Rollout, Sampling, StepRecord
-from headwater.signals import Divergence, Reward
+from headwater.signals import Divergence
 from headwater.verifiers.typed import TypedVerifier
 
 
@@ -90,11 +91,6 @@ def record(  # noqa: PLR0913  a notebook's settings are parameters
             directory, groups, teacher, recording, temperature=sampling.temperature, vocabulary=model.vocabulary
         )
     return CachedTeacher(directory, engine.torch_device)
-
-
-def needs_reference(stage: Stage) -> bool:
-    """Whether the stage holds its learner near a frozen copy of where it started."""
-    return isinstance(stage.signal, Reward) and stage.signal.kl_coefficient > 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.run.graph import Graph, Node
+from headwater.plan.graph import Graph, Node
 
 
 def model_card(graph: Graph, node: Node) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from headwater import cache
 from headwater.cache import CachedTeacher
+from headwater.data.problems import RunData
 from headwater.engines.opening import open_engine
 from headwater.errors import InputError, Interrupted
 from headwater.evaluation.benchmark import Benchmark, evaluate
@@ -27,19 +28,18 @@ from headwater.models.choice import ModelChoice, ModelSource
 from headwater.models.family import build
 from headwater.models.language_model import LanguageModel, silence_progress
 from headwater.models.preflight import check_pair
+from headwater.plan.graph import Graph, Node, needs_reference
+from headwater.plan.pretraining import Exercises
+from headwater.plan.prompts import refuse_long
 from headwater.problems.arithmetic import VOCABULARY
 from headwater.problems.labels import LabelSet
 from headwater.records import Sampling, StepRecord, rollouts_of
 from headwater.routes.recipe import Recipe
-from headwater.run.assemble import Given, assemble, needs_reference
+from headwater.run.assemble import Given, assemble
 from headwater.run.auditing import Auditor
 from headwater.run.card import model_card
 from headwater.run.consistency import inputs, not_from_this, other_input
-from headwater.run.data import RunData
-from headwater.run.graph import Graph, Node
 from headwater.run.identity import identity
-from headwater.run.pretraining import Exercises
-from headwater.run.prompts import refuse_long
 from headwater.store import Manifest, Store, full_disk_named
 from headwater.verifiers.audit import AuditedVerifier
 

@@ -27,7 +27,7 @@ from headwater import errors
 from headwater.engines.process import environment
 from headwater.errors import HeadwaterError, InputError, Interrupted, ResourceError, says_no_memory
 from headwater.fingerprint import fingerprint
-from headwater.run.graph import Graph, Node
+from headwater.plan.graph import Graph, Node
 
 if TYPE_CHECKING:
     from headwater.run.execute import Executor
@@ -263,9 +263,9 @@ def _executor(connection: Connection, orders: Orders, wish: _Wish) -> Executor:
     from headwater.folder import LEDGER, RunFolder  # noqa: PLC0415
     from headwater.ledger import Ledger  # noqa: PLC0415
     from headwater.models.language_model import silence_progress  # noqa: PLC0415
+    from headwater.plan.graph import build_graph  # noqa: PLC0415
     from headwater.routes.recipe import Recipe  # noqa: PLC0415
     from headwater.run.execute import Executor  # noqa: PLC0415
-    from headwater.run.graph import build_graph  # noqa: PLC0415
     from headwater.run.identity import PRODUCTS  # noqa: PLC0415
     from headwater.store import Store  # noqa: PLC0415
 

@@ -10,7 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from headwater.run.graph import Graph, Node
+from headwater.plan.graph import Graph, Node
 
 WATCHED = ("reward", "kl", "loss")
 """The one number shown of a stage: reward for RL, KL for divergences, loss for imitation."""

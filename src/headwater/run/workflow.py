@@ -32,12 +32,12 @@ from headwater.folder import (
     write_json,
 )
 from headwater.ledger import Ledger
+from headwater.plan.graph import Graph, build_graph
+from headwater.plan.preflight import check_labels, check_models
 from headwater.routes.recipe import Recipe
 from headwater.run.consistency import mixed, redo, refuse_mixed, refuse_unfinished, settle_ledger
 from headwater.run.execute import MODEL
-from headwater.run.graph import Graph, build_graph
 from headwater.run.identity import PRODUCTS, identity
-from headwater.run.preflight import check_labels, check_models
 from headwater.run.processes import Orders, Pool
 from headwater.run.progress import ProgressDisplay
 from headwater.store import Store, full_disk_named, run_folder

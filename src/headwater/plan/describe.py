@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headwater.run.cost import UNKNOWN, Cost, Costs, in_bytes, total
-from headwater.run.graph import Arm, Graph, Node
+from headwater.plan.cost import UNKNOWN, Cost, Costs, in_bytes, total
+from headwater.plan.graph import Arm, Graph, Node
 
 WIDE = 116  # columns from which labels, updates and memory stand in the table of work as well
 _COUNTS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

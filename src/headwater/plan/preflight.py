@@ -20,11 +20,11 @@ from headwater.errors import InputError
 from headwater.folder import RunFolder
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import id_faults, probes, prompt_faults, stop_faults, template_faults
+from headwater.plan.cost import Costs, in_bytes, total
+from headwater.plan.graph import Graph, build_graph
+from headwater.plan.prompts import long_prompts
 from headwater.records import Problem
 from headwater.routes.recipe import Recipe
-from headwater.run.cost import Costs, in_bytes, total
-from headwater.run.graph import Graph, build_graph
-from headwater.run.prompts import long_prompts
 from headwater.store import REAL_DISK, run_folder
 from headwater.store.space import free_bytes
 from headwater.verifiers.choose import make_verifier

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from headwater.data.problems import RunData
 from headwater.fingerprint import fingerprint, plain
 from headwater.loop import Stage
 from headwater.models.choice import ModelChoice
+from headwater.plan.pretraining import pretraining_stage
+from headwater.plan.prompts import prompt_limit
 from headwater.routes.recipe import Recipe
 from headwater.routes.table import Route
-from headwater.run.data import RunData
-from headwater.run.pretraining import pretraining_stage
-from headwater.run.prompts import prompt_limit
+from headwater.signals import Reward
 from headwater.verifiers.choose import grading_identity, own_code
 
 METHOD = 3
@@ -369,6 +370,11 @@ class GraphBuilder:
 def _needs_teacher(stage: Stage) -> bool:
     """Whether the stage carries a teacher's behaviour into the student."""
     return stage.name in ("warm-up", "on-policy-distillation", "teacher-sample-sft")
+
+
+def needs_reference(stage: Stage) -> bool:
+    """Whether the stage holds its learner near a frozen copy of where it started."""
+    return isinstance(stage.signal, Reward) and stage.signal.kl_coefficient > 0
 
 
 def build_graph(recipe: Recipe) -> Graph:

@@ -16,9 +16,8 @@ from typing import Any
 from headwater import cache
 from headwater.evaluation.closeness import SAMPLES
 from headwater.models.size import ModelSize, model_size
+from headwater.plan.graph import Graph, Node, needs_reference
 from headwater.problems.arithmetic import VOCABULARY
-from headwater.run.assemble import needs_reference
-from headwater.run.graph import Graph, Node
 
 COMMITS = 3
 """Of a stage in progress, at its peak: the older of the two that are kept goes only after the new one is safe."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+from headwater.data.problems import PromptLimit
 from headwater.errors import InputError
 from headwater.models.language_model import LanguageModel
 from headwater.records import Problem
@@ -12,18 +12,6 @@ from headwater.routes.recipe import Recipe
 
 LISTED = 10
 """Ids named in a message before "..."."""
-
-
-@dataclass(frozen=True)
-class PromptLimit:
-    """The longest prompt that is allowed, in tokens, and what counts them."""
-
-    tokens: int
-    encode: Callable[[Problem], Sequence[int]]
-
-    def beyond(self, problems: Iterable[Problem]) -> dict[str, int]:
-        """Problem -> tokens of its prompt, for those that are longer."""
-        return {p.problem_id: n for p in problems if (n := len(self.encode(p))) > self.tokens}
 
 
 def prompt_limit(recipe: Recipe) -> PromptLimit | None:

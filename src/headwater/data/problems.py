@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from headwater.data.source import HELD_OUT, ProblemSource, Source
 from headwater.errors import InputError, LabelError
 from headwater.fingerprint import derive_seed
 from headwater.problems import arithmetic
@@ -17,9 +18,19 @@ from headwater.problems.overlap import OverlapRecord, drop_overlap
 from headwater.problems.pools import Pools, halves
 from headwater.problems.reasoning_gym import GymSource, read_family
 from headwater.records import Problem
-from headwater.routes.problems import HELD_OUT, ProblemSource, Source
-from headwater.run.prompts import PromptLimit
 from headwater.verifiers.grading import Grading
+
+
+@dataclass(frozen=True)
+class PromptLimit:
+    """The longest prompt that is allowed, in tokens, and what counts them."""
+
+    tokens: int
+    encode: Callable[[Problem], Sequence[int]]
+
+    def beyond(self, problems: Iterable[Problem]) -> dict[str, int]:
+        """Problem -> tokens of its prompt, for those that are longer."""
+        return {p.problem_id: n for p in problems if (n := len(self.encode(p))) > self.tokens}
 
 
 @dataclass(frozen=True)

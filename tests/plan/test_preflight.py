@@ -16,10 +16,11 @@ from headwater.errors import InputError
 from headwater.models.family import build, word_tokenizer
 from headwater.models.language_model import LanguageModel
 from headwater.models.shape import QwenShape
+from headwater.plan import build_graph, plan, preflight
+from headwater.plan.cost import in_bytes
 from headwater.problems.arithmetic import VOCABULARY, problem_set
 from headwater.routes.recipe import read_recipe
-from headwater.run import RunOptions, build_graph, plan, preflight, run_recipe
-from headwater.run.cost import in_bytes
+from headwater.run import RunOptions, run_recipe
 
 SHAPE = QwenShape(hidden_size=16, layers=1, heads=2, kv_heads=1, head_dim=8, ff_size=32)
 CHAT = "{% for m in messages %}{{ m.content }} {% endfor %}"

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from headwater.plan import build_graph, plan_rows
+from headwater.plan.graph import Arm, Graph, Node
 from headwater.routes.recipe import Recipe
-from headwater.run import build_graph, done_nodes, plan_rows
-from headwater.run.graph import Arm, Graph, Node
+from headwater.run import done_nodes
 from micro import micro
 
 

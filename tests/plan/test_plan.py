@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from headwater.data.problems import RunData
 from headwater.errors import LabelError
 from headwater.models.adapters import attach
 from headwater.models.choice import Lora, ModelChoice
 from headwater.models.family import build
 from headwater.models.shape import QwenShape
 from headwater.models.size import model_size
+from headwater.plan import build_graph, check_labels, plan, preflight, print_plan
+from headwater.plan.cost import Costs
 from headwater.problems.arithmetic import VOCABULARY
 from headwater.routes.recipe import read_recipe
-from headwater.run import build_graph, check_labels, plan, preflight, print_plan
-from headwater.run.cost import Costs
-from headwater.run.data import RunData
 from micro import micro
 
 QWEN3 = {  # width, layers, heads, feed-forward, tied, parameters as its card says, in billions
