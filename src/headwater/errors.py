@@ -17,7 +17,9 @@ A message is one line: what failed, where, what was found and what is allowed, w
 
 from __future__ import annotations
 
+import difflib
 import errno
+from collections.abc import Callable, Iterable
 
 
 class HeadwaterError(Exception):
@@ -90,3 +92,9 @@ def says_no_memory(error: Exception) -> bool:
         return error.errno == errno.ENOMEM
     said = str(error).lower()
     return isinstance(error, RuntimeError) and ("can't allocate memory" in said or "not enough memory" in said)
+
+
+def nearest(found: str, known: Iterable[str], say: Callable[[str], str] = str) -> str:
+    """What was probably meant, for the middle of a message: " (did you mean R1?)", or nothing."""
+    near = difflib.get_close_matches(found, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {say(near[0])}?)" if near else ""

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from headwater.errors import InputError, IntegrityError
+from headwater.errors import InputError, IntegrityError, nearest
 from headwater.fingerprint import fingerprint
 from headwater.ledger import Ledger
 from headwater.store import REAL_DISK, Manifest, Store, measure
@@ -29,7 +29,8 @@ class RunFolder:
     def __init__(self, root: Path):
         """Raises InputError when there is no run at `root`."""
         if not (root / GRAPH).is_file():
-            raise InputError(f"run: no run at {root} (no {GRAPH}); start one with `headwater run lab`")
+            near = nearest(root.name, [path.parent.name for path in root.parent.glob(f"*/{GRAPH}")])
+            raise InputError(f"run: no run at {root} (no {GRAPH}){near}; start one with `headwater run lab`")
         self.root = root
         self._store = Store(root)
 

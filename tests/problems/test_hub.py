@@ -266,5 +266,5 @@ def test_an_unknown_data_set_or_revision_and_a_hub_out_of_reach_are_one_line(ans
         "or download its .jsonl or .parquet files and give their path"
     )
     assert "the data set at revision 'v2' cannot be fetched from the hub (RevisionNotFoundError)" in revision
-    assert "problems owner/other: no such local file" in unreachable
-    assert "cannot be fetched from the hub (Conn" in unreachable
+    assert "problems: owner/other is no path here" in unreachable
+    assert "the hub cannot be reached (" in unreachable

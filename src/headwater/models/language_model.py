@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.utils import logging as hub_logging
 from jaxtyping import Float, Int
 from jinja2 import TemplateError
@@ -32,6 +33,7 @@ from transformers.utils import logging
 from headwater.errors import InputError
 from headwater.fingerprint import fingerprint
 from headwater.models import adapters
+from headwater.places import require_place
 from headwater.records import Problem
 
 ONE_FILE = 10**18
@@ -42,6 +44,11 @@ SCALES = "headwater_learning_rate_scales"
 
 TEMPLATE = "headwater_template"
 """Key in a model's config: the chat template's keyword arguments, so that a saved model is asked as it was trained."""
+
+WANTED = (
+    "give a directory with config.json, safetensors and a tokenizer, or a hub id that this machine can reach; "
+    "`headwater convert` writes one from GGUF"
+)
 
 _LOGIT_CHANGERS = (
     "final_logit_softcapping",
@@ -79,7 +86,7 @@ class LanguageModel:
         None takes those the directory was saved with. stop_ids: ids that end a response beside the model's own.
         Raises InputError when there is no such model, when weights are missing, and for a stop id without a row.
         """
-        with _opening(source):
+        with _opening(source, revision):
             opened: Any = AutoModelForCausalLM.from_pretrained(
                 source,
                 revision=revision,
@@ -113,7 +120,7 @@ class LanguageModel:
         It encodes prompts, knows its stop ids and its size, and cannot compute: its tensors are on the meta device.
         Arguments and errors are those of `load`.
         """
-        with _opening(source):
+        with _opening(source, revision):
             config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
             with torch.device("meta"):
                 kind = (config.dtype or torch.float32) if dtype == "auto" else getattr(torch, dtype)
@@ -284,16 +291,23 @@ class LanguageModel:
 
 
 @contextmanager
-def _opening(source: Path | str) -> Iterator[None]:
+def _opening(source: Path | str, revision: str | None) -> Iterator[None]:
     """InputError, one line, in place of what opening a directory or hub id that others wrote can raise."""
+    require_model(str(source), revision)
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-        raise InputError(
-            f"model: cannot open {source} ({reason}). Give a directory with config.json, safetensors and a "
-            "tokenizer, or a hub id that this machine can reach; `headwater convert` writes one from GGUF."
-        ) from error
+        raise InputError(f"model: cannot open {source} ({reason}); {WANTED}") from error
+
+
+def require_model(source: str, revision: str | None) -> None:
+    """Raise InputError at once when there is no such directory, and no hub id that can be opened now."""
+
+    def cached() -> bool:
+        return isinstance(try_to_load_from_cache(source, "config.json", revision=revision), str)
+
+    require_place("model", source, WANTED, cached)
 
 
 def add_stop_ids(network: PreTrainedModel, stop_ids: Sequence[int]) -> None:

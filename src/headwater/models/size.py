@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from headwater.errors import InputError
 from headwater.models.adapters import parameters_added
 from headwater.models.choice import ModelChoice
 from headwater.models.family import configuration
+from headwater.models.language_model import require_model
 
 BYTES = {"float32": 4, "bfloat16": 2}
 
@@ -58,14 +60,15 @@ def model_size(choice: ModelChoice, vocabulary: int) -> ModelSize | None:
     Args: vocabulary: tokens of a model that is made here.
     """
     try:
-        config = (
-            configuration(choice.shape, vocabulary)
-            if choice.path is None
-            else AutoConfig.from_pretrained(choice.path, revision=choice.revision, trust_remote_code=False)
-        )
-    except (OSError, ValueError, KeyError):
+        config = configuration(choice.shape, vocabulary) if choice.path is None else _found(choice)
+    except (InputError, OSError, ValueError, KeyError):
         return None
     return _measured(config, choice)
+
+
+def _found(choice: ModelChoice) -> Any:
+    require_model(str(choice.path), choice.revision)
+    return AutoConfig.from_pretrained(choice.path, revision=choice.revision, trust_remote_code=False)
 
 
 def _measured(config: Any, choice: ModelChoice) -> ModelSize:

@@ -17,10 +17,13 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from headwater.errors import InputError
+from headwater.places import require_place
 from headwater.problems import hub
 from headwater.problems.columns import Columns
 from headwater.problems.labels import MOST_ROWS, LabelSet, Reading, gather
 from headwater.problems.rows import SUFFIXES, Row, digest_of, file_rows, named
+
+_WANTED = f"allowed: a {' or '.join(SUFFIXES)} file, a directory of them, or a hub id"
 
 
 class FileSource(BaseModel):
@@ -75,11 +78,11 @@ def read_problems(source: FileSource, *, packed: bool = False) -> LabelSet:
                 "directory; leave revision out"
             )
     elif hub.HUB_ID.fullmatch(source.path):
+        require_place("problems", source.path, _WANTED, lambda: hub.cached(source.path, source.revision))
         path, revision = hub.snapshot(source.path, source.revision)
     else:
         raise InputError(
-            f"problems {named(source.path)[:200]}: no such file or directory, and no hub id (owner/name); allowed: a "
-            f"{' or '.join(SUFFIXES)} file, a directory of them, or a hub id"
+            f"problems {named(source.path)[:200]}: no such file or directory, and no hub id (owner/name); {_WANTED}"
         )
     files = hub.split_files(path, named(source.path), source.config, source.split or "train")
     reading = replace(reading, source=path.name if revision is None else source.path, revision=revision)

@@ -44,6 +44,20 @@ def snapshot(hub_id: str, revision: str | None) -> tuple[Path, str]:
     return Path(folder), Path(folder).name
 
 
+def cached(hub_id: str, revision: str | None) -> bool:
+    """Whether the hub's cache has the data set."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
+
+    try:
+        snapshot_download(
+            hub_id, repo_type="dataset", revision=revision, allow_patterns=_FETCHED, local_files_only=True
+        )
+    except LocalEntryNotFoundError:
+        return False
+    return True
+
+
 def split_files(folder: Path, name: str, config: str | None, split: str) -> list[tuple[str, Path]]:
     """The files of one config and split, in order, with their names inside the data set.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import Field
 
-from headwater.errors import ContrastError
+from headwater.errors import ContrastError, nearest
 from headwater.routes.stages import Step
 from headwater.routes.table import Route
 from headwater.value import Value
@@ -61,7 +61,8 @@ def check(contrasts: Iterable[Contrast], arms: Mapping[str, Route]) -> None:
     for contrast in contrasts:
         for name in (contrast.treatment, contrast.control):
             if name not in arms:
-                raise ContrastError(f"contrast {contrast.name!r}: no arm {name}; there are {', '.join(sorted(arms))}")
+                known = f"{nearest(name, arms)}; there are {', '.join(sorted(arms))}"
+                raise ContrastError(f"contrast {contrast.name!r}: no arm {name}{known}")
         found = differences(arms[contrast.treatment], arms[contrast.control])
         if set(found) != set(contrast.declares):
             raise ContrastError(

@@ -19,7 +19,7 @@ from yaml import YAMLError
 from headwater.cache import Recording
 from headwater.data.source import ProblemSource, source_model
 from headwater.engines.settings import EngineSettings
-from headwater.errors import ContrastError, InputError
+from headwater.errors import ContrastError, InputError, nearest
 from headwater.guard import Guard
 from headwater.interfaces import Signal
 from headwater.loop import Schedule, Stage
@@ -164,8 +164,9 @@ class Recipe(Value):
         else:
             unknown = [name for name in self.routes if name not in table.BY_NAME]
             if unknown:
+                near = nearest(unknown[0], table.BY_NAME)
                 raise ValueError(
-                    f"routes: no route {unknown[0]!r}; allowed: default, all, or of {', '.join(table.BY_NAME)}"
+                    f"routes: no route {unknown[0]!r}{near}; allowed: default, all, or of {', '.join(table.BY_NAME)}"
                 )
             chosen = tuple(table.BY_NAME[name] for name in self.routes)
         names = [route.name for route in (*chosen, *self.arms)]
@@ -243,7 +244,9 @@ def shipped() -> tuple[str, ...]:
 def recipe_text(name: str) -> str:
     """The text of a shipped recipe. Raises InputError when there is none of that name."""
     if name not in shipped():
-        raise InputError(f"recipe: no file and no shipped recipe {name!r}; shipped: {', '.join(shipped())}")
+        raise InputError(
+            f"recipe: no file and no shipped recipe {name!r}{nearest(name, shipped())}; shipped: {', '.join(shipped())}"
+        )
     return (resources.files("headwater") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
@@ -336,7 +339,8 @@ def _one_line(source: str, text: str, overrides: Sequence[str], error: Validatio
     if override is not None:
         where = f"{source}, override {_brief(override)}"
     if first["type"] == "extra_forbidden":
-        return f"recipe {where}: unknown key {key}; allowed here: {', '.join(_keys_beside(first['loc']))}"
+        beside = _keys_beside(first["loc"])
+        return f"recipe {where}: unknown key {key}{nearest(place[-1], beside)}; allowed here: {', '.join(beside)}"
     if not place:
         return f"recipe {where}: {message}"
     return f"recipe {where}: {key} = {_brief(first['input'])}; {message[:1].lower()}{message[1:]}"
