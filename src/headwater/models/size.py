@@ -67,8 +67,9 @@ def model_size(choice: ModelChoice, vocabulary: int) -> ModelSize | None:
 
 
 def _found(choice: ModelChoice) -> Any:
-    require_model(str(choice.path), choice.revision)
-    return AutoConfig.from_pretrained(choice.path, revision=choice.revision, trust_remote_code=False)
+    path = str(choice.path)
+    require_model(path, choice.revision)
+    return AutoConfig.from_pretrained(path, revision=choice.revision, trust_remote_code=False)
 
 
 def _measured(config: Any, choice: ModelChoice) -> ModelSize:
