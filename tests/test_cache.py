@@ -13,7 +13,7 @@ from headwater import rollouts as rollouts_on_disk
 from headwater.batch import FullDistribution, HiddenDistribution, TopKDistribution
 from headwater.cache import Recording
 from headwater.engines.local import LocalTeacher
-from headwater.engines.scripted import ScriptedTeacher, scripted_group
+from headwater.engines.scripted import ONCE, ScriptedTeacher, scripted_group
 from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError, IntegrityError
 from headwater.records import rollouts_of
@@ -281,7 +281,7 @@ def test_a_teacher_that_is_not_exact_is_recorded_with_the_rest_in_the_tail(k, tm
 
 def gradient(teacher, groups, direction):
     model, signal = tiny.qwen(), Divergence(direction=direction)
-    scored = signal.score(groups, tiny.workers(teacher=teacher, temperature=TEMPERATURE))
+    scored = signal.score(groups, tiny.workers(teacher=teacher, temperature=TEMPERATURE), ONCE)
     tiny.learner(model, temperature=TEMPERATURE).update(scored, signal)
     return tiny.gradients(model)
 
@@ -315,7 +315,7 @@ def test_imitating_cached_rollouts_is_imitating_the_live_ones(tmp_path):
     found = []
     for read in (groups, again):
         model = tiny.qwen()
-        tiny.learner(model).update(Imitation().score(read, tiny.workers()), Imitation())
+        tiny.learner(model).update(Imitation().score(read, tiny.workers(), ONCE), Imitation())
         found.append(tiny.gradients(model))
     assert torch.equal(*found)
 

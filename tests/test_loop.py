@@ -342,9 +342,9 @@ def test_teacher_sft_imitates_right_responses_only(tmp_path):
     bench, kept = Bench("teacher-sft", tmp_path, updates=1), []
 
     class Keep(Imitation):
-        def score(self, groups, workers):
+        def score(self, groups, workers, at):
             kept.extend(groups)
-            return super().score(groups, workers)
+            return super().score(groups, workers, at)
 
     bench.run(bench.learner(), stage=bench.stage.model_copy(update={"signal": Keep()}))
     texts = [(r.response_text, ANSWERS[r.problem_id]) for group in kept for r in group.rollouts]

@@ -127,8 +127,10 @@ def learner(model, optimiser=STEADY, updates=10, temperature=1.0, engine=None):
     return LocalLearner(model, optimiser, updates, temperature, engine or EngineSettings())
 
 
-def workers(**given):
-    """Scripted workers, some of them replaced by live ones."""
+def workers(teacher=None, **given):
+    """Scripted workers, some of them replaced by live ones; `teacher` is the one that is called so."""
+    if teacher is not None:
+        given["teachers"] = {"teacher": teacher}
     return dataclasses.replace(Script().workers(), **given)
 
 

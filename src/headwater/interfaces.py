@@ -10,9 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from headwater.batch import Scored, Target, TeacherDistribution
+from headwater.errors import InputError
 from headwater.fingerprint import derive_seed
 from headwater.models.choice import ModelSource
 from headwater.optimiser import Optimiser
@@ -41,6 +43,19 @@ class Seeds:
     def of(self, problem_id: str, sample: int) -> int:
         """The 64-bit seed of one sample of one problem at this step."""
         return derive_seed(self.run, self.stream, self.step, problem_id, sample)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class At:
+    """Where in its stage a step stands: what a schedule is a function of, so that a resume needs no state."""
+
+    step: int
+    updates: int
+
+    @property
+    def share(self) -> float:
+        """How much of the stage is done: 0 at the first step, 1 at the last."""
+        return self.step / max(self.updates - 1, 1)
 
 
 class Generator(ABC):
@@ -165,12 +180,14 @@ class Workers:
 
     learner: Learner
     generator: Generator
-    teacher: Teacher
+    teachers: Mapping[str, Teacher]
+    """name -> teacher, for every name that the stage's signal asks"""
     reference: Teacher
+    """the learner as it was when the stage began"""
     answers: Answers
     verifier: Verifier
     recorded: Mapping[str, Sequence[Rollout]]
-    """problem id -> rollouts made earlier (the teacher's cache, demonstrations); one may be read when asked for"""
+    """problem id -> rollouts made earlier, by the model that the stage's sampler names; read when asked for"""
     temperature: float
     """of the stage's sampler: what is drawn at it is scored at it"""
 
@@ -178,20 +195,81 @@ class Workers:
         """Make the generator see the learner's new weights."""
         self.generator.sync()
 
+    def teacher(self, name: str) -> Teacher:
+        """One of the teachers. Raises InputError for a name that the stage was not given."""
+        if name not in self.teachers:
+            raise InputError(f"teacher {name!r:.60}: the stage was given {', '.join(self.teachers) or 'no teacher'}")
+        return self.teachers[name]
 
-class Sampler(Value, ABC):
+
+class Need(Enum):
+    """What a sampler or a signal asks of its workers: everything that gives or counts these reads it here."""
+
+    ANSWERS = "answers"
+    """gold answers: labels"""
+    DEMONSTRATIONS = "demonstrations"
+    """worked solutions: labels"""
+    VERIFIER = "verifier"
+    """verdicts on responses"""
+    TEACHER = "teacher"
+    """the models named by `teachers`"""
+    REFERENCE = "reference"
+    """a frozen copy of the learner as it was when the stage began"""
+    RECORDED = "recorded"
+    """rollouts made before the stage by the model named by `writer`"""
+
+
+LABELS = frozenset({Need.ANSWERS, Need.DEMONSTRATIONS})
+
+
+class Watch(NamedTuple):
+    """A number that says how a stage is getting on: its metric, what a curve calls it, and its axis."""
+
+    metric: str
+    label: str
+    logarithmic: bool = False
+
+
+LOSS = Watch("loss", "loss")
+
+
+class Method(Value, ABC):
+    """What a sampler and a signal declare of themselves; plan, run and report read this, and never a name."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> frozenset[Need]:
+        """What it will ask of its workers, with these settings."""
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The models that it asks for distributions or logprobs."""
+        return ("teacher",) if Need.TEACHER in self.needs else ()
+
+    @property
+    def watch(self) -> tuple[Watch, ...]:
+        """What to look at first while it trains; a curve shows the first that was measured."""
+        return ()
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether it reads an answer or a worked solution."""
+        return bool(self.needs & LABELS)
+
+
+class Sampler(Method):
     """Whose states: the learner's own, or recorded ones."""
 
     samples: int = Field(8, ge=1, description="responses to each problem of a step")
     temperature: float = Field(1.0, gt=0, description="logits are divided by it, in sampling and in scoring alike")
 
     @property
-    @abstractmethod
-    def reads_labels(self) -> bool:
-        """Whether choosing the states needs an answer."""
+    def writer(self) -> str | None:
+        """The model whose recorded rollouts it reads; None where it records nothing."""
+        return "teacher" if Need.RECORDED in self.needs else None
 
     @abstractmethod
-    def sample(self, problems: Sequence[Problem], workers: Workers, seeds: Seeds) -> list[Group]:
+    def sample(self, problems: Sequence[Problem], workers: Workers, seeds: Seeds, at: At) -> list[Group]:
         """Responses to these problems, one group a problem, in order."""
 
 
@@ -203,17 +281,20 @@ class Measured:
     watched: Mapping[str, Float[Tensor, " token"]]
 
 
-class Signal(Value, ABC):
+class Signal(Method):
     """What scores the states. `score` asks the world, without gradients; `loss` is pure mathematics."""
 
     @property
-    @abstractmethod
-    def reads_labels(self) -> bool:
-        """Whether scoring needs an answer."""
+    def watch(self) -> tuple[Watch, ...]:
+        """The loss, which every signal has."""
+        return (LOSS,)
 
     @abstractmethod
-    def score(self, groups: Sequence[Group], workers: Workers) -> Scored:
-        """Give each rollout its target and each token its weight in the batch loss."""
+    def score(self, groups: Sequence[Group], workers: Workers, at: At) -> Scored:
+        """Give each rollout its target and each token its weight in the batch loss.
+
+        Whatever a schedule of `at` decides goes into targets and weights here: `loss` knows no step.
+        """
 
     @abstractmethod
     def loss(

@@ -23,7 +23,7 @@ from pydantic import Field, SerializeAsAny
 
 from headwater.errors import InputError
 from headwater.fingerprint import derive_seed
-from headwater.interfaces import Answers, Sampler, Seeds, Signal, Workers
+from headwater.interfaces import Answers, At, Need, Sampler, Seeds, Signal, Watch, Workers
 from headwater.ledger import Ledger
 from headwater.optimiser import Optimiser
 from headwater.records import Problem, StepRecord
@@ -73,9 +73,24 @@ class Stage(Value):
         return self.sampler.temperature
 
     @property
+    def needs(self) -> frozenset[Need]:
+        """What its sampler and its signal ask of the workers."""
+        return self.sampler.needs | self.signal.needs
+
+    @property
     def reads_labels(self) -> bool:
         """Whether any part of the stage reads an answer."""
         return self.sampler.reads_labels or self.signal.reads_labels
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The models that are asked what comes next, each once."""
+        return tuple(dict.fromkeys((*self.sampler.teachers, *self.signal.teachers)))
+
+    @property
+    def watch(self) -> tuple[Watch, ...]:
+        """What a curve and a progress bar show of it, the most telling first."""
+        return (*self.signal.watch, *self.sampler.watch)
 
 
 class Account(Protocol):
@@ -120,9 +135,10 @@ def run_stage(
     order_seed = derive_seed(seed, stage.name, "order")
     for step in range(workers.learner.version, stage.schedule.updates):
         batch = stage.schedule.batch(problems, order_seed, step)
+        at, seeds = At(step=step, updates=stage.schedule.updates), Seeds(run=seed, stream=stage.name, step=step)
         ledger.expose(step, batch)  # account
-        groups = stage.sampler.sample(batch, workers, Seeds(run=seed, stream=stage.name, step=step))  # sample
-        scored = stage.signal.score(groups, workers)  # score
+        groups = stage.sampler.sample(batch, workers, seeds, at)  # sample
+        scored = stage.signal.score(groups, workers, at)  # score
         metrics = workers.learner.update(scored, stage.signal)  # update
         workers.sync()  # the sampler sees the new weights
         on_step(StepRecord(step=step, metrics={**scored.metrics, **metrics}))

@@ -14,6 +14,7 @@ from headwater.engines.linears import round_up
 from headwater.engines.local import LocalTeacher
 from headwater.engines.norms import rms_norm
 from headwater.engines.packing import pack_trees
+from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.signals import Imitation
 
@@ -104,7 +105,7 @@ def test_long_sequences_take_the_definition_and_give_the_same_gradient(monkeypat
     for limit in (attention.WEIGHTS, 0):
         monkeypatch.setattr(attention, "WEIGHTS", limit)
         model = tiny.qwen()
-        tiny.learner(model).update(Imitation().score(tiny.sample(model), tiny.workers()), Imitation())
+        tiny.learner(model).update(Imitation().score(tiny.sample(model), tiny.workers(), ONCE), Imitation())
         gradients.append(tiny.gradients(model))
     tiny.assert_near(gradients[1], gradients[0], 1e-5)
 
@@ -143,7 +144,7 @@ def test_a_network_that_does_not_ask_for_our_attention_gets_padded_rows(monkeypa
                 return inner(*given, **named)
 
         monkeypatch.setattr(layer.self_attn, "forward", deaf)
-    scored = Imitation().score(tiny.sample(tiny.llama()), tiny.workers())
+    scored = Imitation().score(tiny.sample(tiny.llama()), tiny.workers(), ONCE)
     one = Body(model)
     assert not one.trees
     (layout,) = one.pack([s.rollout for s in scored.rollouts], 10**6)
@@ -179,7 +180,7 @@ def test_rms_norm_has_the_value_and_gradient_of_pytorchs():
 
 
 def test_bfloat16_linear_layers_stay_near_the_float32_gradient():
-    scored = Imitation().score(tiny.sample(tiny.qwen()), tiny.workers())
+    scored = Imitation().score(tiny.sample(tiny.qwen()), tiny.workers(), ONCE)
     found = []
     for precision in ("float32", "bfloat16"):
         model = tiny.qwen()

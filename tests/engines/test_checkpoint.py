@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import tiny
 from headwater.batch import Scored
 from headwater.engines.checkpoint import MOMENTS, STATE
+from headwater.engines.scripted import ONCE
 from headwater.errors import IntegrityError
 from headwater.optimiser import Optimiser
 from headwater.signals import Imitation
@@ -26,7 +27,7 @@ def taught(model, updates):
 
 def step(learner):
     groups = tiny.sample(learner.model, learner=learner, step=learner.version)
-    return learner.update(Imitation().score(groups, tiny.workers()), Imitation())
+    return learner.update(Imitation().score(groups, tiny.workers(), ONCE), Imitation())
 
 
 def moments(learner):

@@ -11,6 +11,7 @@ from headwater.batch import FullDistribution, NoTarget, Scored, ScoredRollout
 from headwater.engines import norms
 from headwater.engines.local import LocalTeacher
 from headwater.engines.optimiser import build, set_rate
+from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError, NumericError
 from headwater.optimiser import Optimiser
@@ -26,12 +27,13 @@ DENSE = {
 
 
 def imitated(model, **settings):
-    return Imitation().score(tiny.sample(model, **settings), tiny.workers())
+    return Imitation().score(tiny.sample(model, **settings), tiny.workers(), ONCE)
 
 
 def distilled(signal, model, teacher, temperature=1.0):
     groups = tiny.sample(model, samples=2, temperature=temperature)
-    return signal.score(groups, tiny.workers(teacher=LocalTeacher(teacher, EngineSettings()), temperature=temperature))
+    given = {"teacher": LocalTeacher(teacher, EngineSettings()), "temperature": temperature}
+    return signal.score(groups, tiny.workers(**given), ONCE)
 
 
 def policy(model, advantages=(1.0, -1.0), **settings):
@@ -202,7 +204,7 @@ def test_zero_variance_everywhere_moves_nothing():
     before = tiny.weights(model)
     answers = tiny.workers().answers
     answers.answers = {problem.problem_id: "1" for problem in tiny.problems()}
-    scored = POLICY.score(tiny.sample(model), tiny.workers(answers=answers, verifier=Right()))
+    scored = POLICY.score(tiny.sample(model), tiny.workers(answers=answers, verifier=Right()), ONCE)
     tiny.learner(model).update(scored, POLICY)
     tiny.assert_same_bits(tiny.weights(model), before)
 
@@ -234,7 +236,7 @@ def test_every_stage_on_its_own_rollouts_measures_how_far_its_sampler_is_from_it
             scored = policy(model, learner=learner)
         else:
             groups = tiny.sample(model, learner=learner)
-            scored = signal.score(groups, tiny.workers(teacher=LocalTeacher(tiny.qwen(seed=8), EngineSettings())))
+            scored = signal.score(groups, tiny.workers(teacher=LocalTeacher(tiny.qwen(seed=8), EngineSettings())), ONCE)
         with torch.no_grad():
             model.network.model.layers[0].mlp.up_proj.weight.add_(nudge)
         gaps[nudge] = learner.update(scored, signal)

@@ -11,6 +11,7 @@ import tiny
 from headwater.batch import Scored
 from headwater.engines.local import LocalTeacher
 from headwater.engines.packing import pack
+from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.records import Verdict, rollouts_of
 from headwater.signals import Divergence, Imitation, Reward
@@ -106,7 +107,7 @@ def scored_by(signal, model, temperature=1.0):
     answers.answers = {group.problem.problem_id: "1" for group in groups}
     given = {"verifier": Alternating(), "answers": answers, "temperature": temperature}
     workers = tiny.workers(teacher=other, reference=other, **given)
-    return signal.score(groups, workers)
+    return signal.score(groups, workers, ONCE)
 
 
 @pytest.mark.parametrize("name", SIGNALS)
@@ -145,7 +146,7 @@ def test_padding_with_the_end_token_gives_the_same_loss_and_the_end_token_is_tra
         model.tokenizer.pad_token = pad
         groups = tiny.sample(model, tiny.problems(6), samples=4, tokens=9)
         assert any(r.response_ids[-1] == 1 for r in rollouts_of(groups))
-        scored = Imitation().score(groups, tiny.workers())
+        scored = Imitation().score(groups, tiny.workers(), ONCE)
         metrics = tiny.learner(model, engine=ALL).update(scored, Imitation())
         assert metrics["tokens"] == sum(len(r.response_ids) for r in rollouts_of(groups))
         found.append((model.pad_id, metrics["loss"], tiny.gradients(model)))
@@ -159,7 +160,7 @@ def test_ending_a_response_is_learned():
     model = tiny.qwen()
     group = tiny.sample(model, tiny.problems(1), samples=1, tokens=1)[0]
     ended = tiny.rollout("p0/0", group.rollouts[0].prompt_ids, (2, 1))
-    scored = Imitation().score([type(group)(problem=group.problem, rollouts=(ended,))], tiny.workers())
+    scored = Imitation().score([type(group)(problem=group.problem, rollouts=(ended,))], tiny.workers(), ONCE)
     before = tiny.token_logprobs(model, ended)[1]
     learner = tiny.learner(model, engine=ALL)
     for _ in range(5):

@@ -7,6 +7,7 @@ import tiny
 from headwater import cache
 from headwater.cache import CachedTeacher, Recording
 from headwater.engines.local import LocalTeacher
+from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.records import rollouts_of
 from headwater.signals import Divergence, Imitation
@@ -31,7 +32,7 @@ def padded(model, rows, loud=3.0):
 
 
 def gradient(model, teacher, signal, groups):
-    scored = signal.score(groups, tiny.workers(teacher=teacher))
+    scored = signal.score(groups, tiny.workers(teacher=teacher), ONCE)
     tiny.learner(model).update(scored, signal)
     return model.head[0].grad.clone()
 
@@ -74,5 +75,5 @@ def test_padded_rows_are_no_part_of_a_loss_or_a_logprob():
     groups = tiny.sample(tiny.qwen())
     losses = []
     for model in (tiny.qwen(), padded(tiny.qwen(), WORDS + 3)):
-        losses.append(tiny.learner(model).update(Imitation().score(groups, tiny.workers()), Imitation())["loss"])
+        losses.append(tiny.learner(model).update(Imitation().score(groups, tiny.workers(), ONCE), Imitation())["loss"])
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)

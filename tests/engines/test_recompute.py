@@ -7,6 +7,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 import tiny
 from headwater.engines.recompute import recomputed
+from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError
 from headwater.records import Group
@@ -24,7 +25,7 @@ def updated(model, *, checkpointing):
     groups = [Group(problem=tiny.problems(1)[0], rollouts=tuple(rollouts))]
     for _ in range(3):
         runs.clear()
-        learner.update(Imitation().score(groups, tiny.workers()), Imitation())
+        learner.update(Imitation().score(groups, tiny.workers(), ONCE), Imitation())
     return tiny.weights(model), len(runs)
 
 

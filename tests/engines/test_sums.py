@@ -3,6 +3,7 @@
 import pytest
 
 import tiny
+from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.engines.sums import CHECKED, Sums, compared, stride_of
 from headwater.signals import Imitation
@@ -36,7 +37,7 @@ def test_an_update_in_many_passes_measures_what_one_pass_measures():
     for tokens in (1, 10**6):
         model = tiny.qwen()
         learner = tiny.learner(model, engine=EngineSettings(micro_batch_tokens=tokens))
-        scored = Imitation().score(tiny.sample(model, learner=learner), tiny.workers())
+        scored = Imitation().score(tiny.sample(model, learner=learner), tiny.workers(), ONCE)
         found.append(learner.update(scored, Imitation()))
     assert found[0].keys() == found[1].keys() >= {"sampler_gap", "sampler_gap_max"}
     for name in found[0].keys() - {"padding"}:

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM
 
 import tiny
 from headwater.engines.local import LocalLearner
+from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError, IntegrityError
 from headwater.models import adapters
@@ -28,7 +29,7 @@ def learner(make=tiny.qwen, seed=0, lora=LORA):
 def step(found):
     """One update on rollouts that the learner draws itself."""
     groups = tiny.sample(found.model, learner=found, step=found.version)
-    found.update(Imitation().score(groups, tiny.workers()), Imitation())
+    found.update(Imitation().score(groups, tiny.workers(), ONCE), Imitation())
 
 
 def logits(network):

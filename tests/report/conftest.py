@@ -108,6 +108,13 @@ CONTRASTS = [
 ]
 
 
+WATCH = {
+    "reward": [{"metric": "reward", "label": "reward", "logarithmic": False}],
+    "divergence": [{"metric": "kl", "label": "KL, nats per token", "logarithmic": True}],
+    "imitation": [{"metric": "loss", "label": "loss", "logarithmic": False}],
+}
+
+
 class FakeFolder:
     """What `summarise` asks of a run folder, answered from dicts."""
 
@@ -216,6 +223,7 @@ class LabMaker:
             "pool": None,
             "learner": None,
             "signal": None,
+            "watch": [],
             "reads_labels": False,
             "updates": 0,
             "parents": {},
@@ -248,6 +256,7 @@ class LabMaker:
             pool=part,
             learner=who,
             signal=signal,
+            watch=WATCH[signal],
             reads_labels=reads,
             updates=updates,
             parents=parents,

@@ -129,7 +129,7 @@ def other_bytes(store: Store, node: str) -> None:
 @pytest.mark.parametrize(
     ("parent", "child", "role"),
     [
-        ("teacher-rl on 1H", "teacher's rollouts on 1H", "teacher"),
+        ("teacher-rl on 1H", "teacher's rollouts on 1H", "writer"),
         ("warm-up on 1H", "on-policy-distillation on 1H", "start"),
         ("student-rl on 2H", "evaluate R5-half", "model"),
     ],

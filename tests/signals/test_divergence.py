@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from headwater.batch import FullDistribution, HiddenDistribution, NoTarget, TopKDistribution
-from headwater.engines.scripted import Script, ScriptedTeacher, scripted_group
+from headwater.engines.scripted import ONCE, Script, ScriptedTeacher, scripted_group
 from headwater.errors import ObjectiveError
 from headwater.signals import Divergence
 from headwater.signals.divergence import (
@@ -301,7 +301,7 @@ def test_scoring_asks_the_teacher_once_and_reads_no_label():
         for name, length in [("a/0", 1), ("a/1", 2), ("b/0", 1)]
     }
     script = Script(teacher=ScriptedTeacher(by_rollout=targets))
-    scored = Divergence(direction="forward").score(groups, script.workers())
+    scored = Divergence(direction="forward").score(groups, script.workers(), ONCE)
     assert script.teacher.asked == [["a/0", "a/1", "b/0"]]
     assert script.answers.reads == []
     assert script.verifier.graded == []
@@ -313,7 +313,7 @@ def test_scoring_asks_the_teacher_once_and_reads_no_label():
 
 def test_no_rollouts_ask_no_teacher():
     script = Script()
-    assert Divergence(direction="reverse").score([scripted_group("a", [])], script.workers()).rollouts == ()
+    assert Divergence(direction="reverse").score([scripted_group("a", [])], script.workers(), ONCE).rollouts == ()
     assert script.teacher.asked == []
 
 
@@ -330,7 +330,7 @@ def test_the_sampled_estimator_is_refused_without_an_exact_teacher():
     top = TopKDistribution.from_logprobs(torch.log_softmax(torch.randn(1, 5), -1), 2)
     script = Script(teacher=ScriptedTeacher(by_rollout={"a/0": top}))
     with pytest.raises(ObjectiveError, match="exact"):
-        SAMPLED.score([scripted_group("a", [[1]])], script.workers())
+        SAMPLED.score([scripted_group("a", [[1]])], script.workers(), ONCE)
     with pytest.raises(ObjectiveError, match="exact"):
         SAMPLED.loss(torch.zeros(1, 5), torch.tensor([0]), top)
 
@@ -345,7 +345,7 @@ def test_a_top_k_whose_mass_is_not_one_is_refused(direction, tail):
     )
     script = Script(teacher=ScriptedTeacher(by_rollout={"a/0": top}))
     with pytest.raises(ObjectiveError, match="position 1"):
-        Divergence(direction=direction).score([scripted_group("a", [[1, 2]])], script.workers())
+        Divergence(direction=direction).score([scripted_group("a", [[1, 2]])], script.workers(), ONCE)
 
 
 def test_half_precision_storage_is_not_missing_mass():

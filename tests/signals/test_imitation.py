@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from headwater.batch import NoTarget
-from headwater.engines.scripted import Script, scripted_group
+from headwater.engines.scripted import ONCE, Script, scripted_group
 from headwater.signals import Imitation
 
 
@@ -26,21 +26,21 @@ def test_the_gradient_is_the_distribution_minus_the_recorded_token():
 
 def test_every_response_token_of_the_batch_weighs_the_same():
     groups = [scripted_group("a", [[1], [2, 3]]), scripted_group("b", [[4, 5]])]
-    scored = Imitation().score(groups, Script().workers())
+    scored = Imitation().score(groups, Script().workers(), ONCE)
     assert [item.weight.tolist() for item in scored.rollouts] == [pytest.approx([0.2] * n) for n in (1, 2, 2)]
     assert scored.metrics == {"response_tokens": 5 / 3, "truncated": 0.0, "repetition": 0.0}
 
 
 def test_imitation_asks_nobody_and_reads_no_label():
     script = Script()
-    Imitation().score([scripted_group("a", [[1]])], script.workers())
+    Imitation().score([scripted_group("a", [[1]])], script.workers(), ONCE)
     assert not Imitation().reads_labels
     assert script.answers.reads == []
     assert script.teacher.asked == script.reference.asked == []
 
 
 def test_a_group_without_responses_trains_nothing():
-    assert Imitation().score([scripted_group("a", [])], Script().workers()).rollouts == ()
+    assert Imitation().score([scripted_group("a", [])], Script().workers(), ONCE).rollouts == ()
 
 
 def test_the_diagnostics_are_entropy_and_accuracy():

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from headwater.batch import NoTarget
 from headwater.engines.scripted import (
+    ONCE,
     Script,
     ScriptedAnswers,
     ScriptedTeacher,
@@ -232,7 +233,7 @@ def test_centring_by_the_groups_own_mean_shrinks_the_expected_gradient_by_one_in
 )
 def test_the_three_normalisations_with_responses_of_one_and_three_tokens(signal, short, long):
     groups = [scripted_group("p", [[1], [1, 2, 3]])]
-    scored = signal.score(groups, script_for(groups, "cw").workers())
+    scored = signal.score(groups, script_for(groups, "cw").workers(), ONCE)
     first, second = (item.weight.tolist() for item in scored.rollouts)
     assert first == pytest.approx([short])
     assert second == pytest.approx([long] * 3)
@@ -240,7 +241,7 @@ def test_the_three_normalisations_with_responses_of_one_and_three_tokens(signal,
 
 def test_dropped_groups_keep_their_tokens_in_the_normaliser():
     groups = [scripted_group("same", [[1, 2], [3]]), scripted_group("mixed", [[1], [2]])]
-    scored = Reward(kl_coefficient=0.0).score(groups, script_for(groups, "cccw").workers())
+    scored = Reward(kl_coefficient=0.0).score(groups, script_for(groups, "cccw").workers(), ONCE)
     assert [item.rollout.rollout_id for item in scored.rollouts] == ["mixed/0", "mixed/1"]
     assert [item.weight.tolist() for item in scored.rollouts] == [pytest.approx([1 / 5])] * 2
 
@@ -253,7 +254,7 @@ def test_keep_and_drop_give_one_gradient_when_the_kl_is_off(verdicts):
     def gradient(zero_variance):
         parameter = table.clone().requires_grad_()
         signal = Reward(kl_coefficient=0.0, zero_variance=zero_variance)
-        for item in signal.score(groups, script_for(groups, verdicts).workers()).rollouts:
+        for item in signal.score(groups, script_for(groups, verdicts).workers(), ONCE).rollouts:
             ids = torch.tensor(item.rollout.response_ids)
             loss = signal.loss(parameter.expand(len(ids), -1), ids, item.target)
             loss.backward(item.weight.to(DOUBLE))
@@ -265,7 +266,7 @@ def test_keep_and_drop_give_one_gradient_when_the_kl_is_off(verdicts):
 def test_when_every_group_is_dropped_nothing_is_left_and_nobody_asks_the_reference():
     groups = [scripted_group("p", [[1], [2]])]
     script = script_for(groups, "ww")
-    scored = Reward().score(groups, script.workers())
+    scored = Reward().score(groups, script.workers(), ONCE)
     assert scored.rollouts == ()
     assert script.reference.asked == []
     assert scored.metrics["zero_variance_groups"] == 1
@@ -274,7 +275,7 @@ def test_when_every_group_is_dropped_nothing_is_left_and_nobody_asks_the_referen
 def test_the_metrics_are_those_counted_by_hand():
     groups = [scripted_group("a", [[1], [2, 3]]), scripted_group("b", [[4], [5]])]
     script = script_for(groups, "cwcc")
-    scored = Reward(kl_coefficient=0.0).score(groups, script.workers())
+    scored = Reward(kl_coefficient=0.0).score(groups, script.workers(), ONCE)
     assert scored.metrics == {
         "reward": 0.75,
         "mixed_groups": 0.5,
@@ -290,7 +291,7 @@ def test_the_metrics_are_those_counted_by_hand():
 def test_each_answer_is_read_once_and_all_responses_are_graded_in_one_request():
     groups = [scripted_group("a", [[1], [2]]), scripted_group("b", [[3], [4]])]
     script = script_for(groups, "cwcw")
-    Reward(kl_coefficient=0.0).score(groups, script.workers())
+    Reward(kl_coefficient=0.0).score(groups, script.workers(), ONCE)
     assert script.answers.reads == [("a", "answer"), ("b", "answer")]
     assert [list(request) for request in script.verifier.graded] == [["a/0", "a/1", "b/0", "b/1"]]
     assert script.verifier.graded[0]["b/1"] == ("42", "4")
@@ -299,11 +300,11 @@ def test_each_answer_is_read_once_and_all_responses_are_graded_in_one_request():
 def test_the_reference_is_asked_only_for_rollouts_that_train_and_only_with_a_coefficient():
     groups = [scripted_group("same", [[1], [2]]), scripted_group("mixed", [[1], [2, 3]])]
     script = script_for(groups, "cccw", references(groups, -2.0))
-    scored = Reward().score(groups, script.workers())
+    scored = Reward().score(groups, script.workers(), ONCE)
     assert script.reference.asked == [["mixed/0", "mixed/1"]]
     assert scored.rollouts[1].target.reference_logprobs.tolist() == [-2.0, -2.0]
     script = script_for(groups, "cccw")
-    scored = Reward(kl_coefficient=0.0).score(groups, script.workers())
+    scored = Reward(kl_coefficient=0.0).score(groups, script.workers(), ONCE)
     assert script.reference.asked == []
     assert scored.rollouts[0].target.reference_logprobs is None
 
@@ -312,7 +313,7 @@ def test_the_reference_is_asked_only_for_rollouts_that_train_and_only_with_a_coe
 def test_an_ungraded_rollout_is_counted_and_never_a_silent_zero(verdicts):
     groups = [scripted_group("p", [[1], [2], [3]])]
     signal = Reward(kl_coefficient=0.0, divide_by_std=False, ungraded_limit=0.5)
-    scored = signal.score(groups, script_for(groups, verdicts).workers())
+    scored = signal.score(groups, script_for(groups, verdicts).workers(), ONCE)
     assert [item.target.advantage.item() for item in scored.rollouts] == [0.5, -0.5, 0.0]
     assert scored.metrics["ungraded"] == 1
     assert scored.metrics["reward"] == 0.5
@@ -320,14 +321,14 @@ def test_an_ungraded_rollout_is_counted_and_never_a_silent_zero(verdicts):
 
 def test_too_many_ungraded_rollouts_stop_the_run():
     groups = [scripted_group("p", [[1]] * 200)]
-    Reward().score(groups, script_for(groups, "cw" * 99 + "cu", references(groups)).workers())  # 0.5 % may
+    Reward().score(groups, script_for(groups, "cw" * 99 + "cu", references(groups)).workers(), ONCE)  # 0.5 % may
     with pytest.raises(GraderError, match="2 of 200"):
-        Reward().score(groups, script_for(groups, "cw" * 99 + "uu", references(groups)).workers())
+        Reward().score(groups, script_for(groups, "cw" * 99 + "uu", references(groups)).workers(), ONCE)
 
 
 def test_without_one_verdict_there_is_no_mean_reward():
     groups = [scripted_group("p", [[1], [2]])]
-    scored = Reward(ungraded_limit=1.0).score(groups, script_for(groups, "uu").workers())
+    scored = Reward(ungraded_limit=1.0).score(groups, script_for(groups, "uu").workers(), ONCE)
     assert "reward" not in scored.metrics
     assert scored.rollouts == ()
 
@@ -335,7 +336,7 @@ def test_without_one_verdict_there_is_no_mean_reward():
 def test_two_different_rollouts_with_one_id_are_refused():
     groups = [scripted_group("p", [[1], [2]]), scripted_group("p", [[3], [4]])]
     with pytest.raises(InputError, match="p/0"):
-        Reward().score(groups, script_for(groups[:1], "cw").workers())
+        Reward().score(groups, script_for(groups[:1], "cw").workers(), ONCE)
 
 
 def test_a_constant_normaliser_needs_its_length():

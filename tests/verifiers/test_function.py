@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headwater.engines.scripted import Script, ScriptedAnswers, scripted_group
+from headwater.engines.scripted import ONCE, Script, ScriptedAnswers, scripted_group
 from headwater.errors import GraderError, HeadwaterError, InputError, NumericError
 from headwater.records import Grade, Verdict
 from headwater.signals.reward import Reward
@@ -96,7 +96,7 @@ def test_the_reward_signal_centres_the_functions_rewards() -> None:
     workers = script.workers()
     workers.verifier = FunctionVerifier(function=half_marks)
     signal = Reward(divide_by_std=False, kl_coefficient=0.0)
-    scored = signal.score([scripted_group("p", [[1], [2]])], workers)
+    scored = signal.score([scripted_group("p", [[1], [2]])], workers, ONCE)
     assert scored.metrics["reward"] == 0.5
     assert [rollout.target.advantage.item() for rollout in scored.rollouts] == [-0.25, 0.25]  # type: ignore[attr-defined]
 

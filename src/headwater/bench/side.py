@@ -24,7 +24,7 @@ from headwater.cache import CachedTeacher
 from headwater.engines.head import Head, HeadBatch, tiled_backward
 from headwater.engines.opening import open_engine
 from headwater.engines.settings import EngineSettings
-from headwater.interfaces import Sampler, Seeds, Signal, Teacher, Verifier, Workers
+from headwater.interfaces import At, Sampler, Seeds, Signal, Teacher, Verifier, Workers
 from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
 from headwater.models.unpretrained import random_weights
@@ -109,7 +109,7 @@ class Steps(Rounds):
         return Workers(
             learner=learner,
             generator=opened.generator(learner),
-            teacher=teacher,  # type: ignore[arg-type]
+            teachers={} if teacher is None else {"teacher": teacher},
             reference=None,  # type: ignore[arg-type]
             answers=NoLedger(),
             verifier=HashVerifier(),
@@ -121,9 +121,10 @@ class Steps(Rounds):
         """One step, as `headwater.loop` takes it."""
         start = self._step * self._batch.prompts % len(self._problems)
         problems = self._problems[start : start + self._batch.prompts]
-        groups = self._sampler.sample(problems, self._workers, Seeds(run=0, stream="bench", step=self._step))
+        at = At(step=self._step, updates=MANY)
+        groups = self._sampler.sample(problems, self._workers, Seeds(run=0, stream="bench", step=self._step), at)
         parts.part("generate")
-        scored = self._signal.score(groups, self._workers)
+        scored = self._signal.score(groups, self._workers, at)
         parts.part("score")
         metrics = self._workers.learner.update(scored, self._signal)
         self._workers.sync()

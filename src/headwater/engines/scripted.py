@@ -14,8 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headwater.batch import Scored, TeacherDistribution
-from headwater.interfaces import Generator, Learner, Seeds, Signal, Teacher, Verifier, Workers
+from headwater.interfaces import At, Generator, Learner, Seeds, Signal, Teacher, Verifier, Workers
 from headwater.records import Group, Problem, Rollout, Sampling, Verdict
+
+ONCE = At(step=0, updates=1)
+"""The only step of a stage."""
 
 
 def scripted_group(
@@ -135,7 +138,7 @@ class Script:
         return Workers(
             learner=self.learner,
             generator=self.generator,
-            teacher=self.teacher,
+            teachers={"teacher": self.teacher},
             reference=self.reference,
             answers=self.answers,
             verifier=self.verifier,

@@ -15,8 +15,9 @@ from typing import Any
 
 from headwater import cache
 from headwater.evaluation.closeness import SAMPLES
+from headwater.interfaces import Need
 from headwater.models.size import ModelSize, model_size
-from headwater.plan.graph import Graph, Node, needs_reference
+from headwater.plan.graph import Graph, Node
 from headwater.problems.arithmetic import VOCABULARY
 
 COMMITS = 3
@@ -120,9 +121,9 @@ class Costs:
         assert node.stage is not None  # noqa: S101
         stage, size = node.stage, self.sizes[name]
         tokens = node.updates * stage.schedule.problems * stage.sampler.samples * self._length
-        teacher = self.sizes[node.parents["teacher"]] if "teacher" in node.parents else None
-        scorers = (teacher,) if "teacher" in node.parents else (size,) if needs_reference(stage) else ()
-        learning = self._learning(size, tokens * stage.optimiser.inner_steps, scorers)
+        scorers = [self.sizes[node.parents[name]] for name in stage.teachers if name in node.parents]
+        scorers += [size] if Need.REFERENCE in stage.needs else []
+        learning = self._learning(size, tokens * stage.optimiser.inner_steps, tuple(scorers))
         generated = 0 if "recorded" in node.parents else tokens
         scored = tokens * len(scorers)
         spent = [learning.flops, self._forward(size, generated), *(self._forward(model, tokens) for model in scorers)]
@@ -148,15 +149,26 @@ class Costs:
         )
 
     def _rollouts(self, name: str, node: Node) -> Cost:
-        size = self.sizes[node.parents["teacher"]]
+        writer, size = self.sizes[node.parents["writer"]], self.sizes[node.parents["teacher"]]
         problems = len(self.graph.data.pools(node.seed).ids[str(node.pool)])
         tokens = problems * node.settings["samples"] * self._length
-        cost = self._measuring((size,), tokens, tokens)
+        written, cost = self._measuring((writer,), tokens, 0), self._measuring((size,), 0, tokens)
+        if node.parents["writer"] == node.parents["teacher"]:
+            weights = cost.memory
+        else:
+            weights = _sum((written.memory, None if size is None else size.bytes))
         stored = None
         if size is not None:
             files = cache.sizes(tokens, node.settings["cache"], vocabulary=size.vocabulary, hidden=size.hidden)
             stored = sum(files.values()) // 2
-        return Cost(**{**vars(cost), "disk": stored, "working_disk": stored})
+        return Cost(
+            generated=tokens,
+            scored=tokens,
+            flops=_sum((written.flops, cost.flops)),
+            memory=weights,
+            disk=stored,
+            working_disk=stored,
+        )
 
     def _evaluate(self, name: str, node: Node) -> Cost:
         problems = len(self.graph.data.benchmarks[node.settings["benchmark"]].problems)

@@ -20,10 +20,9 @@ from headwater.plan.pretraining import pretraining_stage
 from headwater.plan.prompts import prompt_limit
 from headwater.routes.recipe import Recipe
 from headwater.routes.table import Route
-from headwater.signals import Reward
 from headwater.verifiers.choose import grading_identity, own_code
 
-METHOD = 3
+METHOD = 4
 """Raised when a change of code changes what a stage computes: older results are then made again."""
 
 Kind = Literal["model", "train", "rollouts", "evaluate", "closeness"]
@@ -136,6 +135,7 @@ def _plain_node(node: Node) -> dict[str, Any]:
         "pool": node.pool,
         "learner": stage.learner if stage else None,
         "signal": type(stage.signal).__name__.lower() if stage else None,
+        "watch": [watch._asdict() for watch in stage.watch] if stage else [],
         "reads_labels": stage.reads_labels if stage else False,
         "updates": node.updates,
         "parents": dict(node.parents),
@@ -206,19 +206,17 @@ class GraphBuilder:
     def _route(self, route: Route, seed: int, raw: Mapping[str, str]) -> tuple[Arm, Arm | None]:
         models = {"student": raw[route.student], "teacher": raw[route.teacher]}
         stages: dict[str, list[str]] = {"student": [], "teacher": []}
-        points: dict[str, str] = {}
+        bridge: list[tuple[str, str]] = []
         for step in route.steps:
             stage = self._recipe.stage(route, step)
-            if stage.learner == "student" and _needs_teacher(stage) and not points:
-                points["before"] = self._closeness(models, seed)
+            if _taught(stage) and not bridge:
+                bridge.append(("before", self._closeness(models, seed)))
             name = self._train(stage, seed, models, route)
             models[stage.learner] = name
             stages[stage.learner].append(name)
-            if stage.learner == "student" and _needs_teacher(stage):
-                points["end"] = self._closeness(models, seed)
-                if stage.name == "warm-up":
-                    points["after warm-up"] = points["end"]
-        taught = bool(points)
+            if _taught(stage):
+                bridge.append((f"after {stage.name}", self._closeness(models, seed)))
+        taught = bool(bridge)
         arm = Arm(
             name=route.name,
             title=route.title,
@@ -235,7 +233,7 @@ class GraphBuilder:
             }
             if taught
             else None,
-            closeness=points or None,
+            closeness=dict([*bridge[:-1], ("end", bridge[-1][1])]) if taught else None,
         )
         if not taught:
             return arm, None
@@ -259,11 +257,14 @@ class GraphBuilder:
 
     def _train(self, stage: Stage, seed: int, models: Mapping[str, str], route: Route) -> str:
         parents = {"start": models[stage.learner]}
-        recorded = type(stage.sampler).__name__ == "Recorded"
-        if recorded:
-            parents["recorded"] = self._rollouts(models["teacher"], stage.pool, seed)
-        elif _needs_teacher(stage):
-            parents["teacher"] = models["teacher"]
+        teachers = {name: models[name] for name in stage.teachers}
+        if stage.sampler.writer is not None:
+            # the first teacher's distributions are recorded with the rollouts; without one, the writer's own
+            scorer = next(iter(stage.teachers), stage.sampler.writer)
+            teachers.pop(scorer, None)
+            written = (stage.sampler.writer, models[stage.sampler.writer])
+            parents["recorded"] = self._rollouts(written, models[scorer], stage.pool, seed)
+        parents |= teachers
         role = route.teacher if stage.learner == "teacher" else route.student
         rollouts = stage.schedule.problems * stage.sampler.samples
         settings: dict[str, Any] = {
@@ -291,7 +292,8 @@ class GraphBuilder:
             )
         )
 
-    def _rollouts(self, teacher: str, pool: str, seed: int) -> str:
+    def _rollouts(self, writer: tuple[str, str], teacher: str, pool: str, seed: int) -> str:
+        """Rollouts of a model (its name and its node) with a teacher's distributions."""
         recipe = self._recipe
         settings = {
             "pool": self._data.pools(seed).digests[pool],
@@ -305,9 +307,9 @@ class GraphBuilder:
         return self._add(
             Node(
                 kind="rollouts",
-                title=f"teacher's rollouts on {pool}",
+                title=f"{writer[0]}'s rollouts on {pool}",
                 seed=seed,
-                parents={"teacher": teacher},
+                parents={"writer": writer[1], "teacher": teacher},
                 settings=settings,
                 pool=pool,
                 cost=2,
@@ -367,14 +369,9 @@ class GraphBuilder:
         )
 
 
-def _needs_teacher(stage: Stage) -> bool:
+def _taught(stage: Stage) -> bool:
     """Whether the stage carries a teacher's behaviour into the student."""
-    return stage.name in ("warm-up", "on-policy-distillation", "teacher-sample-sft")
-
-
-def needs_reference(stage: Stage) -> bool:
-    """Whether the stage holds its learner near a frozen copy of where it started."""
-    return isinstance(stage.signal, Reward) and stage.signal.kl_coefficient > 0
+    return stage.learner == "student" and bool({stage.sampler.writer, *stage.teachers} - {None, "student"})
 
 
 def build_graph(recipe: Recipe) -> Graph:

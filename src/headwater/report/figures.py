@@ -92,9 +92,9 @@ def curve_figures(summary: Summary) -> list[tuple[str, str]]:
         if curve.values:
             panels.setdefault((curve.stage, curve.learner, curve.pool, curve.metric), []).append(curve)
     figures = []
-    for (stage, learner, pool, metric), curves in panels.items():
+    for (stage, learner, pool, _), curves in panels.items():
         title = " ".join([stage, f"on {pool}" if pool else "", f"({learner})" if learner else ""]).strip()
-        figures.append((title, _drawn(lambda c=curves, m=metric: _panel(c, m))))  # type: ignore[misc]
+        figures.append((title, _drawn(lambda c=curves: _panel(c))))  # type: ignore[misc]
     return figures
 
 
@@ -223,7 +223,7 @@ def _conditions(rows: Sequence[ConditionRow]) -> Figure:
     _logarithmic(right, "x")
     handles = [
         (_WHITE, "raw teacher / before"),
-        (_HALF, "after warm-up"),
+        (_HALF, "between stages"),
         (_FULL, "shaped teacher / end"),
         ({"marker": "D", "color": ORANGE, "linestyle": "", "markersize": 4.6, "mew": 0}, "student's end"),
     ]
@@ -242,7 +242,8 @@ _FULL = _DOT | {"marker": "o", "markerfacecolor": BLUE}
 def _distances(ax: Axes, i: int, row: ConditionRow) -> None:
     """The mean distance at each moment, joined in the order of time."""
     means: list[tuple[float, dict[str, Any]]] = []
-    for when, style in (("before", _WHITE), ("after warm-up", _HALF), ("end", _FULL)):
+    between = dict.fromkeys(c.when for c in row.closeness if c.when not in ("before", "end"))
+    for when, style in (("before", _WHITE), *((when, _HALF) for when in between), ("end", _FULL)):
         found = [c.kl_student_teacher for c in row.closeness if c.when == when]
         positive = [value for value in found if value is not None and value > 0]
         if positive:
@@ -261,7 +262,7 @@ def _logarithmic(ax: Axes, name: str) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _panel(curves: Sequence[Curve], metric: str) -> Figure:
+def _panel(curves: Sequence[Curve]) -> Figure:
     labels = list(dict.fromkeys(curve.label for curve in curves))
     shown = labels[: len(LINES)]
     legend = 0.17 * min(len(shown), 5) + 0.06 if any(shown) else 0.0
@@ -273,9 +274,9 @@ def _panel(curves: Sequence[Curve], metric: str) -> Figure:
     for curve in curves:
         colour = LINES[labels.index(curve.label) % len(LINES)]
         ax.plot(curve.steps, curve.values, color=colour, linewidth=1.0, alpha=0.75)
-    if metric == "kl" and all(value > 0 for curve in curves for value in curve.values):
+    if curves[0].logarithmic and all(value > 0 for curve in curves for value in curve.values):
         _logarithmic(ax, "y")
-    ax.set_title({"kl": "KL, nats per token"}.get(metric, metric), fontsize=8, loc="left", color=MUTED, pad=4)
+    ax.set_title(curves[0].measure, fontsize=8, loc="left", color=MUTED, pad=4)
     ax.set_xlabel("update", fontsize=7.5, labelpad=1)
     for j, label in enumerate(shown[:5]):
         more = f"  (+ {len(labels) - 5} more)" if j == 4 and len(labels) > 5 else ""

@@ -30,7 +30,6 @@ GROUPS = (
     ("endpoint", "Transfer endpoints: no labels for the student"),
     ("model", "The models themselves"),
 )
-MOMENTS = ("before", "after warm-up", "end")
 
 
 def write_page(folder: RunFolder, path: str | Path) -> None:
@@ -65,7 +64,7 @@ def render_page(summary: Summary) -> str:
         + [("Other arms", [arm for arm in summary.arms if arm.group not in dict(GROUPS)])],
         not_held=[row for row in summary.contrasts if row.word not in ("better", BETTER_EACH)],
         closeness_at=_closeness_at,
-        moments=MOMENTS,
+        moments=_moments(summary),
         label_range=label_range,
         seconds=_total(node.seconds for stage in summary.stages for node in stage.nodes),
         tokens=_total(node.tokens for stage in summary.stages for node in stage.nodes),
@@ -103,6 +102,12 @@ def _p_value(p: float | None) -> str:
     if p is None:
         return NOTHING
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def _moments(summary: Summary) -> tuple[str, ...]:
+    """When closeness was measured: before the transfer, between its stages, at its end."""
+    found = dict.fromkeys(point.when for row in summary.conditions for point in row.closeness)
+    return ("before", *(when for when in found if when not in ("before", "end")), "end")
 
 
 def _closeness_at(row: ConditionRow, when: str, measure: str) -> float | None:

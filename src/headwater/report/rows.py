@@ -165,6 +165,8 @@ class Curve:
     pool: str
     learner: str
     metric: str
+    measure: str  # what the axis calls the metric
+    logarithmic: bool
     label: str
     seed: int
     steps: tuple[float, ...]

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from headwater.folder import RunFolder
 
 CURVE_POINTS = 80
-CURVE_METRICS = {"reward": ("reward",), "divergence": ("kl", "loss"), "imitation": ("loss",)}
 
 
 def _users(graph: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -32,10 +31,10 @@ def curves(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[Curve, ...]:
     users, found = _users(graph), []
     for node, entry in graph["nodes"].items():
         lines = read_lines(folder, node, "metrics.jsonl") if entry["kind"] in ("train", "pretrain") else []
-        wanted = CURVE_METRICS.get(entry["signal"] or "imitation", ("loss",))
-        metric = next((m for m in wanted if any(m in line["metrics"] for line in lines)), None)
-        if metric is None:
+        watched = [w for w in entry.get("watch", ()) if any(w["metric"] in line["metrics"] for line in lines)]
+        if not watched:
             continue
+        metric = watched[0]["metric"]
         points = [(line["step"], line["metrics"][metric]) for line in lines if metric in line["metrics"]]
         numbers = np.array(points, dtype=float)  # None becomes NaN
         finite = numbers[np.isfinite(numbers).all(axis=1)]
@@ -48,6 +47,8 @@ def curves(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[Curve, ...]:
                 pool=entry["pool"] or "",
                 learner=entry["learner"] or "",
                 metric=metric,
+                measure=watched[0]["label"],
+                logarithmic=watched[0]["logarithmic"],
                 label=", ".join(users.get(node, ())) or entry["title"],
                 seed=entry["seed"],
                 steps=tuple(float(block[0]) for block in blocks),

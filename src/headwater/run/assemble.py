@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +15,17 @@ from headwater.engines.opening import open_engine
 from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError, InputError
 from headwater.fingerprint import fingerprint
-from headwater.interfaces import Answers, Engine, Seeds, Teacher, Verifier, Workers
+from headwater.interfaces import Answers, Engine, Need, Seeds, Teacher, Verifier, Workers
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
 from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import check_pair
-from headwater.plan.graph import needs_reference
 from headwater.records import Problem, Rollout, Sampling, StepRecord
-from headwater.signals import Divergence
 from headwater.verifiers.typed import TypedVerifier
+
+LEARNER, REFERENCE = "the learner", "its reference"
+"""Names of live models in `train`, which no teacher has."""
 
 
 class _Absent:
@@ -43,7 +45,7 @@ class Given:
     problems: Sequence[Problem]
     answers: Answers
     verifier: Verifier | None = None
-    teacher: Teacher | None = None
+    teachers: Mapping[str, Teacher] = field(default_factory=dict)
     reference: Teacher | None = None
     recorded: Mapping[str, Sequence[Rollout]] = field(default_factory=dict)
 
@@ -54,7 +56,7 @@ def assemble(stage: Stage, model: ModelSource, given: Given, engine: Engine) -> 
     return Workers(
         learner=learner,
         generator=engine.generator(learner),
-        teacher=given.teacher or _absent(stage, "teacher"),
+        teachers=given.teachers,
         reference=given.reference or _absent(stage, "reference"),
         answers=given.answers,
         verifier=given.verifier or _absent(stage, "verifier"),
@@ -74,22 +76,22 @@ def record(  # noqa: PLR0913  a notebook's settings are parameters
     *,
     samples: int,
     sampling: Sampling,
+    teacher: LanguageModel | None = None,
     seeds: Seeds = Seeds(run=0, stream="rollouts", step=0),  # noqa: B008  a frozen value
     recording: Recording = Recording(),  # noqa: B008
     engine: EngineSettings = EngineSettings(),  # noqa: B008
 ) -> CachedTeacher:
-    """Record a teacher: its rollouts on these problems with its next-token distributions, for the offline stages.
+    """Record a model's rollouts on these problems with a teacher's next-token distributions, for the offline stages.
 
-    Args: samples: rollouts a problem. recording: what is kept of each distribution (every logprob by default).
-    engine: device, precision and memory. Returns the cache that lies in `directory` now.
+    Args: samples: rollouts a problem. teacher: whose distributions; None: the model's own. recording: what is kept of
+    each distribution (every logprob by default). engine: device, precision and memory. Returns the cache that lies in
+    `directory` now.
     """
-    source = ModelSource(path="teacher")
-    with open_engine(engine, {"teacher": model}) as opened:
-        generator, teacher = opened.generator(source), opened.teacher(source)
+    live = {"writer": model, "teacher": teacher or model}
+    with open_engine(engine, live) as opened:
+        generator, scorer = opened.generator(ModelSource(path="writer")), opened.teacher(ModelSource(path="teacher"))
         groups = generator.generate(problems, samples, sampling, seeds)
-        cache.write(
-            directory, groups, teacher, recording, temperature=sampling.temperature, vocabulary=model.vocabulary
-        )
+        cache.write(directory, groups, scorer, recording, temperature=sampling.temperature, vocabulary=model.vocabulary)
     return CachedTeacher(directory, engine.torch_device)
 
 
@@ -108,6 +110,7 @@ def train(  # noqa: PLR0913
     problems: Sequence[Problem],
     *,
     teacher: LanguageModel | CachedTeacher | None = None,
+    teachers: Mapping[str, LanguageModel | CachedTeacher] = types.MappingProxyType({}),
     labels: Labels | None = None,
     seed: int = 0,
     engine: EngineSettings = EngineSettings(),  # noqa: B008
@@ -115,23 +118,26 @@ def train(  # noqa: PLR0913
 ) -> list[StepRecord]:
     """Run one stage on a model of your own, in this process; the model changes in place.
 
-    Args: teacher: a live model, or a recorded cache for the offline stages. labels: needed by stages that read
-    them. engine: device, precision and memory. Returns one record a step. Raises InputError when the stage needs
-    what it was not given.
+    Args: teacher: a live model, or a recorded cache for the offline stages. teachers: others, by the names that the
+    stage's signal asks. labels: needed by stages that read them. engine: device, precision and memory. Returns one
+    record a step. Raises InputError when the stage needs what it was not given.
     """
+    named = dict(teachers) if teacher is None else {"teacher": teacher, **teachers}
     if stage.reads_labels and labels is None:
         raise InputError(f"{stage.name}: this stage reads labels; pass labels=Labels(answers={{problem_id: answer}})")
-    if isinstance(stage.signal, Divergence) and teacher is None:
-        raise InputError(f"{stage.name}: this stage follows a teacher; pass teacher=LanguageModel.load(...)")
-    if isinstance(teacher, LanguageModel):
-        check_pair(model, teacher)
-    if isinstance(teacher, CachedTeacher):
-        teacher.check_student(model.vocabulary, len(model.head[0]))
-    live = {"student": model}
-    if isinstance(teacher, LanguageModel):
-        live["teacher"] = teacher
-    if needs_reference(stage):
-        live["reference"] = LanguageModel(network=copy.deepcopy(model.network), tokenizer=model.tokenizer)
+    missing = [name for name in stage.teachers if name not in named]
+    if missing:
+        raise InputError(f"{stage.name}: this stage follows a {missing[0]}; pass teacher=LanguageModel.load(...)")
+    for one in named.values():
+        if isinstance(one, LanguageModel):
+            check_pair(model, one)
+        else:
+            one.check_student(model.vocabulary, len(model.head[0]))
+    recorded = named.get(stage.sampler.writer or "")
+    live = {name: one for name, one in named.items() if isinstance(one, LanguageModel)}
+    live[LEARNER] = model
+    if Need.REFERENCE in stage.needs:
+        live[REFERENCE] = LanguageModel(network=copy.deepcopy(model.network), tokenizer=model.tokenizer)
     key = fingerprint({"stage": stage, "seed": seed, "problems": [problem.problem_id for problem in problems]})
     records: list[StepRecord] = []
     with Ledger(labels.ledger if labels else ":memory:") as ledger, open_engine(engine, live) as opened:
@@ -139,16 +145,18 @@ def train(  # noqa: PLR0913
         if labels is not None and stage.reads_labels:
             pool = frozenset(problem.problem_id for problem in problems)
             answers = AnswerKey(ledger=ledger, stage=key, stage_name=stage.name, pool=pool, answers=labels.answers)
-        frozen = {role: opened.teacher(ModelSource(path=role)) for role in live if role != "student"}
         given = Given(
             problems=problems,
             answers=answers,
             verifier=labels.verifier if labels else None,
-            teacher=teacher if isinstance(teacher, CachedTeacher) else frozen.get("teacher"),
-            reference=frozen.get("reference"),
-            recorded=teacher.rollouts.by_problem if isinstance(teacher, CachedTeacher) else {},
+            teachers={
+                name: one if isinstance(one, CachedTeacher) else opened.teacher(ModelSource(path=name))
+                for name, one in named.items()
+            },
+            reference=opened.teacher(ModelSource(path=REFERENCE)) if REFERENCE in live else None,
+            recorded=recorded.rollouts.by_problem if isinstance(recorded, CachedTeacher) else {},
         )
-        workers = assemble(stage, ModelSource(path="student"), given, opened)
+        workers = assemble(stage, ModelSource(path=LEARNER), given, opened)
 
         def note(record: StepRecord) -> None:
             records.append(record)

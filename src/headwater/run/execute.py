@@ -20,7 +20,7 @@ from headwater.errors import InputError, Interrupted
 from headwater.evaluation.benchmark import Benchmark, evaluate
 from headwater.evaluation.closeness import SAMPLES, closeness
 from headwater.fingerprint import derive_seed, fingerprint
-from headwater.interfaces import Engine, Generator, Learner, Seeds, Verifier
+from headwater.interfaces import Engine, Generator, Learner, Need, Seeds, Teacher, Verifier
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
 from headwater.models import adapters
@@ -28,7 +28,7 @@ from headwater.models.choice import ModelChoice, ModelSource
 from headwater.models.family import build
 from headwater.models.language_model import LanguageModel, silence_progress
 from headwater.models.preflight import check_pair
-from headwater.plan.graph import Graph, Node, needs_reference
+from headwater.plan.graph import Graph, Node
 from headwater.plan.pretraining import Exercises
 from headwater.plan.prompts import refuse_long
 from headwater.problems.arithmetic import VOCABULARY
@@ -166,17 +166,21 @@ class Executor:
         start = self._model(node.parents["start"], scratch)
         student = LanguageModel.outline(start, dtype="auto")
         refuse_long(stage.name, problems, self.graph.recipe.settings(stage.name).max_prompt_tokens, student)
-        if "teacher" in node.parents:
-            teacher = self._model(node.parents["teacher"], scratch)
+        teachers: dict[str, Teacher] = {}
+        for name in (name for name in stage.teachers if name in node.parents):
+            teacher = self._model(node.parents[name], scratch)
             check_pair(student, LanguageModel.outline(teacher, dtype="auto"))
-            given = replace(given, teacher=self._engine.teacher(ModelSource(path=teacher)))
+            teachers[name] = self._engine.teacher(ModelSource(path=teacher))
         if "recorded" in node.parents:
             folder = self.store.checkout(node.parents["recorded"], scratch / "recorded")
             cached = CachedTeacher(folder, self.graph.recipe.engine.torch_device)
             cached.check_student(student.vocabulary, len(student.head[0]))
-            given = replace(given, recorded=cached.rollouts.by_problem, teacher=cached)
-        if needs_reference(stage):
+            # whoever is no parent of this node is the one whose distributions the recording holds
+            teachers |= {name: cached for name in stage.teachers if name not in teachers}
+            given = replace(given, recorded=cached.rollouts.by_problem)
+        if Need.REFERENCE in stage.needs:
             given = replace(given, reference=self._engine.teacher(ModelSource(path=start)))
+        given = replace(given, teachers=teachers)
         adapter = node.settings.get("adapter")
         source = ModelSource(path=start, adapter=adapter, adapter_seed=derive_seed(node.seed, stage.name))
         self._run(node, source, given, scratch)
@@ -185,7 +189,7 @@ class Executor:
         """The loop with commits: from the last committed step, by time, and at the end."""
         stage = _stage(node)
         grading = self.graph.recipe.problems.grading
-        audited = self._auditor.watch(node, grading, self.store) if stage.reads_labels else None
+        audited = self._auditor.watch(node, grading, self.store) if Need.VERIFIER in stage.needs else None
         records: list[StepRecord] = []
         head = self.store.head(node.fingerprint)
         self.store.require(node.fingerprint, _stage_sizes(model, node.updates, head))
@@ -203,9 +207,10 @@ class Executor:
     # recordings and measurements
 
     def _record_rollouts(self, node: Node, scratch: Path) -> None:
-        """The teacher's rollouts on a pool with its distributions: what warm-up and sample SFT read."""
-        source = ModelSource(path=self._model(node.parents["teacher"], scratch))
-        model = LanguageModel.outline(source.path, dtype="auto")
+        """A model's rollouts on a pool with a teacher's distributions: what the offline stages read."""
+        writer, teacher = (self._model(node.parents[role], scratch) for role in ("writer", "teacher"))
+        model = LanguageModel.outline(teacher, dtype="auto")
+        check_pair(LanguageModel.outline(writer, dtype="auto"), model)
         settings, problems = node.settings, self._data.problems(str(node.pool), node.seed)
         tokens = len(problems) * settings["samples"] * settings["max_response_tokens"]
         rows, hidden = model.head[0].shape
@@ -213,13 +218,13 @@ class Executor:
             node.fingerprint, cache.sizes(tokens, settings["cache"], vocabulary=min(rows, model.emitted), hidden=hidden)
         )
         sampling = Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"])
-        generator, teacher = self._engine.generator(source), self._engine.teacher(source)
         seeds = Seeds(run=node.seed, stream=f"rollouts/{node.pool}", step=0)
+        generator = self._engine.generator(ModelSource(path=writer))
         groups = generator.generate(problems, settings["samples"], sampling, seeds)
         cache.write(
             scratch / "cache",
             groups,
-            teacher,
+            self._engine.teacher(ModelSource(path=teacher)),
             settings["cache"],
             temperature=sampling.temperature,
             vocabulary=model.vocabulary,

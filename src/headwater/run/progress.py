@@ -12,9 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from headwater.plan.graph import Graph, Node
 
-WATCHED = ("reward", "kl", "loss")
-"""The one number shown of a stage: reward for RL, KL for divergences, loss for imitation."""
-
 PLAIN_SECONDS = 10.0
 """Without a terminal, a stage in progress says so at most this often."""
 
@@ -95,7 +92,8 @@ class ProgressDisplay:
         before = self._steps.get(node.fingerprint)
         now, tokens = time.monotonic(), metrics.get("tokens", 0.0)
         self._steps[node.fingerprint] = (step, now, tokens)
-        watched = next((f"{key} {metrics[key]:.3f}" for key in WATCHED if key in metrics), "")
+        names = [watch.metric for watch in node.stage.watch] if node.stage else []
+        watched = next((f"{name} {metrics[name]:.3f}" for name in names if name in metrics), "")
         if before is None or step <= before[0] or now <= before[1]:
             return watched
         pace = (now - before[1]) / (step - before[0])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import Field
 
 from headwater.errors import InputError
-from headwater.interfaces import Sampler, Seeds, Workers
+from headwater.interfaces import At, Need, Sampler, Seeds, Workers
 from headwater.records import Group, Problem, Rollout, Verdict
 from headwater.verifiers.ungraded import UNGRADED_LIMIT, refuse_ungraded
 
@@ -18,14 +18,21 @@ class Recorded(Sampler):
     `temperature` is that of the recording, and scoring uses the same. `only_correct` keeps what the verifier accepts.
     """
 
+    of: str = Field("teacher", description="the model whose rollouts were recorded, as it was before the stage")
     only_correct: bool = Field(False, description="keep right responses only: they are demonstrations, and labels")
 
     @property
-    def reads_labels(self) -> bool:
-        """Choosing the right responses reads every answer."""
-        return self.only_correct
+    def needs(self) -> frozenset[Need]:
+        """The recording; to choose the right responses, every answer and a verdict on it."""
+        labels = {Need.ANSWERS, Need.VERIFIER} if self.only_correct else set()
+        return frozenset({Need.RECORDED, *labels})
 
-    def sample(self, problems: Sequence[Problem], workers: Workers, seeds: Seeds) -> list[Group]:
+    @property
+    def writer(self) -> str:
+        """Whose rollouts they are."""
+        return self.of
+
+    def sample(self, problems: Sequence[Problem], workers: Workers, seeds: Seeds, at: At) -> list[Group]:
         """Recorded groups of these problems. A problem that was never recorded raises InputError."""
         missing = [problem.problem_id for problem in problems if problem.problem_id not in workers.recorded]
         if missing:

@@ -32,7 +32,7 @@ from headwater.batch import (
     token_mean_weights,
 )
 from headwater.errors import ObjectiveError
-from headwater.interfaces import Measured, Signal, Workers
+from headwater.interfaces import LOSS, At, Measured, Need, Signal, Watch, Workers
 from headwater.records import Group, rollouts_of
 from headwater.signals import closed_form
 from headwater.signals.closed_form import NEVER
@@ -170,6 +170,7 @@ class Divergence(Signal):
     estimator: Literal["exact", "sampled"] = Field(
         default="exact", description="sum over the vocabulary, or score function of the sampled token"
     )
+    teacher: str = Field(default="teacher", description="the model that is followed, by name")
 
     @model_validator(mode="after")
     def _sampled_is_reverse(self) -> Self:
@@ -181,17 +182,28 @@ class Divergence(Signal):
         return self
 
     @property
-    def reads_labels(self) -> bool:
-        """False: a teacher's distribution is not an answer."""
-        return False
+    def needs(self) -> frozenset[Need]:
+        """A teacher: its distribution is no answer."""
+        return frozenset({Need.TEACHER})
 
-    def score(self, groups: Sequence[Group], workers: Workers) -> Scored:
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The one that is followed."""
+        return (self.teacher,)
+
+    @property
+    def watch(self) -> tuple[Watch, ...]:
+        """The divergence itself."""
+        return (Watch("kl", "KL, nats per token", logarithmic=True), LOSS)
+
+    def score(self, groups: Sequence[Group], workers: Workers, at: At) -> Scored:
         """Ask the teacher for its distribution at every response position; every token weighs the same.
 
         Raises ObjectiveError for a distribution that the objective cannot be taken over.
         """
         rollouts = rollouts_of(groups)
-        distributions = workers.teacher.distributions(rollouts, workers.temperature) if rollouts else []
+        teacher = workers.teacher(self.teacher)
+        distributions = teacher.distributions(rollouts, workers.temperature) if rollouts else []
         for distribution in distributions:
             self._refuse(distribution)
         weights = token_mean_weights(rollouts)

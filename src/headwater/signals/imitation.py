@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headwater.batch import NoTarget, Scored, ScoredRollout, Target, token_mean_weights
-from headwater.interfaces import Measured, Signal, Workers
+from headwater.interfaces import At, Measured, Need, Signal, Workers
 from headwater.records import Group, rollouts_of
 from headwater.signals import closed_form
 from headwater.signals.responses import entropy, response_metrics
@@ -23,11 +23,11 @@ class Imitation(Signal):
     """Negative log-likelihood of the recorded tokens, every token weighing the same."""
 
     @property
-    def reads_labels(self) -> bool:
-        """False: whether the recorded responses are labels is the sampler's to say."""
-        return False
+    def needs(self) -> frozenset[Need]:
+        """Nothing: whether the recorded responses are labels is the sampler's to say."""
+        return frozenset()
 
-    def score(self, groups: Sequence[Group], workers: Workers) -> Scored:
+    def score(self, groups: Sequence[Group], workers: Workers, at: At) -> Scored:
         """Token-mean weights and no target; asks nobody."""
         rollouts = rollouts_of(groups)
         return Scored(

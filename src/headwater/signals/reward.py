@@ -25,7 +25,7 @@ from torch import Tensor
 
 from headwater.batch import Scored, ScoredRollout, Target, token_mean_weights
 from headwater.errors import InputError, NumericError, ObjectiveError
-from headwater.interfaces import Measured, Signal, Workers
+from headwater.interfaces import LOSS, At, Measured, Need, Signal, Watch, Workers
 from headwater.records import Grade, Group, Rollout, Verdict, rollouts_of
 from headwater.signals import closed_form
 from headwater.signals.responses import entropy, response_metrics
@@ -104,11 +104,17 @@ class Reward(Signal):
         return self
 
     @property
-    def reads_labels(self) -> bool:
-        """True: a reward compares the response with the answer."""
-        return True
+    def needs(self) -> frozenset[Need]:
+        """Answers and verdicts on them, and the reference where the KL term is on."""
+        asked = frozenset({Need.ANSWERS, Need.VERIFIER})
+        return asked | {Need.REFERENCE} if self.kl_coefficient > 0 else asked
 
-    def score(self, groups: Sequence[Group], workers: Workers) -> Scored:
+    @property
+    def watch(self) -> tuple[Watch, ...]:
+        """The mean reward."""
+        return (Watch("reward", "reward"), LOSS)
+
+    def score(self, groups: Sequence[Group], workers: Workers, at: At) -> Scored:
         """Grade every response, centre rewards by group, and fix each token's weight.
 
         Weights count every rollout of the step, dropped ones too. When every group is dropped,
