@@ -1,7 +1,9 @@
 """The lower floors stay light: values, accounts, grading, statistics and the report run without torch."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +40,30 @@ def test_values_grading_statistics_and_report_import_no_torch():
 @pytest.mark.parametrize("name", ["headwater", "headwater.cli"])
 def test_the_command_answers_without_loading_torch(name):
     assert not set(HEAVY) & imported([name])
+
+
+MANY = ("torch.distributed", "ray", "vllm")
+"""What is for several processes, or several GPUs."""
+
+
+def named(path):
+    """The modules that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def test_only_the_cluster_engine_knows_of_several_processes():
+    package = Path(__file__).parents[1] / "src/headwater"
+    users = {
+        path.relative_to(package).parent.as_posix()
+        for path in package.rglob("*.py")
+        if any(name == many or name.startswith(f"{many}.") for name in named(path) for many in MANY)
+    }
+    assert users - {"bench"} == {"engines/cluster"}  # a benchmark's peers are other people's programs
+
+
+def test_an_engine_of_one_process_needs_none_of_it():
+    assert not {"ray", "vllm"} & imported(["headwater.engines.local"])

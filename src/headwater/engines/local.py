@@ -57,6 +57,7 @@ class LocalLearner(Learner):
         self._engine = engine
         model.to(engine.torch_device)
         self._body = Body(model, engine.precision)
+        self._place()
         self._optimiser = build(model, optimiser)
         self._parameters = [p for p in model.network.parameters() if p.requires_grad]
 
@@ -101,6 +102,9 @@ class LocalLearner(Learner):
                 raise HeadwaterError(found)
 
     # What another number of ranks does in another way. Here there is one, and nothing to put together.
+
+    def _place(self) -> None:
+        """Leave here what this rank keeps of the network."""
 
     def _everywhere(self, value: T) -> list[T]:
         """This value as each rank of the learner has it, in their order."""
@@ -197,7 +201,7 @@ class LocalLearner(Learner):
 
     def save(self, directory: Path) -> None:
         """Write the model directory and `training/`."""
-        checkpoint.save(directory, self.model, self._optimiser, self.version)
+        checkpoint.save(directory, self.model, checkpoint.moments(self.model, self._optimiser), self.version)
 
     def load(self, directory: Path) -> None:
         """Take up weights, moments and version."""

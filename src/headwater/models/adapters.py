@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from headwater.errors import InputError, IntegrityError
+from headwater.errors import InputError
 from headwater.fingerprint import derive_seed
 from headwater.models.choice import Lora
 
@@ -92,30 +91,15 @@ def merged(network: PreTrainedModel) -> dict[str, Tensor]:
     return state
 
 
+def stored(network: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """The adapter's parameters by the names that peft gives them on disk."""
+    return {_PREFIX + name.replace(f".{_NAME}.", "."): parameter for name, parameter in _trained(network).items()}
+
+
 def save(network: PreTrainedModel, directory: Path) -> None:
     """Write the adapter as peft reads it: weights and config."""
     directory.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        _PREFIX + name.replace(f".{_NAME}.", "."): parameter.detach().cpu().contiguous()
-        for name, parameter in _trained(network).items()
-    }
+    tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in stored(network).items()}
     save_file(tensors, directory / WEIGHTS)
     configs: Any = network.peft_config
     configs[_NAME].save_pretrained(str(directory))
-
-
-def load(network: PreTrainedModel, directory: Path) -> None:
-    """Take up an adapter that `save` wrote. Raises IntegrityError when it is not whole."""
-    try:
-        found = load_file(directory / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise IntegrityError(
-            f"checkpoint: {directory / WEIGHTS} cannot be read ({error}); restart this stage"
-        ) from error
-    wanted = _trained(network)
-    names = {_PREFIX + name.replace(f".{_NAME}.", "."): name for name in wanted}
-    if found.keys() != names.keys():
-        raise IntegrityError(f"checkpoint {directory}: the adapter is of another network or rank; restart this stage")
-    with torch.no_grad():
-        for key, tensor in found.items():
-            wanted[names[key]].copy_(tensor)

@@ -1,0 +1,134 @@
+"""One rank's part of the learner: the update of one process (`engines.local`) on its share of the batch.
+
+What differs is five things: weights are sharded, the head is gathered and its gradient scattered, sums go over all
+ranks, a rank without a layout goes along, and the first rank writes what one process would write. Every rank makes
+the same calls in the same order; a fault of one rank is told to all before anyone raises it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Partial
+
+from headwater.batch import Scored
+from headwater.engines import checkpoint
+from headwater.engines.cluster.sharding import gathered, reshard, rows, shard, told, whole
+from headwater.engines.cluster.teacher import Asked, ShardedTeacher
+from headwater.engines.head import Head, HeadBatch
+from headwater.engines.local import LocalLearner, make_head
+from headwater.engines.optimiser import Optimiser
+from headwater.engines.packing import Layout
+from headwater.engines.recompute import recomputed
+from headwater.engines.settings import Engine
+from headwater.errors import HeadwaterError
+from headwater.interfaces import Signal
+from headwater.models.language_model import LanguageModel
+
+T = TypeVar("T")
+
+
+class ShardedLearner(LocalLearner):
+    """One rank of a model that learns; `scored` is this rank's share of the batch, with the whole batch's weights."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        optimiser: Optimiser,
+        updates: int,
+        temperature: float,
+        engine: Engine,
+        mesh: DeviceMesh,
+        teacher: ShardedTeacher | None = None,
+    ):
+        self._mesh, self._teacher = mesh, teacher
+        self._asking = False
+        super().__init__(model, optimiser, updates, temperature, engine)
+        _ = self._body.trees  # the trial is a pass that all ranks make, so it is made now
+        reshard(model)
+
+    def _place(self) -> None:
+        shard(self.model, self._mesh)
+
+    def _everywhere(self, value: T) -> list[T]:
+        return told(value, self._mesh)
+
+    def _gradient(self, scored: Scored, signal: Signal, *, fresh: bool) -> dict[str, float]:
+        asks = any(isinstance(member.target, Asked) for member in scored.rollouts)
+        self._asking = any(self._everywhere(asks))
+        return super()._gradient(scored, signal, fresh=fresh)
+
+    def _whole_head(self) -> Head:
+        """Leaves on this rank, whole; one gather an update, whatever the number of passes."""
+        weight, bias = self.model.head
+        head = make_head(self.model, self._temperature, self._engine)
+        return replace(head, weight=_leaf(weight), bias=None if bias is None else _leaf(bias))
+
+    def _give_back(self, head: Head) -> None:
+        """Sum the head's gradient over ranks and leave each its rows, beside what a tied table has already."""
+        weight, bias = self.model.head
+        _scatter(head.weight, weight)
+        if head.bias is not None and bias is not None:
+            _scatter(head.bias, bias)
+
+    def _idle(self) -> None:
+        """In the others' order: student, teacher, backward with a gradient of zero."""
+        ids = torch.zeros((1, 1), dtype=torch.long, device=self.model.network.device)
+        with recomputed(self.model.network, wanted=self._engine.gradient_checkpointing):
+            hidden = self.model.hidden(ids)
+        if self._asking and self._teacher is not None:
+            self._teacher.idle()
+        hidden.backward(torch.zeros_like(hidden))
+
+    def _norm(self) -> float:
+        return float(whole(torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm)))
+
+    def _tokens(self, layout: Layout, scored: Scored) -> HeadBatch:
+        batch = super()._tokens(layout, scored)
+        if not isinstance(batch.target, Asked):
+            return batch
+        if self._teacher is None:
+            raise HeadwaterError("learner: a teacher is asked for, and its ranks were given none")
+        return replace(batch, target=self._teacher.on(layout))
+
+    def save(self, directory: Path) -> None:
+        """The first rank writes what one process would write; it alone holds whole tensors, in its host's memory."""
+        first, moments = self._mesh.get_local_rank() == 0, dict[str, Tensor]()
+        fault: Exception | None = None
+        reshard(self.model)
+        for name, value in checkpoint.moments(self.model, self._optimiser).items():
+            found = whole(value)
+            if first:
+                moments[name] = found.cpu()
+        with gathered(self.model, here=first):
+            try:
+                if first:
+                    checkpoint.save(directory, self.model, moments, self.version)
+            except (OSError, HeadwaterError) as error:  # a full disk; the others wait to hear of it
+                fault = error
+        for told_of in self._everywhere(None if fault is None else str(fault)):
+            if told_of is not None:
+                raise fault or HeadwaterError(f"checkpoint: the first rank could not write it ({told_of})")
+
+    def load(self, directory: Path) -> None:
+        """Each rank takes up its rows of weights and moments, and the version."""
+        reshard(self.model)
+        self.version = checkpoint.load(directory, self.model, self._optimiser, rows)
+
+
+def _leaf(parameter: Tensor) -> Tensor:
+    return whole(parameter.detach()).requires_grad_(parameter.requires_grad)
+
+
+def _scatter(made: Tensor, parameter: Tensor) -> None:
+    if not parameter.requires_grad or not isinstance(parameter, DTensor):
+        return
+    gradient = torch.zeros_like(made) if made.grad is None else made.grad
+    summed = DTensor.from_local(gradient, parameter.device_mesh, [Partial("sum")], run_check=False)
+    mine = summed.redistribute(placements=parameter.placements)
+    parameter.grad = mine if parameter.grad is None else parameter.grad + mine
