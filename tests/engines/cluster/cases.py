@@ -16,13 +16,13 @@ from headwater.engines.cluster.sharding import whole
 from headwater.engines.cluster.share import deal
 from headwater.engines.cluster.teacher import ShardedTeacher
 from headwater.engines.local import LocalLearner, LocalTeacher
-from headwater.engines.optimiser import Optimiser
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError
 from headwater.models import adapters
 from headwater.models.choice import Lora
 from headwater.models.family import build
 from headwater.models.shape import QwenShape
+from headwater.optimiser import Optimiser
 from headwater.signals import Divergence, Imitation, PolicyTarget, Reward
 
 WORDS = ["<pad>", "<end>", *"abcdefgh", *[f"w{i}" for i in range(60)]]
@@ -42,7 +42,7 @@ SIGNALS = {
 
 
 def engine(**more):
-    return Engine(device="cpu", **{"micro_batch_tokens": 160, "head_bytes": 2**20, **more})
+    return EngineSettings(device="cpu", **{"micro_batch_tokens": 160, "head_bytes": 2**20, **more})
 
 
 def student(form="tied", seed=1):
@@ -100,7 +100,7 @@ def scored(name, step, teacher=None, **shape):
     elif name == "imitation":
         return Imitation().score(groups(given), tiny.workers())
     else:
-        targets = teacher.distributions(given)
+        targets = teacher.distributions(given, 1.0)
         if name == "top k":
             targets = [TopKDistribution.from_logprobs(target.logprobs(), 8) for target in targets]
     weights = token_mean_weights(given)
@@ -152,8 +152,8 @@ def parity(mesh, signal, form="tied", problems=5, inner_steps=1, **settings):
     """Six clipped AdamW steps on ranks and in one process."""
     given, taught = engine(**settings), CLIPPED.model_copy(update={"inner_steps": inner_steps})
     live = signal == "reverse"
-    asked = ShardedTeacher(teacher_model(), 1.0, given, mesh) if live else None
-    near = LocalTeacher(teacher_model(), 1.0, given)
+    asked = ShardedTeacher(teacher_model(), given, mesh) if live else None
+    near = LocalTeacher(teacher_model(), given)
     many, many_metrics = sharded(mesh, form, taught, given, asked), []
     start = tensors(many)
     for step in range(UPDATES):
@@ -289,9 +289,9 @@ def references(mesh):
     """Logprobs of a frozen model, each rank its share, against one process."""
     given = rollouts(0)
     sets = deal(given, mesh.size())
-    reference = ShardedTeacher(teacher_model(), 0.8, engine(), mesh)
-    mine = reference.logprobs([given[i] for i in sets[mesh.get_local_rank()]])
-    expected = LocalTeacher(teacher_model(), 0.8, engine()).logprobs(given)
+    reference = ShardedTeacher(teacher_model(), engine(), mesh)
+    mine = reference.logprobs([given[i] for i in sets[mesh.get_local_rank()]], 0.8)
+    expected = LocalTeacher(teacher_model(), engine()).logprobs(given, 0.8)
     return max(
         float((found - expected[i]).abs().max()) for found, i in zip(mine, sets[mesh.get_local_rank()], strict=True)
     )

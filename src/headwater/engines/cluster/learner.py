@@ -22,13 +22,13 @@ from headwater.engines.cluster.sharding import gathered, reshard, rows, shard, t
 from headwater.engines.cluster.teacher import Asked, ShardedTeacher
 from headwater.engines.head import Head, HeadBatch
 from headwater.engines.local import LocalLearner, make_head
-from headwater.engines.optimiser import Optimiser
 from headwater.engines.packing import Layout
 from headwater.engines.recompute import recomputed
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError
 from headwater.interfaces import Signal
 from headwater.models.language_model import LanguageModel
+from headwater.optimiser import Optimiser
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class ShardedLearner(LocalLearner):
         optimiser: Optimiser,
         updates: int,
         temperature: float,
-        engine: Engine,
+        engine: EngineSettings,
         mesh: DeviceMesh,
         teacher: ShardedTeacher | None = None,
     ):
@@ -94,7 +94,7 @@ class ShardedLearner(LocalLearner):
             return batch
         if self._teacher is None:
             raise HeadwaterError("learner: a teacher is asked for, and its ranks were given none")
-        return replace(batch, target=self._teacher.on(layout))
+        return replace(batch, target=self._teacher.on(layout, batch.target.temperature))
 
     def save(self, directory: Path) -> None:
         """The first rank writes what one process would write; it alone holds whole tensors, in its host's memory."""

@@ -21,7 +21,7 @@ from headwater.engines.cluster.sharding import reshard, shard, told, whole
 from headwater.engines.head import Head, tiled_logprobs
 from headwater.engines.local import make_head
 from headwater.engines.packing import Layout
-from headwater.engines.settings import Engine
+from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError
 from headwater.interfaces import Teacher
 from headwater.models.language_model import LanguageModel
@@ -32,35 +32,39 @@ from headwater.records import Rollout
 class Asked(TeacherDistribution):
     """A distribution that is not made yet: the rank that trains on these tokens asks for it when it comes to them."""
 
+    temperature: float
+
 
 class ShardedTeacher(Teacher):
     """One rank's part of a frozen model. Every rank makes the same calls in the same order."""
 
-    def __init__(self, model: LanguageModel, temperature: float, engine: Engine, mesh: DeviceMesh):
+    exact = True
+
+    def __init__(self, model: LanguageModel, engine: EngineSettings, mesh: DeviceMesh):
         if model.head[1] is not None:
             raise HeadwaterError("teacher: a head with a bias is not supported; use a teacher without one")
         model.network.requires_grad_(False)
         model.to(engine.torch_device)
         self.model = model
-        self._temperature, self._engine, self._mesh = temperature, engine, mesh
+        self._engine, self._mesh = engine, mesh
         self._body = Body(model, engine.precision)
         shard(model, mesh)
         weight = whole(model.head[0].detach())  # once for good; two teachers do not gather theirs again
-        self._head: Head = replace(make_head(model, temperature, engine), weight=weight)
+        self._head: Head = replace(make_head(model, 1.0, engine), weight=weight)
         self._rows = weight[: model.emitted]
         _ = self._body.trees  # the trial is a pass that all ranks make, so it is made now
         reshard(model)
 
-    def distributions(self, rollouts: Sequence[Rollout]) -> list[TeacherDistribution]:
+    def distributions(self, rollouts: Sequence[Rollout], temperature: float) -> list[TeacherDistribution]:
         """A promise for each rollout: see `on`."""
-        return [Asked() for _ in rollouts]
+        return [Asked(temperature=temperature) for _ in rollouts]
 
     @torch.no_grad()
-    def on(self, layout: Layout) -> HiddenDistribution:
+    def on(self, layout: Layout, temperature: float) -> HiddenDistribution:
         """What the teacher says at each response token of a layout, on this rank."""
         with self._body.attention():
             hidden = self._body.scored_hidden(layout)
-        return HiddenDistribution(hidden=hidden, head=self._rows, temperature=self._temperature)
+        return HiddenDistribution(hidden=hidden, head=self._rows, temperature=temperature)
 
     @torch.no_grad()
     def idle(self) -> None:
@@ -68,17 +72,18 @@ class ShardedTeacher(Teacher):
         self.model.hidden(torch.zeros((1, 1), dtype=torch.long, device=self.model.network.device))
 
     @torch.no_grad()
-    def logprobs(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:
-        """Logprob of each response token of this rank's rollouts, at the stage's temperature, on the CPU."""
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
+        """Logprob of each response token of this rank's rollouts, on the CPU."""
+        head = replace(self._head, temperature=temperature)
         layouts = list(self._body.pack(rollouts, self._engine.tokens_a_pass(self.model)))
         found: dict[int, Tensor] = {}
         for k in range(max(told(len(layouts), self._mesh))):
             if k >= len(layouts):
                 self.idle()
                 continue
-            hidden = self.on(layouts[k]).hidden
+            hidden = self.on(layouts[k], temperature).hidden
             ids = layouts[k].response_ids.to(hidden.device)
-            made = tiled_logprobs(hidden, self._head, ids).cpu().split(layouts[k].response_lengths)
+            made = tiled_logprobs(hidden, head, ids).cpu().split(layouts[k].response_lengths)
             found.update(zip(layouts[k].members, made, strict=True))
         reshard(self.model)
         return [found[i] for i in range(len(rollouts))]
