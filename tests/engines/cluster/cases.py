@@ -16,6 +16,7 @@ from headwater.engines.cluster.sharding import whole
 from headwater.engines.cluster.share import deal
 from headwater.engines.cluster.teacher import ShardedTeacher
 from headwater.engines.local import LocalLearner, LocalTeacher
+from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError
 from headwater.models import adapters
@@ -98,7 +99,7 @@ def scored(name, step, teacher=None, **shape):
             for one, advantage, reference in zip(given, advantages, references, strict=True)
         ]
     elif name == "imitation":
-        return Imitation().score(groups(given), tiny.workers())
+        return Imitation().score(groups(given), tiny.workers(), ONCE)
     else:
         targets = teacher.distributions(given, 1.0)
         if name == "top k":
@@ -180,7 +181,7 @@ def gap(mesh, nudge):
     found = {}
     for name, learner in (("ranks", sharded(mesh)), ("one", local())):
         groups = tiny.sample(student(), tiny.problems(6), learner=tiny_version(0), tokens=12)
-        batch = Imitation().score(groups, tiny.workers())
+        batch = Imitation().score(groups, tiny.workers(), ONCE)
         with torch.no_grad():
             learner.model.network.model.norm.weight.mul_(1 + nudge)
         part = share(batch, mesh) if name == "ranks" else batch
