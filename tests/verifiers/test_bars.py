@@ -10,7 +10,7 @@ import pytest
 
 from headwater.records import Verdict
 from headwater.verifiers.choose import make_verifier
-from headwater.verifiers.decide import is_readable
+from headwater.verifiers.expression import is_readable
 from headwater.verifiers.grading import Grading
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -1,7 +1,6 @@
 """A verifier in two halves: where the answer stands in a response, and whether that answer is right.
 
-The second half is a `Judge`. It sees the gold answer and the answer alone, which is what makes its verdicts
-worth caching and what a second judge can be asked again.
+The second half is a `Judge`. It sees the gold answer and the answer alone, and a second judge can be asked again.
 """
 
 from __future__ import annotations
@@ -12,12 +11,14 @@ from typing import Literal, Protocol, get_args
 
 from headwater.errors import InputError
 from headwater.records import Verdict
-from headwater.verifiers.extract import find_answer
+from headwater.verifiers.extract import find_answer, side_by_side
 
 AnswerType = Literal["integer", "fraction", "decimal", "tuple", "set", "choice", "text", "expression"]
 Extractor = Literal["boxed", "marker", "tag", "number"]
 Answers = Mapping[str, tuple[str, str | None]]
 """rollout id -> (gold answer, the response's answer; None when it has none)"""
+_LISTED = 10
+"""Gold answers that a message names."""
 
 
 class Judge(Protocol):
@@ -30,6 +31,12 @@ class Judge(Protocol):
     def judge(self, answers: Answers) -> dict[str, Verdict]:
         """A verdict for every id; no answer is WRONG, a gold answer that cannot be graded UNGRADED."""
 
+    def readable(self, gold: str) -> bool:
+        """Whether the gold answer has a reading, and is right against itself spelled in another way."""
+
+    def several(self, gold: str) -> bool:
+        """Whether the gold answer is a list or set, so that its members may stand in boxes of their own."""
+
     def close(self) -> None:
         """Give back what it holds: processes, files."""
 
@@ -38,13 +45,15 @@ class Judge(Protocol):
 class AnswerVerifier:
     r"""A `Verifier`: finds the answer ("boxed", "marker", "tag" or "number") and has it judged.
 
-    Raises InputError for another extractor, or an empty marker.
+    `prompt_end` is how the rendered prompt ends: a response goes on from there, so that one which never closes the
+    <think> of its prompt has no answer. Raises InputError for another extractor, or an empty marker.
     """
 
     judge: Judge
     extractor: Extractor = "boxed"
     marker: str = "####"
     end: str = ""
+    prompt_end: str = ""
 
     def __post_init__(self) -> None:
         if self.extractor not in get_args(Extractor) or not self.marker:
@@ -58,7 +67,7 @@ class AnswerVerifier:
 
         A malformed response is WRONG; UNGRADED is a gold answer that cannot be read, or a grader that failed.
         """
-        return self.judge.judge({name: (gold, self.find(text)) for name, (gold, text) in responses.items()})
+        return self.judge.judge({name: (gold, self._found(gold, text)) for name, (gold, text) in responses.items()})
 
     @property
     def name(self) -> str:
@@ -67,27 +76,45 @@ class AnswerVerifier:
 
     def find(self, text: str) -> str | None:
         """The answer of a response, or None."""
-        return find_answer(text, self.extractor, self.marker, self.end)
+        return find_answer(self.prompt_end + text, self.extractor, self.marker, self.end)
 
-    def check_golds(self, golds: Mapping[str, str]) -> None:
-        """Raise InputError unless every gold answer (by problem id) is read, and is right against itself."""
-        verdicts = self.grade({name: (gold, self._written(gold)) for name, gold in golds.items()})
-        bad = [name for name in golds if verdicts[name] is not Verdict.CORRECT]
+    def unreadable(self, golds: Mapping[str, str]) -> list[str]:
+        """The ids of gold answers that nobody can answer: no reading of the type, or not right when spelled again."""
+        verdicts = self.judge.judge({name: (gold, gold) for name, gold in golds.items()})
+        return [
+            name
+            for name, gold in golds.items()
+            if verdicts[name] is not Verdict.CORRECT or not self.judge.readable(gold)
+        ]
+
+    def check_golds(self, golds: Mapping[str, str], places: Mapping[str, str] | None = None) -> None:
+        """Raise InputError unless every gold answer (by problem id) is read, and is right when spelled in another way.
+
+        `places` says where each of them stands, such as "labels.jsonl, line 7".
+        """
+        bad = self.unreadable(golds)
         if bad:
-            more = ", ..." if len(bad) > 10 else ""
+            shown = [f"{(places or {}).get(name, f'problem {name}')}: {golds[name]!r:.60}" for name in bad[:_LISTED]]
             kind = self.judge.name.partition("/")[0]
             raise InputError(
-                f"verifier: {len(bad)} of {len(golds)} gold answers are not of type {kind} "
-                f"(problems {', '.join(bad[:10])}{more}). Drop these problems or choose another answer type"
+                f"verifier: {len(bad)} of {len(golds)} gold answers have no reading as {kind} "
+                f"({'; '.join(shown)}{'; ...' if len(bad) > _LISTED else ''}). Mend or drop them, choose another "
+                "answer type, say where the answer stands in its column (columns.answer_from), or keep them with "
+                "grading.unreadable: keep (a response is then right only letter by letter)"
             )
 
     def close(self) -> None:
         """Give back what the judge holds."""
         self.judge.close()
 
-    def _written(self, gold: str) -> str:
-        if self.extractor == "boxed":
-            return f"\\boxed{{{gold}}}"
-        if self.extractor == "number":
-            return gold
-        return f"<answer>{gold}</answer>" if self.extractor == "tag" else f"{self.marker} {gold}{self.end}"
+    def _found(self, gold: str, text: str) -> str | None:
+        found = self.find(text)
+        if found is None and self.extractor in ("boxed", "tag") and self.judge.several(gold):
+            return "; ".join(side_by_side(self.prompt_end + text, self.extractor)) or None
+        return found
+
+
+def respelled(gold: str) -> str:
+    r"""The same answer in other sizes and blanks, so that no identity of texts can say that it is right."""
+    spelled = gold.replace("\\frac", "\\dfrac ").replace("\\dfrac  ", "\\dfrac ")
+    return f"\\displaystyle {spelled} "

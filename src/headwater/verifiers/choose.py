@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from headwater.verifiers.answers import AnswerVerifier, Judge
-from headwater.verifiers.cached import CachedJudge
-from headwater.verifiers.decide import EXPRESSION_VERSION
-from headwater.verifiers.expression import ExpressionJudge
+from headwater.verifiers.expression import EXPRESSION_VERSION, ExpressionJudge
 from headwater.verifiers.function import FunctionAgain, FunctionVerifier
 from headwater.verifiers.grading import Grading
 from headwater.verifiers.own_code import digest_of, load_function
 from headwater.verifiers.typed import TYPED_VERSION, TypedJudge
 
 
-def make_verifier(
-    grading: Grading, *, workers: int = 1, cache: Path | None = None
-) -> AnswerVerifier | FunctionVerifier:
-    """The verifier of a label set. Close it when done: answers of type expression hold `workers` processes.
-
-    Verdicts on expressions are cached, in memory and in the file `cache` if there is one; a typed verdict is
-    cheaper than its look-up. A user's function is loaded here, and this runs its file.
-    """
+def make_verifier(grading: Grading) -> AnswerVerifier | FunctionVerifier:
+    """The verifier of a label set. A user's function is loaded here, and this runs its file."""
     if grading.function is not None:
         return load_function(grading.function, full_marks=grading.full_marks)
-    judge = make_judge(grading, workers=workers)
-    if grading.answer_type == "expression":
-        judge = CachedJudge(judge, path=cache)
-    return AnswerVerifier(judge=judge, extractor=grading.extractor, marker=grading.marker, end=grading.end)
+    return AnswerVerifier(
+        judge=make_judge(grading),
+        extractor=grading.extractor,
+        marker=grading.marker,
+        end=grading.end,
+        prompt_end=grading.prompt_end,
+    )
 
 
-def make_judge(grading: Grading, *, workers: int = 1) -> Judge:
+def make_judge(grading: Grading) -> Judge:
     """The judge of a label set's answer type."""
     if grading.answer_type == "expression":
-        return ExpressionJudge(workers=workers)
+        return ExpressionJudge()
     return TypedJudge(answer_type=grading.answer_type, tolerance=grading.tolerance)
 
 
@@ -47,7 +41,9 @@ def grading_identity(grading: Grading) -> dict[str, Any]:
     if grading.function is not None:
         name = grading.function.rpartition(":")[2]
         return {"function": name, "sha256": digest_of(grading.function), "full_marks": grading.full_marks}
-    settings = grading.model_dump(exclude={"function", "full_marks"})
+    settings = grading.model_dump(
+        exclude={"function", "full_marks", "unreadable", *(() if grading.prompt_end else ("prompt_end",))}
+    )
     version = EXPRESSION_VERSION if grading.answer_type == "expression" else TYPED_VERSION
     return {**settings, "version": version}
 
@@ -69,6 +65,8 @@ def second_judge(grading: Grading, first: AnswerVerifier | FunctionVerifier) -> 
     """
     if isinstance(first, FunctionVerifier):
         return FunctionAgain(first)
-    if grading.answer_type == "expression":
-        return ExpressionJudge(kind="second")
-    return ExpressionJudge()
+    if grading.answer_type != "expression":
+        return ExpressionJudge()
+    from headwater.verifiers.second import MathVerify  # noqa: PLC0415  who asks no second opinion does not wait for it
+
+    return MathVerify()

@@ -1,83 +1,146 @@
 r"""Verdicts on answers that are expressions: \frac{\sqrt{3}}{2}, (-\infty, 3], x^2 - 1, \text{Tuesday}.
 
-What can be known without algebra (identical texts, numbers, brackets, words) is decided here, by the code that
-the grading processes run too; the rest goes to Math-Verify in a process that can be killed (`pool.py`). A
-grading that hangs, grows or breaks is UNGRADED and touches no other. `docs/grading.md` states the policy.
+Read both, compare shape by shape. Nothing is evaluated as code, no process is started and no clock is looked at:
+what a verdict may cost is counted in operations, so that an idle and a loaded machine say the same.
+`docs/grading.md` states the policy.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+import json
+import re
+from functools import lru_cache
 
-from headwater.errors import InputError
 from headwater.records import Verdict
-from headwater.verifiers.answers import Answers
-from headwater.verifiers.decide import EXPRESSION_VERSION, NeedsAlgebra, NoAlgebra, decide
-from headwater.verifiers.pool import Task, WorkerPool
+from headwater.verifiers.answers import Answers, respelled
+from headwater.verifiers.compare import matches, said
+from headwater.verifiers.latex import LONGEST_EXPRESSION, Unreadable, ascii_digits
+from headwater.verifiers.shapes import Context, Listing, Number, Quantity, Shape, Words, read
+from headwater.verifiers.values import TooLarge
 
-CPU_SECONDS = 3.0
-"""Of one grading; the hand-written hostile cases take none, a long polynomial 0.2."""
-MEMORY_BYTES = 1 << 30
-"""Address space of a grading process; it has 150 MB of it when it starts."""
-_LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")
+EXPRESSION_VERSION = "3"
+"""Changes with every change of a verdict; what was made with an older one is then made again."""
+
+_INK = re.compile(r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[,;:! ]|[\s$]")
+_DRESS = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox|textrm)\s*\{([^{}\\]*)\}")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(.*)\}", re.DOTALL)
+_LONGEST_TEXT = 12
+"""Words of a gold answer that is text; more of them are a solution, which nobody repeats word by word."""
+_SENTINELS = frozenset({
+    "proof", "prove", "proven", "see proof", "see solution", "solution", "answer", "no answer", "none", "null", "nan",
+    "n/a", "na", "todo", "tbd", "unknown", "-", "?", "...",
+})  # fmt: skip
+"""What stands in a data set where it has no answer."""
+_SOLUTION = re.compile(r"####|\\boxed|\n\s*\n|\n[^\n]*=|[a-z]{3,}[.!?]\s+[A-Z]")
+
+
+def decide(gold: str, answer: str) -> bool:
+    """Whether the answer is the gold answer. A gold answer that has no reading is compared as text."""
+    if len(answer) > LONGEST_EXPRESSION:
+        return False
+    gold = unwrapped(gold)
+    if _inked(gold) == _inked(answer):
+        return True
+    right = _shape(gold, Context())
+    if _undressed(gold) == _undressed(answer) and (right is None or isinstance(right, Words)):
+        return True  # April 10, without its \\text
+    if right is None:
+        return False
+    listed = isinstance(right, Listing) and right.kind == "list"
+    number = isinstance(right, Number) or (isinstance(right, Quantity) and isinstance(right.value, Number))
+    contexts = [Context(separators=listed), *([Context(measured=True)] if number else [])]
+    return any(_matches(right, answer, context) for context in contexts)
+
+
+def _matches(right: Shape, answer: str, context: Context) -> bool:
+    try:
+        return matches(right, read(answer, context))
+    except (Unreadable, TooLarge):
+        return False
+
+
+@lru_cache(maxsize=8192)
+def _shape(gold: str, context: Context) -> Shape | None:
+    try:
+        return read(gold, context)
+    except Unreadable:
+        return None
+
+
+def is_readable(gold: str) -> bool:
+    """Whether the gold answer has a reading, so that other ways to write it are found equal."""
+    gold = unwrapped(gold)
+    right = _shape(gold, Context())
+    if right is None or _SOLUTION.search(gold) or gold.strip().casefold() in _SENTINELS:
+        return False
+    if isinstance(right, Words):
+        return len(right.text.split()) <= _LONGEST_TEXT and said(right).strip(" .") not in _SENTINELS
+    return _matches(right, respelled(gold), Context(separators=isinstance(right, Listing) and right.kind == "list"))
+
+
+def unwrapped(gold: str) -> str:
+    r"""A gold answer out of what data sets wrap around it: \boxed{5}, ["5"], backslashes written twice, 1e-05."""
+    gold = gold.strip()
+    if gold.startswith('["') and gold.endswith('"]'):
+        try:
+            inside = json.loads(gold)
+        except ValueError:
+            inside = [gold]
+        gold = inside[0] if len(inside) == 1 else gold
+    if (box := _BOX.fullmatch(gold.strip("$ "))) is not None and box[1].count("{") == box[1].count("}"):
+        gold = box[1]
+    if "\\\\" in gold and "\\begin" not in gold:
+        gold = re.sub(r"\\\\(?=[A-Za-z{}%$,;:! ])", r"\\", gold)
+    if (power := re.fullmatch(r"([-+]?[0-9]+(?:\.[0-9]+)?)[eE]([-+]?)0*([0-9]{1,3})", gold)) is not None:
+        gold = f"{power[1]} \\times 10^{{{power[2].replace('+', '')}{power[3]}}}"
+    return gold
+
+
+def _inked(text: str) -> str:
+    """The text without bracket sizes and blanks, but for one between digits; control characters stay."""
+    return re.sub(r"(?<![0-9]) +| +(?![0-9])", "", _INK.sub(" ", re.sub(r"(?<!\.)\.$", "", text.strip())))
+
+
+def _undressed(text: str) -> str:
+    r"""Words without their \text, capitals and blanks; what is left of commands and braces stays, and so counts."""
+    plain = " ".join(_DRESS.sub(r" \1 ", ascii_digits(text)).replace("$", " ").split()).rstrip(".!")
+    plain = re.sub(r"\s+(?=[,.!?;:])", "", plain)
+    return plain.casefold() if re.search(r"[^\W\d_]{3}", plain) and "\\" not in plain else plain
 
 
 class ExpressionJudge:
-    """A `Judge` by algebra, in `workers` grading processes that start when they are first needed.
-
-    Raises InputError when math-verify or sympy is not installed.
-    """
-
-    def __init__(self, *, workers: int = 1, kind: str = "decide"):
-        self._kind = kind
-        self._pool = WorkerPool(workers, kind=kind, cpu_seconds=CPU_SECONDS, memory_bytes=MEMORY_BYTES)
-        try:
-            self._versions = ", ".join(f"{library} {version(library)}" for library in _LIBRARIES)
-        except PackageNotFoundError as error:
-            raise InputError(f"verifier: answers of type expression need {error.name}; pip install it") from error
+    """A `Judge` of expressions."""
 
     @property
     def name(self) -> str:
-        """Version of the rules and of the libraries under them."""
-        return f"expression/{self._kind}/{EXPRESSION_VERSION}/{self._versions}"
-
-    @property
-    def pool(self) -> WorkerPool:
-        """The grading processes."""
-        return self._pool
+        """Version of the rules."""
+        return f"expression/decide/{EXPRESSION_VERSION}"
 
     def judge(self, answers: Answers) -> dict[str, Verdict]:
-        """A verdict for every id. The same pair of texts is asked once."""
+        """A verdict for every id. The same pair of texts is decided once."""
         known: dict[tuple[str, str], Verdict] = {}
-        asked: list[Task] = []
         for gold, answer in answers.values():
-            if answer is None or (gold, answer) in known:
-                continue
-            known[gold, answer] = verdict = self._at_once(gold, answer)
-            if verdict is Verdict.UNGRADED:
-                asked.append(Task(gold, answer))
-        for task, right in zip(asked, self._pool.run(asked) if asked else [], strict=True):
-            known[task.gold, task.answer] = _verdict(right)
+            if answer is not None and (gold, answer) not in known:
+                known[gold, answer] = self._verdict(gold, answer)
         return {
-            rollout_id: Verdict.WRONG if answer is None else known[gold, answer]
-            for rollout_id, (gold, answer) in answers.items()
+            name: Verdict.WRONG if answer is None else known[gold, answer] for name, (gold, answer) in answers.items()
         }
 
+    def readable(self, gold: str) -> bool:
+        """Whether the gold answer has a reading, and is right against itself spelled in another way."""
+        return is_readable(gold)
+
+    def several(self, gold: str) -> bool:
+        """Whether the gold answer is a list or a set."""
+        right = _shape(unwrapped(gold), Context())
+        return isinstance(right, Listing) and right.kind in ("list", "set")
+
     def close(self) -> None:
-        """End the grading processes."""
-        self._pool.close()
+        """Nothing to give back."""
 
-    def _at_once(self, gold: str, answer: str) -> Verdict:
-        """UNGRADED when it takes algebra."""
-        if self._kind != "decide":
-            return Verdict.UNGRADED
+    @staticmethod
+    def _verdict(gold: str, answer: str) -> Verdict:
         try:
-            return _verdict(decide(gold, answer, NoAlgebra()))
-        except NeedsAlgebra:
+            return Verdict.CORRECT if decide(gold, answer) else Verdict.WRONG
+        except Exception:  # noqa: BLE001  a fault of ours: counted, and never taken for a wrong answer
             return Verdict.UNGRADED
-        except Exception:  # noqa: BLE001  a fault of ours in reading: it happens again in a process, and is counted
-            return Verdict.UNGRADED
-
-
-def _verdict(right: bool | None) -> Verdict:
-    return Verdict.UNGRADED if right is None else Verdict.CORRECT if right else Verdict.WRONG

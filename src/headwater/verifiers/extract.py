@@ -3,7 +3,8 @@ r"""Where the final answer stands in a response: one pass over the text, in line
 `final_marker` takes what follows the last marker ("# 9", "#### 72"), `last_box` what stands in the last
 \boxed{...} or \fbox{...}, `last_tagged` what stands in the last <answer>. A response has one final answer: when
 the last box is broken, an earlier one does not stand in for it, and two answers offered side by side
-("\boxed{1} or \boxed{2}") are none. `find_answer` leaves out what a model thinks before it answers.
+("\boxed{1} or \boxed{2}") are none; `side_by_side` has them, for a gold answer that is a set. `find_answer` leaves
+out what a model thinks before it answers, and takes bold marks, delimiters and a box off an answer behind a marker.
 
 `last_number` takes the last number of a text that follows no format.
 
@@ -13,6 +14,7 @@ Left out: other answers in prose without a declared marker. Text is never evalua
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 LONGEST_ANSWER = 10_000
@@ -28,34 +30,124 @@ _TOKEN = re.compile(
     r"(?P<box>\\(?:boxed|fbox)(?![A-Za-z]))(?:(?P<open>\s*\{)|(?P<bare>\s*[A-Za-z0-9](?![A-Za-z0-9.,/^_])))?|\\.|[{}]",
     re.DOTALL,
 )
-
-
 _NUMBER = re.compile(r"(?<![\w.])[-\u2212]?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?")
 _JOINED = re.compile(r"[\s,;/*_$]{0,20}(?:or|and)[\s,;/*_$]{0,20}")
 
-_EMPHASIS = re.compile(r"(\*{1,3}|_{1,2}|`)(?P<inside>[^*_`]+)\1")
+_THOUGHT = re.compile(r"</?think(?:ing)?>")
+_EMPHASIS = re.compile(r"(\*{1,3}|_{1,2}|`)(?P<inside>[^*_`]+)\1(?P<behind>[.,;:!]?)")
+_MARKS = ("***", "**", "__", "*", "`")
+_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 
 
 def find_answer(text: str, extractor: str, marker: str, end: str) -> str | None:
     """The final answer of a response, in the declared format ("boxed", "marker", "tag" or "number"), or None.
 
     What stands in <think>...</think> is no answer, and a response that never stops thinking has none. Bold or
-    code marks around an answer behind a marker are dropped.
+    code marks around an answer behind a marker or in a tag are dropped, and a box that holds all of it.
     """
-    thought = text.rfind("</think>")
-    if thought >= 0:
-        text = text[thought + len("</think>") :]
-    elif "<think>" in text:
+    answered = after_thought(text)
+    if answered is None:
         return None
     if extractor == "boxed":
-        return last_box(text)
-    if extractor == "tag":
-        return last_tagged(text)
+        return last_box(answered)
     if extractor == "number":
-        return last_number(text)
-    answer = final_marker(text, marker, end)
-    emphasis = _EMPHASIS.fullmatch(answer or "")
-    return emphasis["inside"].strip() or None if emphasis else answer
+        return last_number(answered)
+    if extractor == "tag":
+        return undressed(last_tagged(answered))
+    return _marked(answered, marker, end)
+
+
+def after_thought(text: str) -> str | None:
+    """What follows the last thought; None where a thought never ends."""
+    thoughts = [(match.start(), match.end(), match[0][1] == "/") for match in _THOUGHT.finditer(text)]
+    closed = [end for _, end, closes in thoughts if closes]
+    if closed:
+        return text[closed[-1] :]
+    return None if thoughts else text
+
+
+def side_by_side(text: str, extractor: str) -> list[str]:
+    """The answers in boxes or tags at the end that stand side by side; a set may be given so. Else an empty list."""
+    answered = after_thought(text)
+    if answered is None or extractor not in ("boxed", "tag"):
+        return []
+    spans = _scan(answered)[0] if extractor == "boxed" else _tag_spans(answered, "answer")
+    if not spans:
+        return []
+    chain = [spans[-1]]
+    for before in reversed(spans[:-1]):
+        if not _near(answered, before.closed + 1, chain[0].opened):
+            break
+        chain.insert(0, before)
+    contents = [_bounded(answered, span.start, span.end) for span in chain]
+    return [content for content in contents if content is not None] if None not in contents and len(chain) > 1 else []
+
+
+def undressed(answer: str | None) -> str | None:
+    r"""An answer without the bold marks, delimiters ($, \[ \]) and the one box around all of it."""
+    while answer:
+        inner = _without_marks(answer)
+        for opening, closing in _DELIMITERS:
+            body = inner.rstrip(".,;")
+            middle = body[len(opening) : -len(closing)]
+            if body.startswith(opening) and body.endswith(closing) and middle.strip() and opening not in middle:
+                inner = middle.strip()
+                break
+        boxes, newest = _scan(inner)
+        if len(boxes) == 1 and newest <= boxes[0].closed:
+            outside = inner[: boxes[0].opened] + inner[boxes[0].closed + 1 :]
+            if not outside.strip(" \n\t.,;:$*"):
+                inner = inner[boxes[0].start : boxes[0].end].strip()
+        if inner == answer:
+            return answer
+        answer = inner or None
+    return None
+
+
+def _without_marks(answer: str) -> str:
+    emphasis = _EMPHASIS.fullmatch(answer)
+    return (emphasis["inside"].strip() or answer) if emphasis else answer
+
+
+@lru_cache(maxsize=64)
+def _pattern(marker: str) -> re.Pattern[str]:
+    """The marker, with the bold marks that may close between its last word and the sign behind that."""
+    word = re.fullmatch(r"(.*\w)(\W*)", marker, re.DOTALL)
+    if word is None:
+        return re.compile(re.escape(marker))
+    return re.compile(rf"{re.escape(word[1])}(?:\*{{1,3}}|_{{1,2}}|`)?{re.escape(word[2])}")
+
+
+def _marked(text: str, marker: str, end: str) -> str | None:
+    """What follows the last marker. A bold mark that opens before the marker may close before or behind the answer."""
+    if final_marker(text, marker, end) is None and not _bold_marker(text, marker):
+        return None
+    last = max(_pattern(marker).finditer(text), key=re.Match.start, default=None)
+    if last is None:
+        return None
+    line = text[text.rfind("\n", 0, last.start()) + 1 : last.end()]
+    stop = text.find(end, last.end() + _blank(text, last.end(), end)) if end else -1
+    answer = _bounded(text, last.end(), len(text) if stop < 0 else stop)
+    if answer is None:
+        return None
+    for mark in _MARKS:
+        if line.count(mark) % 2:
+            for bare in (answer.removeprefix(mark), re.sub(rf"{re.escape(mark)}([.,;:!]?)$", "", answer)):
+                if bare != answer and mark not in bare and bare.strip():
+                    return undressed(bare.strip())
+    return undressed(answer)
+
+
+def _bold_marker(text: str, marker: str) -> bool:
+    return marker not in text and _pattern(marker).search(text) is not None
+
+
+def _blank(text: str, start: int, end: str) -> int:
+    """Blanks right behind a marker are no end, where the end is a blank too: an answer may begin on the next line."""
+    if end.strip():
+        return 0
+    behind = text[start:]
+    return len(behind) - len(behind.lstrip())
 
 
 def last_tagged(text: str, tag: str = "answer") -> str | None:
@@ -64,17 +156,9 @@ def last_tagged(text: str, tag: str = "answer") -> str | None:
     None when there is none, when the one that opens last is never closed, when it is empty or longer than
     10,000 characters, or when it and the one before are two different answers offered side by side.
     """
-    opening, closing = f"<{tag}>", f"</{tag}>"
-    start = text.rfind(opening)
-    stop = text.find(closing, start)
-    if start < 0 or stop < 0:
-        return None
-    content = _bounded(text, start + len(opening), stop)
-    closed = text.rfind(closing, 0, start)
-    opened = text.rfind(opening, 0, max(closed, 0))
-    if opened < 0 or not _side_by_side(text, closed + len(closing), start):
-        return content
-    return content if _bounded(text, opened + len(opening), closed) == content else None
+    start, stop = text.rfind(f"<{tag}>"), text.rfind(f"</{tag}>")
+    spans = _tag_spans(text, tag) if 0 <= start < stop else []
+    return _last(text, spans)
 
 
 def last_number(text: str) -> str | None:
@@ -95,32 +179,41 @@ def last_number(text: str) -> str | None:
 
 
 def final_marker(text: str, marker: str = "#", end: str = "<eos>") -> str | None:
-    """What stands between the last `marker` and `end` (the first one, or the end of the text), stripped.
+    """What stands between the last `marker` and the first `end` behind it (or the end of the text), stripped.
 
     None when there is no marker, nothing after it, more than 10,000 characters, or a second answer joined to
     the one before by "or" or "and".
     """
-    stop = text.find(end) if end else -1
-    text = text if stop < 0 else text[:stop]
     start = text.rfind(marker)
     if start < 0:
         return None
+    stop = text.find(end, start + len(marker) + _blank(text, start + len(marker), end)) if end else -1
     earlier = text.rfind(marker, 0, start)
     joint = text[max(0, start - _LONGEST_JOINT) : start].split()
     if earlier >= 0 and joint and joint[-1].lower() in _JOINERS:
         return None
-    return _bounded(text, start + len(marker), len(text))
+    return _bounded(text, start + len(marker), len(text) if stop < 0 else stop)
 
 
-class _Box(NamedTuple):
+class _Span(NamedTuple):
     opened: int
-    """index of the backslash"""
+    """index of the backslash, or of the tag's bracket"""
     start: int
     """index of the first character of the answer"""
     end: int
-    """index of the brace that closes the answer"""
+    """index behind the last one"""
     closed: int
-    """index of the box's own closing brace; `end` lies further in when the box holds nothing but a box"""
+    """index of the last character of all; `end` lies further in when the box holds nothing but a box"""
+
+
+def _tag_spans(text: str, tag: str) -> list[_Span]:
+    opening, closing = f"<{tag}>", f"</{tag}>"
+    spans: list[_Span] = []
+    stop = 0
+    while (start := text.find(opening, stop)) >= 0 and (stop := text.find(closing, start)) >= 0:
+        begin = text.rfind(opening, start, stop)  # the innermost
+        spans.append(_Span(begin, begin + len(opening), stop, stop + len(closing) - 1))
+    return spans
 
 
 def last_box(text: str) -> str | None:
@@ -130,25 +223,28 @@ def last_box(text: str) -> str | None:
     the box that opens last is never closed, when it is empty or longer than 10,000 characters, or when it and
     the box before it are two different answers offered side by side.
     """
-    last, before = _scan(text)
-    if last is None:
+    spans, newest = _scan(text)
+    return None if not spans or spans[-1].closed < newest else _last(text, spans)
+
+
+def _last(text: str, spans: list[_Span]) -> str | None:
+    if not spans:
         return None
-    content = _bounded(text, last.start, last.end)
-    if before is None or not _side_by_side(text, before.closed + 1, last.opened):
+    content = _bounded(text, spans[-1].start, spans[-1].end)
+    if len(spans) == 1 or not _near(text, spans[-2].closed + 1, spans[-1].opened):
         return content
-    return content if _bounded(text, before.start, before.end) == content else None
+    return content if _bounded(text, spans[-2].start, spans[-2].end) == content else None
 
 
-def _scan(text: str) -> tuple[_Box | None, _Box | None]:
-    """The outermost complete box around the box that opens last (None: that is broken) and the one before."""
-    last: _Box | None = None
-    before: _Box | None = None
+def _scan(text: str) -> tuple[list[_Span], int]:
+    """The outermost complete boxes in their order, and where the box that opens last begins."""
+    spans: list[_Span] = []
     newest = -1
     stack: list[tuple[int, int] | None] = []  # None is a plain brace
     for token in _TOKEN.finditer(text):
         if token["bare"]:  # \boxed 5, which boxes one character
             newest = token.end() - 1
-            last, before = _Box(token.start(), newest, token.end(), newest), last
+            spans.append(_Span(token.start(), newest, token.end(), newest))
         elif token["box"]:
             newest = token.end()
             if token["open"]:
@@ -156,22 +252,23 @@ def _scan(text: str) -> tuple[_Box | None, _Box | None]:
         elif token[0] == "{":
             stack.append(None)
         elif token[0] == "}" and stack and (opening := stack.pop()) is not None:
-            box = _Box(*opening, end=token.start(), closed=token.start())
-            if last is not None and last.opened < box.opened:
-                before = last
-            elif last is not None and _fills(text, last, box):
-                box = box._replace(start=last.start, end=last.end)
-            last = box
-    return (None, None) if last is None or last.closed < newest else (last, before)
+            box = _Span(*opening, end=token.start(), closed=token.start())
+            inner = spans[-1] if spans and spans[-1].opened > box.opened else None
+            while spans and spans[-1].opened > box.opened:
+                spans.pop()
+            if inner is not None and _fills(text, inner, box):
+                box = box._replace(start=inner.start, end=inner.end)
+            spans.append(box)
+    return spans, newest
 
 
-def _fills(text: str, inner: _Box, outer: _Box) -> bool:
+def _fills(text: str, inner: _Span, outer: _Span) -> bool:
     # Long gaps are not looked at: cutting them out of each of many nested boxes would take quadratic time.
     gaps = (outer.start, inner.opened), (inner.closed + 1, outer.closed)
     return all(b - a <= _LONGEST_JOINT and not text[a:b].strip() for a, b in gaps)
 
 
-def _side_by_side(text: str, start: int, stop: int) -> bool:
+def _near(text: str, start: int, stop: int) -> bool:
     # start > stop: the earlier box stands inside the last one
     if not 0 <= stop - start <= _LONGEST_JOINT:
         return False

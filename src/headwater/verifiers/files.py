@@ -93,10 +93,10 @@ class _Row:
     label: bool | None
 
 
-def verify_file(path: Path, grading: Grading, *, workers: int = 1) -> Tally:
+def verify_file(path: Path, grading: Grading) -> Tally:
     """Grade every line of the file. Raises InputError, with the lines and reasons, when one is malformed."""
     rows = _read(path, grading.packed)
-    verifier = make_verifier(grading, workers=workers)
+    verifier = make_verifier(grading)
     try:
         verdicts = verifier.grade({str(row.line): (row.gold, row.response) for row in rows})
     finally:

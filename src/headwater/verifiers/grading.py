@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,6 +21,12 @@ class Grading(BaseModel):
     )
     marker: str = Field(default="####", min_length=1, description="what stands before the answer (extractor marker)")
     end: str = Field(default="", description="what stands behind it; the end of the response if empty")
+    prompt_end: str = Field(
+        default="", description="how the rendered prompt ends, where a response goes on from there: <think>"
+    )
+    unreadable: Literal["refuse", "keep"] = Field(
+        default="refuse", description="gold answers without a reading end the run, or are compared as text"
+    )
     tolerance: float = Field(default=0.0, ge=0, description="largest distance of a right decimal, in its own unit")
     function: str | None = Field(
         default=None, description="a reward function of your own in TRL's form, path.py:name, instead of all of these"

@@ -1,26 +1,24 @@
 r"""An answer's LaTeX as a tree: numbers, letters, words, brackets, fractions, powers. Nothing is computed here.
 
-Reading takes one pass over at most 1,000 characters and nests at most 12 deep. What is not in the tables
-below (integrals, sums, limits, derivatives, macros, characters outside ASCII without a LaTeX name) raises
-`Unreadable`: an answer is a value, not a task, and an unknown command must not be guessed at.
+Reading takes one pass over at most 1,000 characters and nests at most 12 deep. A command that is not in the tables
+below raises `Unreadable`: it must not be guessed at. Integrals, sums, limits and the like are read as `opaque`
+nodes: they may name a value (\lim f(x) = 5) and never are one, since an answer is a value, not a task.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from headwater.verifiers.units import UNITS
+from headwater.verifiers.units import BARE, SIGNS_OF_MONEY, multiplier_of, unit_of
 
 LONGEST_EXPRESSION = 1_000
 """Characters of an answer that is an expression; the longest gold answer of MATH has 159."""
 DEEPEST = 12
 """Brackets and arguments inside each other."""
-
-MOST_BARS = 8
-"""Of absolute values: Math-Verify's parser tries both readings of each, opening and closing."""
 
 
 class Unreadable(ValueError):
@@ -34,10 +32,12 @@ class Node:
     kind      text                                  parts
     number    digits, "." and nothing else
     letters   a run of letters                      (words are letters inside \\text)
-    words     what stands inside \\text
+    upright   one letter of \\mathrm: a unit or a letter
+    words     what stands inside \\text, or letters of other scripts
     symbol    "\\pi", "\\alpha", "\\infty", ...
     function  "\\sin", "\\log", ...
-    sign      + - * / ! | : \\pm ' ...
+    opaque    "\\int", "\\lim", "\\det", "'", ...   (names values; never computed)
+    sign      + - * / ! | : \\pm ...
     relation  = < > <= >= != ~ in
     comma     "," or ";"; "or" and "and" for the words
     group     the two brackets, "()" or "[)"        what stands between
@@ -67,28 +67,36 @@ FUNCTIONS = frozenset({
     "\\sin", "\\cos", "\\tan", "\\cot", "\\sec", "\\csc", "\\arcsin", "\\arccos", "\\arctan", "\\sinh", "\\cosh",
     "\\tanh", "\\log", "\\ln", "\\exp",
 })
+_OPAQUE = frozenset({
+    "\\int", "\\iint", "\\oint", "\\sum", "\\prod", "\\lim", "\\limsup", "\\liminf", "\\max", "\\min", "\\sup", "\\inf", "\\det",
+    "\\dim", "\\ker", "\\deg", "\\arg", "\\gcd", "\\Re", "\\Im", "\\Pr", "\\partial", "\\nabla", "\\to", "\\prime",
+    "\\forall", "\\exists", "\\perp", "\\parallel", "\\dagger", "\\bigcup", "\\square", "\\#",
+})
 _ARGUMENTS = {
-    "\\frac": 2, "\\binom": 2, "\\sqrt": 1, "\\surd": 1, "\\overline": 1, "\\mathbb": 1, "\\pmod": 1, "\\vec": 1,
+    "\\frac": 2, "\\binom": 2, "\\sqrt": 1, "\\surd": 1, "\\overline": 1, "\\mathbb": 1, "\\pmod": 1, "\\vec": 1, "\\hat": 1,
 }
-_LOOKS = frozenset({"\\boldsymbol", "\\bm", "\\underline", "\\ensuremath", "\\smash"})
+_LOOKS = frozenset({"\\boldsymbol", "\\bm", "\\underline", "\\ensuremath", "\\smash", "\\mathrm"})
 """How its argument looks and not what it is."""
 _SAME = {
     "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\dbinom": "\\binom", "\\tbinom": "\\binom",
     "\\varnothing": "\\emptyset", "\\lbrace": "\\{", "\\rbrace": "\\}", "\\lbrack": "[", "\\rbrack": "]",
-    "\\lvert": "|", "\\rvert": "|", "\\vert": "|", "\\mid": "|",
+    "\\lvert": "|", "\\rvert": "|", "\\vert": "|", "\\mid": "|", "\\lVert": "\\|", "\\rVert": "\\|", "\\Vert": "\\|",
     "\\bar": "\\overline", "\\dot": "\\overline", "\\colon": ":", "\\nicefrac": "\\frac", "\\sfrac": "\\frac",
-    "\\Bbb": "\\mathbb", "\\dots": "\\ldots", "\\cdots": "\\ldots", "\\cr": "\\\\", "\\overrightarrow": "\\vec",
+    "\\tilde": "\\hat", "\\widehat": "\\hat", "\\widetilde": "\\hat", "\\ddot": "\\hat", "\\check": "\\hat",
+    "\\mathcal": "\\hat", "\\mathscr": "\\hat", "\\mathfrak": "\\hat", "\\star": "\\ast", "\\rightarrow": "\\to",
+    "\\Bbb": "\\mathbb", "\\dots": "\\ldots", "\\cdots": "\\ldots", "\\dotsc": "\\ldots", "\\cr": "\\\\",
+    "\\overrightarrow": "\\vec", "\\lg": "\\log", "\\tg": "\\tan", "\\ctg": "\\cot", "\\cosec": "\\csc", "\\arctg": "\\arctan",
+    "**": "^", "'": "\\prime", "\\imath": "i", "\\texteuro": "\\euro", "\\textdollar": "\\$", "\\textsterling": "\\pounds",
 }
 _NAMES = {
-    "pi": "\\pi", "sqrt": "\\surd", **{name[1:]: name for name in FUNCTIONS if name != "\\sec"},
+    "pi": "\\pi", "sqrt": "\\surd", "lg": "\\log", **{name[1:]: name for name in FUNCTIONS if name != "\\sec"},
 }
 """What is typed without its backslash and is no product of letters."""
 _SIGNS = {
     "+": "+", "-": "-", "*": "*", "/": "/", "!": "!", "|": "|", ":": ":", "\\cdot": "*", "\\times": "*", "\\ast": "*",
-    "\\div": "/", "\\pm": "\\pm", "\\cup": "\\cup", "\\cap": "\\cap", "\\setminus": "\\setminus",
-    "\\backslash": "\\setminus",
-    "%": "%", "\\%": "%", "\\$": "\\$", "\\pounds": "\\pounds", "\\euro": "\\euro", "&": "&", "\\\\": "\\\\",
-    "\\ldots": "\\ldots",
+    "\\div": "/", "\\pm": "\\pm", "\\cup": "\\cup", "\\cap": "\\cap", "\\setminus": "\\setminus", "\\|": "\\|",
+    "\\backslash": "\\setminus", "%": "%", "\\%": "%", "&": "&", "\\\\": "\\\\", "\\ldots": "\\ldots",
+    **{sign: sign for sign in SIGNS_OF_MONEY},
 }
 _RELATIONS = {
     "=": "=", "<": "<", ">": ">", "\\lt": "<", "\\gt": ">", "\\approx": "~", "\\in": "in", "\\equiv": "=",
@@ -102,13 +110,18 @@ _OPENING = {
 _CLOSING = frozenset({")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil"})
 
 _UNICODE = {
-    "\u2212": "-", "\u2013": "-", "\u00d7": "\\times ", "\u00b7": "\\cdot ", "\u22c5": "\\cdot ", "\u00f7": "/",
+    "\u2212": "-", "\u2013": "-", "\u2014": "-", "\u00d7": "\\times ", "\u00b7": "\\cdot ", "\u22c5": "\\cdot ", "\u00f7": "/",
     "\u03c0": "\\pi ", "\u221e": "\\infty ", "\u00b0": "^\\circ ", "\u2264": "\\leq ", "\u2265": "\\geq ",
     "\u2260": "\\neq ", "\u222a": "\\cup ", "\u2208": "\\in ", "\u2205": "\\emptyset ", "\u00b1": "\\pm ",
-    "\u221a": "\\surd ", "\u211d": "\\mathbb{R}", "\u2248": "\\approx ", "\u03b8": "\\theta ", "\u00a0": " ",
+    "\u221a": "\\surd ", "\u211d": "\\mathbb{R}", "\u2124": "\\mathbb{Z}", "\u2115": "\\mathbb{N}", "\u211a": "\\mathbb{Q}",
+    "\u2248": "\\approx ", "\u03b8": "\\theta ", "\u00a0": " ", "\u2103": "^\\circ C", "\u2109": "^\\circ F",
     "\u2009": " ", "\u202f": " ", "\u00ba": "^\\circ ", "\u2044": "/", "\u20ac": "\\euro ", "\u00a3": "\\pounds ",
+    "\u20b9": "\\rupee ", "\u00a5": "\\yen ", "\uffe5": "\\yen ", "\u00a2": "\\cent ", "\u2032": "'", "\u2019": "'",
+    **dict(zip("₩₽₺₪₫฿₦₱", ("\\won ", "\\ruble ", "\\lira ", "\\shekel ", "\\dong ", "\\baht ", "\\naira ", "\\peso "), strict=True)),
     "\u2220": "\\angle ", "\u2229": "\\cap ", "\u2026": "\\ldots ", "\u2236": ":", "\u00bc": "\\frac{1}{4}",
     "\u00bd": "\\frac{1}{2}", "\u00be": "\\frac{3}{4}", "\u2153": "\\frac{1}{3}", "\u2154": "\\frac{2}{3}",
+    "\u3001": ",", "\u060c": ",", "\u3002": ".", "\u066b": ".", "\u066c": "{,}", "\u066a": "%", "\u2200": "\\forall ",
+    "\u3000": " ",
 }
 # fmt: on
 _LETTERS = (
@@ -122,8 +135,16 @@ _SUPERSCRIPTS = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\
 _RAISED = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+")
 WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
 """Full-width forms, as Chinese text has them, are the same characters; some characters have no width at all."""
-_DEGREE = re.compile(r"\^?\s*\\degree(?![A-Za-z])|\^\s*\{\s*\\degree\s*\}")
-_TYPED = ((">=", "\\geq "), ("<=", "\\leq "), ("...", "\\ldots "))
+_STRINGS = tuple((re.compile(pattern), meant) for pattern, meant in (
+    (r"\\degree(?![A-Za-z])|\^\s*\{\s*\\degree\s*\}|\^\s*\\degree(?![A-Za-z])", r"^\\circ "),
+    (r">=", r"\\geq "), (r"<=", r"\\leq "), (r"\.\.\.", r"\\ldots "), (r":=", "="),
+    (r"\\dot\s*\{?([0-9])\}?([0-9]*)\\dot\s*\{?([0-9])\}?", r"\\overline{\1\2\3}"),  # the dots mark the ends of a period
+    (r"\\([RZNQ])(?![A-Za-z])", r"\\mathbb{\1}"),
+    (r"(?<![A-Za-z\\])Rs\.?\s*(?=[0-9\\])", r"\\rupee "), (r"(?<![A-Za-z])(?:US|HK|NZ|[ACS])\s*\\\$\s*(?=[0-9])", r"\\$"),
+    (r"(?<![\u3400-\u9fff])\s*(?:或者|或|或\s*者)\s*(?![\u3400-\u9fff])", " or "),
+    (r"(?<![\u3400-\u9fff])\s*[和与及]\s*(?![\u3400-\u9fff])", " and "),
+    (r"(?:答案)[是为]?[::]?\s*(?=.)", ""),
+))  # fmt: skip
 _NO_INK = (
     r"\\[hv]?phantom\s*(?:\{[^{}]*\}|.)|\\math(?:rm|bf|it|sf)\s+(?=[0-9A-Za-z])|\\(?:left|right)\s*\.(?![0-9])"
     r"|\\(?:textcolor|color|hspace|vspace)\*?\s*\{[^{}]*\}"
@@ -131,20 +152,25 @@ _NO_INK = (
     r"|tiny|small|normalsize|large|Large|LARGE|huge|Huge|nobreak|hfill|newline|allowbreak)(?![A-Za-z])"
     r"|\\[,;:! >()\[\]]|(?:\\)+\s*\Z|[$~\s]"
 )
-_TEXT = r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|[mh]box|math(?:rm|bf|it|sf)|operatorname)\s*\{(?P<words>[^{}\\]*)\}"
+_TEXT = (
+    r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|[mh]box|math(?:rm|bf|it|sf)|operatorname\*?)\s*"
+    r"\{(?P<words>(?:[^{}\\]|\\[$%&#_ ,;:!])*)\}"
+)
+_OTHER_SCRIPT = r"[^\W\d_a-zA-Z][^\W\d_]*"
 _TOKEN = re.compile(
-    r"(?P<number>[0-9]{1,3}(?:(?:\{,\}|,\\!|\\[,;: ]|~| )[0-9]{3})+(?![0-9]|\s*(?:/|\\[dtc]?frac)|[ ~][0-9])"
-    r"(?:\.[0-9]+)?"
+    r"(?P<number>[0-9]{1,3}(?:(?:(?:\{,\}|,\{\}|\\text\{,\})(?:\\[!,;: ]|~| )*|,\s?\\!\s*|\\[,;: ]|~| )[0-9]{3})+"
+    r"(?![0-9]|\s*(?:/|\\[dtc]?frac)|[ ~][0-9])(?:\.[0-9]+)?"
     r"|[0-9]*\.[0-9]*(?=\\(?:overline|bar|dot)(?![a-z]))|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
     rf"|(?P<blank>(?:{_NO_INK})+)|(?P<text>{_TEXT})"
     r"|(?P<begin>\\begin\s*\{(?P<environment>[pbBvV]?(?:small)?matrix|array)\}(?:\s*\{[lcr| ]*\})?)"
     r"|(?P<end>\\end\s*\{(?:[pbBvV]?(?:small)?matrix|array)\})"
     r"|(?P<line>\\\\\s*\[-?[0-9.]+\s*(?:pt|em|ex|mm|cm)\])"
-    r"|(?P<command>\\(?:[A-Za-z]+|.))|(?P<letters>[A-Za-z]+)|(?P<sign>[-+*/^_=<>!|:;,.(){}\[\]&%'])",
+    rf"|(?P<foreign>{_OTHER_SCRIPT})|(?P<hyphened>[A-Za-z]+(?:-[A-Za-z]{{4,}})+|[A-Za-z]{{4,}}-[A-Za-z]+)"
+    r"|(?P<command>\\(?:[A-Za-z]+|.)|\*\*)|(?P<letters>[A-Za-z]+)|(?P<sign>[-+*/^_=<>!|:;,.(){}\[\]&%'])",
     re.DOTALL,
 )
-_JOINT = re.compile(r"\s*(?:,|;|(?:,\s*)?\b(?:and|or)\b)\s*")
-_MEASURE = re.compile(r"([0-9][0-9,]*(?:\.[0-9]+)?)\s+([A-Za-z][A-Za-z. ]*)")
+_JOINT = re.compile(r"\s*(?:(?<![0-9])[,;、]|[,;、](?![0-9])|(?:,\s*)?(?:\b(?:and|or)\b|或者|或|和(?=\s*\d)))\s*")
+_MEASURE = re.compile(r"([$€£¥₹]?)\s*([0-9][0-9,]*(?:\.[0-9]+)?)\s*(%|[^\W\d_][^\d]*)?")
 _NUMERAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
@@ -156,25 +182,33 @@ class _Token(NamedTuple):
 
 def parse_latex(text: str) -> Nodes:
     """The tree of an answer. Raises Unreadable for what has no reading."""
-    tokens = _scan(text)
-    if sum(token.text == "|" for token in tokens) > MOST_BARS:
-        raise Unreadable(f"more than {MOST_BARS} bars")
-    reader = _Reader(tokens)
+    reader = _Reader(_opened_outwards(_with_words(_scan(text))))
     nodes = reader.run(frozenset())
     if reader.position < len(reader.tokens):
         raise Unreadable("a bracket closes that was never opened")
     return nodes
 
 
+def ascii_digits(text: str) -> str:
+    """Digits of other scripts as 0 to 9, full-width forms as ASCII; styled digits of mathematics stay as they are."""
+    text = text.translate(WIDE)
+    if text.isascii():
+        return text
+    return "".join(
+        str(unicodedata.decimal(c)) if c > "\x7f" and c.isdecimal() and c < "\U0001d000" else c for c in text
+    )
+
+
 def _scan(text: str) -> list[_Token]:
     if len(text) > LONGEST_EXPRESSION:
         raise Unreadable(f"longer than {LONGEST_EXPRESSION} characters")
-    text = _RAISED.sub(lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text.translate(WIDE))
-    text = "".join(_UNICODE.get(character, character) for character in text)
-    text = _DEGREE.sub(r"^\\circ ", text)
-    for typed, meant in _TYPED:
-        text = text.replace(typed, meant)
-    if not text.isascii() or re.search(r"[\x00-\x08\x0e-\x1f\x7f]", text):
+    text = ascii_digits(text)
+    if not text.isascii():
+        text = _RAISED.sub(lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
+        text = "".join(_UNICODE.get(character, character) for character in text)
+    for pattern, meant in _STRINGS:
+        text = pattern.sub(meant, text)
+    if re.search(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]", text):
         raise Unreadable("a character without a LaTeX name")
     tokens: list[_Token] = []
     position, glued = 0, False
@@ -193,7 +227,9 @@ def _tokens(match: re.Match[str], glued: bool, before: _Token | None) -> list[_T
     if match["number"] is not None:
         return [_Token("number", re.sub(r"[^0-9.]", "", match[0]), glued)]
     if match["text"] is not None:
-        return _spelled(match[0], match["words"].strip())
+        return _spelled(match[0], re.sub(r"\\([$%&#_])|\\.|~", r"\1 ", match["words"]).replace("$ ", "$").strip())
+    if match["foreign"] is not None or match["hyphened"] is not None:
+        return [_Token("words", match[0], glued)]
     if match["letters"] in ("or", "and"):
         return [_Token("comma", match[0], glued)]
     if match["letters"] is not None:
@@ -211,14 +247,16 @@ def _letters(text: str, glued: bool, before: _Token | None) -> _Token:
     if text in _NAMES:
         return _Token("command", _NAMES[text], glued)
     measured = before is not None and (before.kind in ("number", "words") or before.text in ("}", ")", "\\pi"))
-    return _Token("words" if measured and text.lower() in UNITS else "letters", text, glued)
+    return _Token("words" if measured and (text in BARE or text.lower() in BARE) else "letters", text, glued)
 
 
 def _spelled(command: str, inside: str) -> list[_Token]:
     if command.startswith("\\math") and len(inside) == 1 and inside.isalpha():
-        return [_Token("letters", inside, False)]  # \mathrm{i}
-    if command.startswith("\\operatorname") and "\\" + inside in FUNCTIONS:
-        return [_Token("command", "\\" + inside, False)]
+        return [_Token("upright" if command.startswith("\\mathrm") else "letters", inside, False)]  # \mathrm{i}
+    if command.startswith("\\operatorname"):
+        inside = inside.rstrip("*")
+        if "\\" + inside in FUNCTIONS or "\\" + inside in _SAME:
+            return [_Token("command", _SAME.get("\\" + inside, "\\" + inside), False)]
     return _words(inside)
 
 
@@ -229,13 +267,100 @@ def _words(text: str) -> list[_Token]:
     for number, piece in enumerate(_JOINT.split(text.strip())):
         if number:
             tokens.append(_Token("comma", "and" if "and" in joints[number - 1] else "or", False))
-        if (measure := _MEASURE.fullmatch(piece)) is not None:
-            tokens += [*_scan(measure[1]), _Token("words", measure[2], False)]
+        measure = _MEASURE.fullmatch(piece)
+        if measure is not None and measure_words(measure[3] or ""):
+            tokens += _scan(f"{_SIGN_OF.get(measure[1], '')}{measure[2]}")
+            tokens += [_Token("words", measure[3].strip(), False)] if measure[3] else []
         elif _NUMERAL.fullmatch(piece):
             tokens += _scan(piece)
+        elif (ordinal := re.fullmatch(r"([0-9]+)-?(st|nd|rd|th)", piece)) is not None:
+            tokens += [_Token("number", ordinal[1], False), _Token("words", ordinal[2], True)]
+        elif piece in _SIGN_OF:
+            tokens.append(_Token("command", _SIGN_OF[piece], False))
         elif piece:
             tokens.append(_Token("words", piece, False))
     return tokens
+
+
+_SIGN_OF = {"$": "\\$", "€": "\\euro", "£": "\\pounds", "¥": "\\yen", "₹": "\\rupee"}
+
+
+def measure_words(text: str) -> bool:
+    """Whether these words may stand behind a number and leave it one."""
+    text = text.strip()
+    return not text or unit_of(text) is not None or multiplier_of(text, groups=True) is not None
+
+
+def is_prose(text: str) -> bool:
+    """Whether letters are words: a run of three or more, or a short word of English, and no product of letters."""
+    runs = re.findall(r"[^\W\d_]+", text)
+    return any(len(run) > 2 or not run.isascii() or run.lower() in _SHORT_WORDS for run in runs)
+
+
+_SHORT_WORDS = frozenset(
+    "am an as at be by do go he hi if in is it me my no of oh ok on so to up us we".split()
+)  # fmt: skip
+
+
+def _with_words(tokens: list[_Token]) -> list[_Token]:
+    """Runs of letters with blanks between them as words: `no solution`, and what a number counts: `6 red balls`."""
+    joined: list[_Token] = []
+    place = 0
+    while place < len(tokens):
+        stop = place
+        while stop < len(tokens) and _is_typed(tokens[stop]) and not (tokens[stop].glued and stop > place):
+            stop += 1
+        run = tokens[place:stop]
+        text = " ".join(token.text for token in run)
+        behind = joined[-1] if joined else None
+        if run and behind is not None and behind.kind == "number":
+            long = all(len(token.text) > 2 or token.kind == "words" for token in run) and not run[0].text.isupper()
+            if any(token.kind == "letters" for token in run) and long and measure_words(text):
+                run = [_Token("words", text, run[0].glued)]
+        elif len(run) > 1 and is_prose(text):
+            run = [_Token("words", text, run[0].glued)]
+        joined += run or tokens[place : place + 1]
+        place = max(stop, place + 1)
+    return joined
+
+
+def _is_typed(token: _Token) -> bool:
+    return token.kind == "letters" or (token.kind == "words" and token.text.lower() in BARE)
+
+
+def _opened_outwards(tokens: list[_Token]) -> list[_Token]:
+    """Intervals whose brackets open outwards, ]0,1[ and [0,1[, with the brackets that they stand for."""
+    found, stack = list(tokens), list[str]()
+    for place, token in enumerate(tokens):
+        if token.kind != "command" or token is not found[place]:
+            continue
+        if token.text in ("[", "]") and (token.text == "[" or not {"[", "("} & set(stack[-1:])):
+            other = _other_end(tokens, place)
+            if other is not None and (token.text, tokens[other].text) != ("[", "]"):
+                found[place] = token._replace(text="(" if token.text == "]" else "[")
+                end = ")" if tokens[other].text == "[" else "]"
+                found[other] = tokens[other]._replace(text=end)
+                continue
+        if token.text in _OPENING:
+            stack.append(token.text)
+        elif token.text in _CLOSING and stack:
+            stack.pop()
+    return found
+
+
+def _other_end(tokens: list[_Token], place: int) -> int | None:
+    """The square bracket that ends the pair of ends which begins here; None when there is no such pair."""
+    depth = parts = 0
+    for stop in range(place + 1, len(tokens)):
+        text = tokens[stop].text if tokens[stop].kind == "command" else ""
+        if depth == 0 and text in ("[", "]"):
+            return stop if parts == 1 and stop > place + 2 else None
+        parts += depth == 0 and text in (",", ";")
+        depth += text in ("(", "{", "\\{")
+        depth -= text in (")", "}", "\\}")
+        if depth < 0:
+            return None
+    return None
 
 
 class _Reader:
@@ -255,8 +380,9 @@ class _Reader:
             if token.text in closing or token.kind == "end" or (token.kind == "command" and token.text in _CLOSING):
                 break
             self.position += 1
-            if token.text == "\\over":
-                nodes = [Node("macro", "\\frac", (tuple(nodes), self.run(closing)))]
+            if token.text in ("\\over", "\\choose"):
+                name = "\\frac" if token.text == "\\over" else "\\binom"
+                nodes = [Node("macro", name, (tuple(nodes), self.run(closing)))]
                 break
             nodes.append(self._node(token))
         self.depth -= 1
@@ -275,7 +401,8 @@ class _Reader:
         if text in _ARGUMENTS:
             return self._macro(text, glued)
         if text in _LOOKS:
-            return Node("group", "{}", (self._argument(whole=False),), glued)
+            inside = self._argument(whole=False)
+            return Node("group", "{}", (_uprighted(inside) if text == "\\mathrm" else inside,), glued)
         if text in ("^", "_"):
             return Node("power" if text == "^" else "index", "", (self._argument(whole=True),), glued)
         if text in (",", ";"):
@@ -283,10 +410,13 @@ class _Reader:
         for kind, table in (("sign", _SIGNS), ("relation", _RELATIONS)):
             if text in table:
                 return Node(kind, table[text], (), glued)
-        if text in SYMBOLS or text in FUNCTIONS:
-            return Node("function" if text in FUNCTIONS else "symbol", text, (), glued)
+        for kind, names in (("symbol", SYMBOLS), ("function", FUNCTIONS), ("opaque", _OPAQUE)):
+            if text in names:
+                return Node(kind, text, (), glued)
         if text == ".":
             return Node("stop", text, (), glued)
+        if len(text) == 1 and text.isalpha():
+            return Node("letters", text, (), glued)
         raise Unreadable(f"{text!r}")
 
     def _take(self, wanted: Callable[[_Token], bool]) -> _Token:
@@ -326,7 +456,8 @@ class _Reader:
             nodes = (Node("sign", "-"), *self._argument(whole=True))
         else:
             node = self._node(token)
-            nodes = node.parts[0] if node.kind == "group" and node.text == "{}" else (node,)
+            group = node.kind == "group" and (node.text == "{}" or (whole and node.text == "()" and _one(node)))
+            nodes = node.parts[0] if group else (node,)
         self.depth -= 1
         return nodes
 
@@ -334,3 +465,18 @@ class _Reader:
         self.depth += 1
         if self.depth > DEEPEST:
             raise Unreadable(f"nested deeper than {DEEPEST}")
+
+
+def _one(group: Node) -> bool:
+    """Whether brackets hold one expression: x^(n+1), as people type it."""
+    return bool(group.parts[0]) and not any(node.kind in ("comma", "relation") for node in group.parts[0])
+
+
+def _uprighted(nodes: Nodes) -> Nodes:
+    r"""Letters of \mathrm{m \cdot s^{-1}} as words: they are units."""
+    return tuple(
+        Node(
+            "words" if node.kind == "letters" else node.kind, node.text, tuple(map(_uprighted, node.parts)), node.glued
+        )
+        for node in nodes
+    )

@@ -1,36 +1,170 @@
-r"""Math-Verify as it ships, on the answer alone, as the second opinion of an audit; runs in a worker only.
+r"""Math-Verify as it ships, on the answer alone, as the second opinion of an audit, in a process that can be killed.
 
 It is more lenient than this package: it drops every unit, rounds to six places and takes a tuple for a set.
-Its LaTeX path is used and never its expression path, which ends in `parse_expr` and so in `eval`; and its
-numbers, which the LaTeX path too hands to `sympify`, are made here from digits.
+Its LaTeX path is used and never its expression path, which ends in `parse_expr` and so in `eval`; its numbers,
+which the LaTeX path too hands to `sympify`, are made here from digits; and the process refuses code made of text,
+other processes, sockets and writing to files, whoever asks.
+
+No verdict of a run hangs on it, so that its time limit, which is of the clock, changes none.
 """
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
+import multiprocessing.context
+import os
 import re
+import resource
+import sys
+import threading
+import time
+from concurrent.futures import TimeoutError as Late
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-import sympy
-from latex2sympy2_extended import latex2sympy2
-from math_verify import LatexExtractionConfig, parse, verify
+from pebble import ProcessExpired, ProcessPool
 
-_TARGETS = [LatexExtractionConfig(boxed_match_priority=0)]
+from headwater.errors import InputError
+from headwater.records import Verdict
+from headwater.verifiers.answers import Answers
+
+SECONDS = 20.0
+"""Of one opinion; then its process is killed and there is none."""
+MEMORY_BYTES = 2 << 30
+"""Address space of the process."""
+_LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")
+_REFUSED = (
+    "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.remove", "os.rename", "os.mkdir",
+    "os.putenv", "shutil.", "ctypes.", "pty.", "urllib.", "http.", "ftplib.", "smtplib.", "code.__new__",
+)  # fmt: skip
 
 
-def number_of(text: str) -> sympy.Number:
+class MathVerify:
+    """A `Judge`; UNGRADED where it has no opinion. Raises InputError when math-verify is not installed."""
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
+        self._pool: ProcessPool | None = None
+        try:
+            self._versions = ", ".join(f"{library} {version(library)}" for library in _LIBRARIES)
+        except PackageNotFoundError as error:
+            raise InputError(f"verifier: a second opinion needs {error.name}; pip install it") from error
+
+    @property
+    def name(self) -> str:
+        """The libraries' versions."""
+        return f"second/{self._versions}"
+
+    def judge(self, answers: Answers) -> dict[str, Verdict]:
+        """Its verdict for every id; the same pair of texts is asked once."""
+        pairs = list(dict.fromkeys((gold, answer) for gold, answer in answers.values() if answer is not None))
+        asked = [self._started().schedule(stock_math_verify, args=pair, timeout=self._seconds) for pair in pairs]
+        known = {pair: _heard(future) for pair, future in zip(pairs, asked, strict=True)}
+        return {
+            name: Verdict.WRONG if answer is None else known[gold, answer] for name, (gold, answer) in answers.items()
+        }
+
+    def readable(self, gold: str) -> bool:
+        """It is asked about answers only."""
+        return True
+
+    def several(self, gold: str) -> bool:
+        """It is asked about answers only."""
+        return False
+
+    def close(self) -> None:
+        """End the process."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
+
+    def _started(self) -> ProcessPool:
+        if self._pool is None:
+            self._pool = ProcessPool(max_workers=1, max_tasks=2_000, initializer=_enter, context=_Spawn())
+        return self._pool
+
+
+class _Child(multiprocessing.context.SpawnProcess):
+    def start(self) -> None:
+        """Also from a run's worker, which is a daemon: this child ends with its parent by itself."""
+        config = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+        daemon = config.pop("daemon", None)
+        try:
+            super().start()
+        finally:
+            if daemon is not None:
+                config["daemon"] = daemon
+
+
+class _Spawn(multiprocessing.context.SpawnContext):
+    Process = _Child
+
+
+def _heard(future: Any) -> Verdict:
+    try:
+        return Verdict.CORRECT if future.result() else Verdict.WRONG
+    except (Late, ProcessExpired, Exception):  # noqa: BLE001  it hung, died or failed: no opinion
+        return Verdict.UNGRADED
+
+
+def _enter() -> None:
+    """Once in the process: load what is loaded late, then lock. It ends within a second of its parent."""
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    logging.disable(logging.CRITICAL)
+    _own_numbers()
+    for gold, answer in _WARM:
+        stock_math_verify(gold, answer)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    sys.addaudithook(_refuse)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    writes = event == "open" and (str(arguments[1] or "r")[:1] not in ("r", "N") or "+" in str(arguments[1] or ""))
+    origin = arguments[0].co_filename if event == "exec" else arguments[1] if event == "compile" else ".py"
+    text = not str(origin).endswith(".py") and not str(origin).startswith("<frozen ")
+    if writes or text or event.startswith(_REFUSED):
+        raise PermissionError(f"{event} is refused in a process that grades")
+
+
+def number_of(text: str) -> Any:
     """Digits with at most one point as sympy's integer or float; raises ValueError for everything else."""
-    text = text.replace(",", "")
+    import sympy  # noqa: PLC0415  in the process only
+
+    text = text.replace(",", "").replace(" ", "")
     if not re.fullmatch(r"[0-9]+|[0-9]*\.[0-9]+|[0-9]+\.", text):
         raise ValueError(f"{text[:20]!r} is no number")
     return sympy.Integer(int(text)) if text.isdigit() else sympy.Float(text)
 
 
-# Both call Number(text) in the original, which calls sympify(text), which calls eval.
-latex2sympy2._Latex2Sympy.parse_number = lambda self, text: number_of(text)
-latex2sympy2.convert_number = lambda text: number_of(text.replace(" ", ""))
+def _own_numbers() -> None:
+    """Both places call Number(text) in the original, which calls sympify(text), which calls eval."""
+    from latex2sympy2_extended import latex2sympy2  # noqa: PLC0415
+
+    latex2sympy2._Latex2Sympy.parse_number = lambda self, text: number_of(text)
+    latex2sympy2.convert_number = number_of
 
 
 def stock_math_verify(gold: str, answer: str) -> bool:
-    """Math-Verify's own verdict on an answer in a box."""
+    """Math-Verify's own verdict on an answer in a box; for the process only."""
+    from math_verify import LatexExtractionConfig, parse, verify  # noqa: PLC0415
+
+    targets = [LatexExtractionConfig(boxed_match_priority=0)]
     texts = (f"$\\boxed{{{text}}}$" for text in (gold, answer))
-    right, given = (parse(text, extraction_config=_TARGETS, parsing_timeout=None) for text in texts)
+    right, given = (parse(text, extraction_config=targets, parsing_timeout=None) for text in texts)
     return bool(verify(right, given, timeout_seconds=None))
+
+
+_WARM = (
+    (r"\frac{\sqrt{3}}{2}", r"\sqrt{\frac{3}{4}}"), ("x^2-1", "(x-1)(x+1)"), (r"\sin 2x", r"2\sin x\cos x"),
+    (r"\log_2 3 + \binom{n}{2} + n!", r"\log_2 3 + \frac{n(n-1)}{2} + n!"), ("2x + 3y = 6", "4x + 6y = 12"),
+    (r"(-\infty, 1) \cup (1, \infty)", r"\mathbb{R} \setminus \{1\}"), ("x < 3", "3 > x"),
+    (r"\begin{pmatrix} \sqrt{2} \\ \pi \end{pmatrix}", r"\begin{pmatrix} \sqrt{2} \\ 3 \end{pmatrix}"),
+)  # fmt: skip

@@ -5,34 +5,52 @@ r"""What kind of thing an answer is: a number, an expression, words, a tuple, a 
     \text{no} Words           \{1, 2\} Listing "set"       10\%, 5\text{ cm}  Quantity
     1011_2  Based             [0, 1)   Interval            \begin{pmatrix}..  Matrix
 
-The brackets are a part of the answer: (2, 1) is not \{1, 2\}. Only a comma between digits has two readings,
-1,000 or 1, 000; `separators` asks for the second one.
+The brackets are a part of the answer: (2, 1) is not \{1, 2\}. A comma between digits has two readings, 1,000 or
+1, 000; so has a letter behind a number, five metres or five times m. `Context` says which one is asked for.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from headwater.verifiers.canonical import canonical, index_text, is_degree, whole_number
-from headwater.verifiers.latex import Node, Nodes, Unreadable, parse_latex
-from headwater.verifiers.units import denies
+from headwater.verifiers.conditions import Condition, split_condition
+from headwater.verifiers.formula import Formula, formula, index_text, is_degree, product_of, whole_number
+from headwater.verifiers.latex import Node, Nodes, Unreadable, is_prose, parse_latex
+from headwater.verifiers.names import Name, name_of, spelled
+from headwater.verifiers.units import (
+    LETTER_UNITS,
+    SIGNS_OF_MONEY,
+    Unit,
+    multiplier_of,
+    ordinal_ending,
+    unit_of,
+)
 from headwater.verifiers.written import Number, join_thousands, written_number
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """An expression in canonical LaTeX; `letters` when it is nothing but letters."""
+    """An expression; `letters` when it is nothing but one run of letters."""
 
-    latex: str
+    formula: Formula
     letters: str = ""
 
 
 @dataclass(frozen=True, slots=True)
+class Infinity:
+    """1, or -1 for its negative."""
+
+    sign: int
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
-    """Text, without the spaces and dots around it."""
+    """Text, without the spaces and dots around it; `formula` where a run of letters may also be a product."""
 
     text: str
+    formula: Formula | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +92,15 @@ class Relation:
 
     signs: tuple[str, ...]
     sides: tuple[Shape, ...]
-    names: tuple[bool, ...] = ()
+    names: tuple[Name | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A value and its unit: "%", "degree", "$", or the words behind it."""
+    """A value and its unit."""
 
     value: Shape
-    unit: str
+    unit: Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,39 +118,266 @@ class Ratio:
     parts: tuple[str, ...]
 
 
-_REALS = Interval("()", (Leaf("-\\infty"), Leaf("\\infty")))
+@dataclass(frozen=True, slots=True)
+class Conditional:
+    """A value with what is said of its letters: 2k\\pi, k \\in \\mathbb{Z}."""
+
+    value: Shape
+    condition: Condition
+    nodes: Nodes
+
+
+Shape = (
+    Number
+    | Leaf
+    | Infinity
+    | Words
+    | Listing
+    | Interval
+    | Combination
+    | Matrix
+    | Relation
+    | Quantity
+    | Based
+    | Ratio
+    | Conditional
+)
+
+REALS = Interval("()", (Infinity(-1), Infinity(1)))
+PERCENT: Unit = (("percent", 1),)
 _ALL_REALS = frozenset({"all real numbers", "all reals", "all real x", "the real numbers", "real numbers"})
 _ANNOUNCED = re.compile(r"(?:the )?(?:final )?answer(?: is)?:?", re.IGNORECASE)
-_CURRENCIES = {"\\$": "$", "\\pounds": "pounds", "\\euro": "euro"}
+_CURRENCIES = frozenset({*SIGNS_OF_MONEY.values()})
 _BASES = {
     "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
     "ten": "10", "eleven": "11", "twelve": "12", "sixteen": "16",
 }  # fmt: skip
 
-Shape = Number | Leaf | Words | Listing | Interval | Combination | Matrix | Relation | Quantity | Based | Ratio
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`separators`: every comma parts two answers; `measured`: a letter behind a number may be its unit."""
+
+    separators: bool = False
+    measured: bool = False
 
 
-def read(text: str, *, separators: bool = False) -> Shape:
+def read(text: str, context: Context = Context()) -> Shape:
     """The shape of an answer. Raises Unreadable for what has none."""
-    return _read(parse_latex(text), separators)
+    return read_nodes(parse_latex(text), context)
 
 
-def _read(nodes: Nodes, separators: bool) -> Shape:
-    while nodes and (nodes[-1].kind == "stop" or nodes[-1].text in (",", ";")):
-        nodes = nodes[:-1]
-    if not nodes:
-        raise Unreadable("nothing")
-    if len(nodes) == 1 and nodes[0].kind == "group" and nodes[0].text in ("{}", "()"):
-        inside = nodes[0].parts[0]
-        if nodes[0].text == "{}" or not any(node.kind == "comma" for node in inside):
-            return _read(inside, separators)
-    if any(node.kind == "comma" for node in nodes):
-        joined = nodes if separators else join_thousands(nodes)
-        parts = _split(joined, "comma")
-        if len(parts) > 1:
-            return _joined(parts, {node.text for node in joined if node.kind == "comma"}, separators)
-        nodes = joined
-    return _relation(nodes) if any(node.kind == "relation" for node in nodes) else _single(nodes)
+def read_nodes(nodes: Nodes, context: Context) -> Shape:
+    """The shape of an answer whose conditions may stand behind it."""
+    reader = _Shaper(context)
+    main, condition = split_condition(nodes)
+    shape = reader.read(main)
+    return shape if condition is None else Conditional(shape, condition, main)
+
+
+class _Shaper:
+    def __init__(self, context: Context):
+        self.context = context
+
+    def read(self, nodes: Nodes) -> Shape:
+        """One answer, or several with commas between them."""
+        while nodes and (nodes[-1].kind == "stop" or nodes[-1].text in (",", ";")):
+            nodes = nodes[:-1]
+        if not nodes:
+            raise Unreadable("nothing")
+        if len(nodes) == 1 and nodes[0].kind == "group" and nodes[0].text in ("{}", "()"):
+            inside = nodes[0].parts[0]
+            if nodes[0].text == "{}" or not any(node.kind == "comma" for node in inside):
+                return self.read(inside)
+        if any(node.kind == "comma" for node in nodes):
+            joined = nodes if self.context.separators else join_thousands(nodes)
+            parts = _split(joined, "comma")
+            if len(parts) > 1:
+                return self._joined(parts, {node.text for node in joined if node.kind == "comma"})
+            nodes = joined
+        return self._relation(nodes) if any(node.kind == "relation" for node in nodes) else self.single(nodes)
+
+    def _joined(self, parts: list[Nodes], joints: set[str]) -> Shape:
+        """A list; x < 2 or x > 3 is a union, x > 2 and x < 3 an intersection."""
+        words = joints & {"or", "and"}
+        signs = [{node.text for node in part if node.kind == "relation"} for part in parts]
+        if len(words) == 1 and all(signs) and {"<", ">", "<=", ">="} & set[str]().union(*signs):
+            operator = "\\cup" if words == {"or"} else "\\cap"
+            return Combination(operator, tuple(self.read(part) for part in parts))
+        listing = self._listing("list", parts)
+        return Listing("list", listing.items, joints.pop() if len(joints) == 1 else "")
+
+    def _listing(self, kind: str, parts: list[Nodes]) -> Listing:
+        items: list[Shape] = []
+        for part in parts:
+            item = Words("...") if [node.text for node in part] == ["\\ldots"] else self.read(part)
+            plus_minus = isinstance(item, Listing) and item.kind == "list"
+            if plus_minus and kind == "tuple":
+                raise Unreadable("a tuple with two values in one place")
+            items += item.items if isinstance(item, Listing) and plus_minus else [item]
+        return Listing(kind, tuple(items))
+
+    def _relation(self, nodes: Nodes) -> Shape:
+        signs = tuple(node.text for node in nodes if node.kind == "relation")
+        if nodes[0].kind == "relation" and signs == ("~",):
+            return self.single(nodes[1:])
+        if len(signs) > 4:
+            raise Unreadable("a long chain of relations")
+        parts = _split(nodes, "relation")
+        if len(parts) != len(signs) + 1:
+            raise Unreadable("a relation without one of its sides")
+        names = tuple(name_of(part) for part in parts)
+        return Relation(signs, tuple(self._side(*both) for both in zip(parts, names, strict=True)), names)
+
+    def _side(self, nodes: Nodes, name: Name | None) -> Shape:
+        try:
+            return self.single(nodes)
+        except Unreadable:
+            if name is None:
+                raise
+            return Words(f"the name {name.text}")
+
+    def single(self, nodes: Nodes) -> Shape:
+        """One answer without relations."""
+        if any(node.text == "\\mathbb" for node in nodes):  # R - {0}
+            nodes = tuple(Node("sign", "\\setminus") if node.text == "-" else node for node in nodes)
+        for sign in ("\\cup", "\\cap", "\\setminus"):
+            if any(node.text == sign for node in nodes):
+                return Combination(sign, tuple(self.single(part) for part in _split(nodes, "sign", sign)))
+        if len(nodes) == 1:
+            if nodes[0].kind == "group" and (bracketed := self._bracketed(nodes[0])) is not None:
+                return bracketed
+            if nodes[0].kind == "matrix":
+                return self._matrix(nodes[0])
+            if nodes[0].text in ("\\emptyset", "\\mathbb"):
+                return _named_set(nodes[0])
+        if count_of(nodes, "\\pm"):
+            return self._plus_minus(nodes)
+        return self._quantity(nodes)
+
+    def _bracketed(self, group: Node) -> Shape | None:
+        inside = group.parts[0]
+        everywhere = _Shaper(replace(self.context, separators=True))
+        if group.text == "\\{\\}" and (condition := _set_builder(inside)):
+            return self.read(condition)
+        if group.text == "\\{\\}":
+            return everywhere._listing("set", _split(inside, "comma")) if inside else Listing("set", ())
+        if group.text == "{}" or (group.text == "()" and not any(node.kind == "comma" for node in inside)):
+            if len(inside) == 1 and inside[0].kind == "matrix":
+                return self._matrix(inside[0])
+            return self.read(inside)
+        if group.text in ("()", "\\langle\\rangle"):
+            return everywhere._listing("tuple", _split(inside, "comma"))
+        if group.text in ("[]", "[)", "(]"):
+            if group.text == "[]" and len(inside) == 1 and inside[0].kind == "matrix":
+                return self._matrix(inside[0])
+            ends = _split(inside, "comma")
+            if len(ends) == 2:
+                return Interval(group.text, (everywhere.read(ends[0]), everywhere.read(ends[1])))
+        return None
+
+    def _matrix(self, node: Node) -> Matrix:
+        lines: list[list[list[Node]]] = [[[]]]
+        for part in node.parts[0]:
+            if part.text == "\\\\":
+                lines.append([[]])
+            elif part.text == "&":
+                lines[-1].append([])
+            else:
+                lines[-1][-1].append(part)
+        if lines[-1] == [[]]:
+            lines.pop()
+        rows = tuple(tuple(self.read(tuple(cell)) for cell in line) for line in lines)
+        return Matrix("v" if node.text in ("vmatrix", "Vmatrix") else "", rows)
+
+    def _plus_minus(self, nodes: Nodes) -> Shape:
+        if count_of(nodes, "\\pm") > 1:
+            raise Unreadable("several signs of plus or minus")
+        return Listing("list", tuple(self._quantity(_signed(nodes, sign)) for sign in ("+", "-")))
+
+    # Numbers with what stands around them
+
+    def _quantity(self, nodes: Nodes) -> Shape:
+        """A value with what is written before or behind it as its unit."""
+        if (text := _stamp(nodes)) is not None:
+            return Words(text)
+        if all(node.kind == "words" for node in nodes):
+            text = " ".join(node.text for node in nodes).strip(" .:;!()[]")
+            return REALS if text.casefold() in _ALL_REALS else Words(text)
+        if nodes[0].kind == "words" and _ANNOUNCED.fullmatch(nodes[0].text.strip(" :")):
+            return self._quantity(nodes[1:])
+        signed = nodes[0].kind == "sign" and nodes[0].text == "-"
+        if len(nodes) > 1 + signed and (money := _money(nodes[signed])) is not None:
+            inner = self._quantity((*nodes[:signed], *nodes[signed + 1 :]))
+            if isinstance(inner, Quantity):
+                return (
+                    Quantity(inner.value, tuple(sorted((*inner.unit, (money, 1)))))
+                    if inner.unit != ((money, 1),)
+                    else inner
+                )
+            return Quantity(inner, ((money, 1),))
+        if len(nodes) > 1 and nodes[-1].text == "\\pmod":
+            return Quantity(self._value(nodes[:-1]), ((f"mod {spelled(nodes[-1].parts[0])}", 1),))
+        if len(nodes) > 2 and _ordinal(nodes):
+            return self._quantity(nodes[:-1])
+        if len(nodes) == 2 and _ordinal(nodes):
+            return self._value(nodes[:1])
+        for size in range(min(len(nodes) - 1, 12), 0, -1):
+            if (found := self._with_tail(nodes[:-size], nodes[-size:])) is not None:
+                return found
+        if any(node.kind == "words" for node in nodes) and all(
+            node.kind in ("words", "letters", "number") for node in nodes
+        ):
+            return Words(" ".join(node.text for node in nodes).strip(" .:;!()[]"))
+        return self._value(nodes)
+
+    def _with_tail(self, head: Nodes, tail: Nodes) -> Shape | None:
+        """The head's value where the tail is a unit or a multiplier of it; None where it is neither."""
+        text = _tail_text(tail, bare=self.context.measured and len(head) == 1 and head[0].kind == "number")
+        if not text or _of_function(head, tail):
+            return None
+        factor, rest = multiplier_of(text, groups=False) or (1, text)
+        unit = unit_of(rest) if rest else ()
+        if unit is None and (group := multiplier_of(text, groups=True)) is not None:
+            unit = unit_of(group[1]) if group[1] else ()
+            unit = None if unit is None else tuple(sorted((*unit, (text.split()[0].rstrip("s").replace("es", ""), 1))))
+        if unit is None:
+            return None
+        if head[-1].kind == "sign" and head[-1].text == "*" and len(head) > 1:
+            head = head[:-1]
+        value = self._value(head)
+        if factor > 1:
+            if not isinstance(value, Number):
+                return None
+            value = Number(value.value * factor)
+        return Quantity(value, unit) if unit else value
+
+    def _value(self, nodes: Nodes) -> Shape:
+        if len(nodes) == 1 and nodes[0].text in ("{}", "()"):
+            return self.read(nodes[0].parts[0])
+        if len(nodes) == 1 and nodes[0].kind == "words":
+            return self._quantity(nodes)
+        if (number := written_number(nodes)) is not None:
+            return number
+        if len(nodes) > 1 and nodes[-1].kind == "index" and (based := _based(nodes)) is not None:
+            return based
+        if any(node.text == ":" for node in nodes):
+            return Ratio(tuple(spelled(part) for part in _split(nodes, "sign", ":")))
+        unsigned = nodes[1:] if nodes[0].text in ("+", "-") else nodes
+        if len(unsigned) == 1 and unsigned[0].text == "\\infty":
+            return Infinity(-1 if nodes[0].text == "-" else 1)
+        if len(nodes) == 1 and nodes[0].kind in ("letters", "upright"):
+            return _run(nodes[0].text)
+        return Leaf(formula(nodes))
+
+
+def _run(text: str) -> Shape:
+    """A run of letters: CD is a segment, `no` and `seat` are words, xy is a product."""
+    if len(text) > 1 and text.isupper():
+        return Words(text)
+    if len(text) > 1 and is_prose(text):
+        return Words(text, product_of(text) if len(text) < 7 else None)
+    return Leaf(product_of(text), text)
 
 
 def _split(nodes: Nodes, kind: str, text: str = "") -> list[Nodes]:
@@ -150,119 +395,7 @@ def _split(nodes: Nodes, kind: str, text: str = "") -> list[Nodes]:
     return [tuple(part) for part in parts]
 
 
-def _joined(parts: list[Nodes], joints: set[str], separators: bool) -> Shape:
-    """A list; x < 2 or x > 3 is a union, x > 2 and x < 3 an intersection."""
-    words = joints & {"or", "and"}
-    signs = [{node.text for node in part if node.kind == "relation"} for part in parts]
-    if len(words) == 1 and all(signs) and {"<", ">", "<=", ">="} & set[str]().union(*signs):
-        operator = "\\cup" if words == {"or"} else "\\cap"
-        return Combination(operator, tuple(_read(part, separators) for part in parts))
-    listing = _listing("list", parts, separators)
-    return Listing("list", listing.items, joints.pop() if len(joints) == 1 else "")
-
-
-def _listing(kind: str, parts: list[Nodes], separators: bool) -> Listing:
-    items: list[Shape] = []
-    for part in parts:
-        item = _read(part, separators)
-        plus_minus = isinstance(item, Listing) and item.kind == "list"
-        if plus_minus and kind == "tuple":
-            raise Unreadable("a tuple with two values in one place")
-        items += item.items if isinstance(item, Listing) and plus_minus else [item]
-    return Listing(kind, tuple(items))
-
-
-def _relation(nodes: Nodes) -> Shape:
-    signs = tuple(node.text for node in nodes if node.kind == "relation")
-    if nodes[0].kind == "relation" and signs == ("~",):
-        return _single(nodes[1:])
-    if len(signs) > 4:
-        raise Unreadable("a long chain of relations")
-    parts = _split(nodes, "relation")
-    if len(parts) != len(signs) + 1:
-        raise Unreadable("a relation without one of its sides")
-    names = tuple(_is_name(part) for part in parts)
-    return Relation(signs, tuple(_side(*both) for both in zip(parts, names, strict=True)), names)
-
-
-def _side(nodes: Nodes, name: bool) -> Shape:
-    try:
-        return _single(nodes)
-    except Unreadable:
-        if not name:
-            raise
-        return Words("a name")
-
-
-def _is_name(nodes: Nodes) -> bool:
-    r"""Whether this only stands for a value: AB, f(2), a + b, \sin A, \frac{AB}{CD}, \overline{AB}, |AB|.
-
-    A number in front of it or a power would make it an equation that is not solved: 2x = 10.
-    """
-    lettered = False
-    for place, node in enumerate(nodes):
-        before = nodes[place - 1].kind if place else ""
-        if node.kind == "words" and denies(node.text):
-            return False
-        if node.kind in ("letters", "words", "function") or (node.kind == "symbol" and node.text != "\\pi"):
-            lettered = True
-        elif node.kind == "sign" and node.text in "+-" and place:
-            continue
-        elif node.kind == "sign" and node.text == "|":
-            if place + 1 < len(nodes) and before == "" and nodes[1].kind == "letters" and len(nodes[1].text) == 1:
-                return False  # |x| = 5 has two solutions
-        elif node.kind == "index" or (node.kind == "group" and before in ("letters", "words", "function", "index")):
-            continue
-        elif node.text in ("()", "{}", "[]", "\\frac", "\\overline", "\\vec"):
-            if not all(_is_name(part) for part in node.parts):
-                return False
-            lettered = True
-        else:
-            return False
-    return lettered
-
-
-def _single(nodes: Nodes) -> Shape:
-    """One answer without relations."""
-    if any(node.text == "\\mathbb" for node in nodes):  # R - {0}
-        nodes = tuple(Node("sign", "\\setminus") if node.text == "-" else node for node in nodes)
-    for sign in ("\\cup", "\\cap", "\\setminus"):
-        if any(node.text == sign for node in nodes):
-            return Combination(sign, tuple(_single(part) for part in _split(nodes, "sign", sign)))
-    if len(nodes) == 1:
-        if nodes[0].kind == "group" and (bracketed := _bracketed(nodes[0])) is not None:
-            return bracketed
-        if nodes[0].kind == "matrix":
-            return _matrix(nodes[0])
-        if nodes[0].text in ("\\emptyset", "\\mathbb"):
-            return _named_set(nodes[0])
-    if _count(nodes, "\\pm"):
-        return _plus_minus(nodes)
-    return _quantity(nodes)
-
-
-def _bracketed(group: Node) -> Shape | None:
-    inside = group.parts[0]
-    if group.text == "\\{\\}" and (condition := _condition(inside)):
-        return _read(condition, False)
-    if group.text == "\\{\\}":
-        return _listing("set", _split(inside, "comma"), True) if inside else Listing("set", ())
-    if group.text == "{}" or (group.text == "()" and not any(node.kind == "comma" for node in inside)):
-        if len(inside) == 1 and inside[0].kind == "matrix":
-            return _matrix(inside[0])
-        return _read(inside, False)
-    if group.text in ("()", "\\langle\\rangle"):
-        return _listing("tuple", _split(inside, "comma"), True)
-    if group.text in ("[]", "[)", "(]"):
-        if group.text == "[]" and len(inside) == 1 and inside[0].kind == "matrix":
-            return _matrix(inside[0])
-        ends = _split(inside, "comma")
-        if len(ends) == 2:
-            return Interval(group.text, (_read(ends[0], True), _read(ends[1], True)))
-    return None
-
-
-def _condition(inside: Nodes) -> Nodes:
+def _set_builder(inside: Nodes) -> Nodes:
     r"""What stands behind the bar of \{x | x > 2\}, where x is a real number; nothing for every other set."""
     bar = next((place for place, node in enumerate(inside) if node.kind == "sign" and node.text in (":", "|")), 0)
     head, tail = inside[:bar], inside[bar + 1 :]
@@ -271,37 +404,20 @@ def _condition(inside: Nodes) -> Nodes:
     return tail if real and letter and any(node.kind == "relation" for node in tail) else ()
 
 
-def _matrix(node: Node) -> Matrix:
-    lines: list[list[list[Node]]] = [[[]]]
-    for part in node.parts[0]:
-        if part.text == "\\\\":
-            lines.append([[]])
-        elif part.text == "&":
-            lines[-1].append([])
-        else:
-            lines[-1][-1].append(part)
-    if lines[-1] == [[]]:
-        lines.pop()
-    rows = tuple(tuple(_read(tuple(cell), False) for cell in line) for line in lines)
-    return Matrix("v" if node.text in ("vmatrix", "Vmatrix") else "", rows)
-
-
 def _named_set(node: Node) -> Shape:
     if node.text == "\\emptyset":
         return Listing("set", ())
-    if [part.text for part in node.parts[0]] == ["R"]:
-        return _REALS
-    raise Unreadable("a set of numbers other than the reals")
+    name = "".join(part.text for part in node.parts[0])
+    if name == "R":
+        return REALS
+    if name in ("Z", "N", "Q", "C"):
+        return Words(f"the set {name}")
+    raise Unreadable("a set of numbers that has no name")
 
 
-def _plus_minus(nodes: Nodes) -> Shape:
-    if _count(nodes, "\\pm") > 1:
-        raise Unreadable("several signs of plus or minus")
-    return Listing("list", tuple(_quantity(_signed(nodes, sign)) for sign in ("+", "-")))
-
-
-def _count(nodes: Nodes, text: str) -> int:
-    return sum((node.text == text) + sum(_count(part, text) for part in node.parts) for node in nodes)
+def count_of(nodes: Nodes, text: str) -> int:
+    """How often a node says this, at any depth."""
+    return sum((node.text == text) + sum(count_of(part, text) for part in node.parts) for node in nodes)
 
 
 def _signed(nodes: Nodes, sign: str) -> Nodes:
@@ -314,78 +430,75 @@ def _signed(nodes: Nodes, sign: str) -> Nodes:
     )
 
 
-def _quantity(nodes: Nodes) -> Shape:
-    """A value with what is written before or behind it as its unit."""
-    if all(node.kind == "words" for node in nodes):
-        text = " ".join(node.text for node in nodes).strip(" .:;!()[]")
-        return _REALS if text.casefold() in _ALL_REALS else Words(text)
-    if nodes[0].kind == "words" and _ANNOUNCED.fullmatch(nodes[0].text):
-        return _quantity(nodes[1:])
-    signed = nodes[0].kind == "sign" and nodes[0].text == "-"
-    if len(nodes) > 1 + signed and nodes[signed].text in _CURRENCIES:
-        return Quantity(_quantity((*nodes[:signed], *nodes[signed + 1 :])), _CURRENCIES[nodes[signed].text])
-    if len(nodes) > 1 and nodes[-1].text in _CURRENCIES:
-        return Quantity(_value(nodes[:-1]), _CURRENCIES[nodes[-1].text])
-    if len(nodes) > 1 and nodes[-1].text == "\\pmod":
-        return Quantity(_value(nodes[:-1]), f"mod {canonical(nodes[-1].parts[0])}")
-    if len(nodes) > 1 and nodes[-1].kind == "sign" and nodes[-1].text == "%":
-        return Quantity(_value(nodes[:-1]), "%")
-    unit = ""
-    while len(nodes) > 1 and (nodes[-1].kind == "words" or _unit_power(nodes) or _unit_fraction(nodes[-1])):
-        if nodes[-1].kind == "macro":
-            unit = "/".join(part[0].text for part in nodes[-1].parts) + unit
-            nodes = nodes[:-1]
-            continue
-        size = 1 if nodes[-1].kind == "words" else 2
-        exponent = f"^{whole_number(nodes[-1].parts[0])}" if size == 2 else ""
-        unit = f"{nodes[-size].text}{exponent} {unit}".strip()
-        nodes = nodes[:-size]
-    if (
-        len(nodes) > 1
-        and (is_degree(nodes[-1]) or _small_o(nodes))
-        and not any(node.kind == "function" for node in nodes)
-    ):
-        return Quantity(_value(nodes[:-1]), f"degree {unit}".strip())
-    return Quantity(_value(nodes), unit) if unit else _value(nodes)
+def _stamp(nodes: Nodes) -> str | None:
+    """The text of plain numbers with hyphens between them: a date, a range, a score, a telephone number; no sum."""
+    numbers = [node for node in nodes if node.kind == "number"]
+    between = nodes[1::2]
+    dashed = len(nodes) % 2 == 1 and len(numbers) == len(nodes) // 2 + 1 and numbers == list(nodes[::2])
+    if len(numbers) > 1 and dashed and all(node.text == "-" for node in between):
+        return "-".join(node.text for node in numbers)
+    slashed = len(numbers) > 2 and dashed and all(node.text == "/" for node in between)
+    return "/".join(node.text for node in numbers) if slashed else None
 
 
-def _unit_fraction(node: Node) -> bool:
-    return node.text == "\\frac" and all(len(part) == 1 and part[0].kind == "words" for part in node.parts)
+def _money(node: Node) -> str | None:
+    if node.text in SIGNS_OF_MONEY:
+        return SIGNS_OF_MONEY[node.text]
+    unit = unit_of(node.text) if node.kind == "words" else None
+    return unit[0][0] if unit and len(unit) == 1 and unit[0][1] == 1 and unit[0][0] in _CURRENCIES else None
 
 
-def _small_o(nodes: Nodes) -> bool:
-    """90^o, as people type it."""
-    last = nodes[-1]
-    return last.kind == "power" and [node.text for node in last.parts[0]] == ["o"] and nodes[-2].kind == "number"
+def _ordinal(nodes: Nodes) -> bool:
+    """Whether the last node makes the number before it an ordinal."""
+    last, before = nodes[-1], nodes[-2]
+    if before.kind != "number":
+        return False
+    inside = last.parts[0] if last.kind == "power" else (last,)
+    return len(inside) == 1 and inside[0].kind in ("words", "letters") and ordinal_ending(before.text, inside[0].text)
 
 
-def _unit_power(nodes: Nodes) -> bool:
-    return (
-        len(nodes) > 2
-        and nodes[-1].kind == "power"
-        and nodes[-2].kind == "words"
-        and whole_number(nodes[-1].parts[0]) is not None
-    )
+def _tail_text(nodes: Nodes, *, bare: bool) -> str:
+    """The nodes as the text of a unit; "" where one of them can be in none."""
+    pieces = []
+    for place, node in enumerate(nodes):
+        piece = _tail_piece(node, bare=bare or (place > 0 and is_degree(nodes[place - 1]) and node.text in ("C", "F")))
+        if piece is None or (place == 0 and piece[0] in "*^"):
+            return ""
+        pieces.append(piece)
+    text = " ".join(pieces)
+    return re.sub(r" (?=\^)|(?<=μ) ", "", text)
 
 
-def _value(nodes: Nodes) -> Shape:
-    if len(nodes) == 1 and nodes[0].text in ("{}", "()"):
-        return _read(nodes[0].parts[0], False)
-    if len(nodes) == 1 and nodes[0].kind == "words":
-        return _quantity(nodes)
-    if (number := written_number(nodes)) is not None:
-        return number
-    if len(nodes) > 1 and nodes[-1].kind == "index" and (based := _based(nodes)) is not None:
-        return based
-    if any(node.text == ":" for node in nodes):
-        return Ratio(tuple(canonical(part) for part in _split(nodes, "sign", ":")))
-    if len(nodes) == 1 and nodes[0].kind == "letters" and len(nodes[0].text) > 1 and nodes[0].text.isupper():
-        return Words(nodes[0].text)  # CD is a segment, not C times D
-    unsigned = nodes[1:] if nodes[0].text in "+-" else nodes
-    if len(unsigned) == 1 and unsigned[0].text == "\\infty":
-        return Leaf("-\\infty" if nodes[0].text == "-" else "\\infty")
-    letters = nodes[0].text if len(nodes) == 1 and nodes[0].kind == "letters" else ""
-    return Leaf(canonical(nodes), letters)
+def _tail_piece(node: Node, *, bare: bool) -> str | None:
+    match node.kind:
+        case "words" | "upright":
+            return node.text
+        case "letters":
+            return (
+                node.text
+                if bare and (node.text in LETTER_UNITS or len(node.text) > 1 or node.text in ("C", "F"))
+                else None
+            )
+        case "symbol":
+            return {"\\mu": "μ", "\\Omega": "Ω"}.get(node.text)
+        case "sign":
+            return {"*": "*", "/": "/", "%": "%", **SIGNS_OF_MONEY}.get(node.text)
+        case "power":
+            if is_degree(node) or [part.text for part in node.parts[0]] == ["o"]:
+                return "°"
+            exponent = whole_number(node.parts[0])
+            return None if exponent is None or abs(exponent) > 9 else f"^{exponent}"
+        case "group" | "macro":
+            if node.text in ("{}", "()") or node.text == "\\frac":
+                inner = [_tail_text(part, bare=bare) for part in node.parts]
+                if all(inner):
+                    return "/".join(f"({text})" for text in inner)
+    return None
+
+
+def _of_function(head: Nodes, tail: Nodes) -> bool:
+    """\\cos 30^\\circ is a function of an angle, not an angle of a cosine."""
+    return is_degree(tail[0]) and any(node.kind == "function" for node in head)
 
 
 def _based(nodes: Nodes) -> Based | None:
@@ -394,10 +507,35 @@ def _based(nodes: Nodes) -> Based | None:
     if len(digits) == 1 and digits[0].kind == "group" and digits[0].text == "()":
         digits = digits[0].parts[0]
     text = "".join(node.text for node in digits)
-    if all(node.kind in ("number", "words", "letters") for node in digits) and re.fullmatch(
+    if all(node.kind in ("number", "words", "letters", "upright") for node in digits) and re.fullmatch(
         r"[0-9][0-9A-Z]*|[A-Z][0-9A-Z]*[0-9][0-9A-Z]*", text
     ):
         index = nodes[-1].parts[0]
         base = _BASES.get(index[0].text, "") if index and index[0].kind == "words" else index_text(index)
         return Based(sign + text.lstrip("0"), base) if base.isdigit() else None
     return None
+
+
+def formulas_of(shape: Shape) -> Iterator[Formula]:
+    """Every expression in a shape."""
+    match shape:
+        case Leaf():
+            yield shape.formula
+        case Quantity() | Conditional():
+            yield from formulas_of(shape.value)
+        case Listing():
+            for item in shape.items:
+                yield from formulas_of(item)
+        case Interval():
+            for end in shape.ends:
+                yield from formulas_of(end)
+        case Combination():
+            for part in shape.parts:
+                yield from formulas_of(part)
+        case Relation():
+            for side in shape.sides:
+                yield from formulas_of(side)
+        case Matrix():
+            for row in shape.rows:
+                for cell in row:
+                    yield from formulas_of(cell)

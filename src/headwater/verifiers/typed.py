@@ -22,10 +22,10 @@ from fractions import Fraction
 
 from headwater.errors import InputError
 from headwater.records import Verdict
-from headwater.verifiers.answers import Answers, AnswerVerifier, Extractor
-from headwater.verifiers.latex import WIDE
+from headwater.verifiers.answers import Answers, AnswerVerifier, Extractor, respelled
+from headwater.verifiers.latex import ascii_digits
 
-TYPED_VERSION = "2"
+TYPED_VERSION = "3"
 """Changes with every change of a verdict; old verdicts in a cache are then not found."""
 LONGEST_NUMBER = 1_000
 """Characters; int() takes quadratic time, so a longer number is refused before it is converted."""
@@ -38,9 +38,9 @@ _LATEX = re.compile(rf"([+-]?)\\frac(?:\{{([+-]?{_WHOLE})\}}|([0-9]))(?:\{{({_WH
 
 _VULGAR = re.compile("([+-]?)([\u00bc-\u00be\u2150-\u215e])")  # one half, three quarters, ... as one sign
 
-_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}]*)\}")
-_THIN_SPACE = re.compile(r"(?<=[0-9])(?:\\[,;: ]|\{,\}|[~ ])(?=[0-9])")
-_NO_INK = re.compile(r"\\[,;:!() ]|\\(?:left|right|displaystyle)(?![A-Za-z])")
+_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf|boldsymbol|mbox)\{([^{}]*)\}")
+_THIN_SPACE = re.compile(r"(?<=[0-9])(?:\\[,;: ]|\{,\}|,\s*\\!\s*|[~ ])(?=[0-9])")
+_NO_INK = re.compile(r"\\[,;:!()\[\] ]|\\(?:left|right|displaystyle)(?![A-Za-z])")
 _SPACE = re.compile(r"(?<![0-9])\s+|\s+(?![0-9])")
 
 
@@ -82,11 +82,12 @@ def _signed(sign: str, digits: str) -> int:
 
 def _plain(text: str) -> str:
     """The numeral without what leaves no ink or no meaning; "" (which no numeral matches) when too long."""
-    text = text.strip().translate(WIDE)
+    text = text.strip()
     if len(text) > LONGEST_NUMBER:
         return ""
-    text = text.replace("\u2212", "-").replace("\\!", "")
-    text = text.strip("$").removeprefix("\\$")
+    text = ascii_digits(text)
+    text = _THIN_SPACE.sub(",", text.replace("\u2212", "-")).replace("\\!", "")
+    text = text.strip("$").removeprefix("\\$").rstrip(",;")
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
     if (wrapped := _TEXT.fullmatch(text)) is not None:
         text = wrapped[1]
@@ -108,13 +109,43 @@ def _value(text: str) -> Fraction | None:
     return parse_decimal(text) if value is None else value
 
 
-_OPENINGS = {"tuple": (("(", ")"), ("\\langle", "\\rangle"), ("", "")), "set": (("\\{", "\\}"), ("", ""))}
+_OPENINGS = {
+    "tuple": (("(", ")"), ("\\langle", "\\rangle"), ("", "")),
+    "set": (("\\{", "\\}"), ("\\lbrace", "\\rbrace"), ("{", "}"), ("", "")),
+}
 _EMPTY = frozenset({"\\emptyset", "\\varnothing", "\u2205"})
 _IN_NUMBER = re.compile(r"(?<=[0-9])(?:\\[,;: ]|\{,\}|,\\!)(?=[0-9]{3}(?![0-9]))")
+_AND = re.compile(r"\s*(?:\\text\s*\{\s*(?:,\s*)?(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|[和或])\s*")
 _CHOICE = re.compile(r"\(?([A-Za-z])\)?")
 _DRESS = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox)(?=\s*\{)|\\[,;: ]|\\q?quad|[{}$]")
-_SHOWN = re.compile(r"\s*(?:\(([A-Za-z])\)|([A-Za-z])[).:])\s*(\S.*)", re.DOTALL)
-_OTHER = re.compile(r"\b(?:[oO][rR]|[nN][oO][tT])\b|\b[B-HJ-Z]\b|\([A-Za-z]\)|(?:^|\s)[A-Za-z][).:]|^\W*[A-Za-z]\W*$")
+_SAID = re.compile(
+    r"\s*(?:the\s+)?(?:(?:final|correct|best|right)\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s*|选项?|答案[是为]?[::]?",
+    re.IGNORECASE,
+)
+_SHOWN = re.compile(r"\s*(?:\(([A-Za-z])\)\s*[.:]?|([A-Za-z])(?:[).:、]|\s+[-\u2013\u2014](?=\s)))\s*(\S.*)", re.DOTALL)
+_LETTER = re.compile(
+    r"\([A-Za-z]\)|(?:^|(?<=\s))[A-Za-z][).:](?=\s|$)|(?<![A-Za-z\\'])[B-Z](?![A-Za-z'])|(?<![A-Za-z\\'])A$"
+)
+_JOINS = re.compile(
+    r"(?:^|[^A-Za-z])(?:or|not|and|nor|neither|either|but|so|is|be|to|then|option|choice|answer|maybe|perhaps)\s*\W*$|[.,;:/&]\s*$|^\W*$",
+    re.IGNORECASE,
+)
+
+
+def _names_another(text: str) -> bool:
+    """Whether what stands behind an option's letter names another option, and is not only about vitamin C or F = ma."""
+    formula = "=" in text
+    for match in _LETTER.finditer(text):
+        before, behind = text[: match.start()], text[match.end() :]
+        marked, bracketed = not match[0][-1].isalpha(), match[0][0] == "("
+        if bracketed and not formula:
+            return True
+        if marked and not bracketed and (behind.strip() or not before.strip()):
+            return True  # a mark with its own text, or nothing else
+        in_formula = formula and not marked and (behind.lstrip()[:1] in tuple("=+*/^_-") or before.rstrip()[-1:] == "=")
+        if _JOINS.search(before) and not in_formula:
+            return True
+    return False
 
 
 def parse_numbers(text: str, kind: str) -> list[Fraction] | None:
@@ -125,7 +156,9 @@ def parse_numbers(text: str, kind: str) -> list[Fraction] | None:
     text = _IN_NUMBER.sub("", text.strip()[: LONGEST_NUMBER + 1])
     if len(text) > LONGEST_NUMBER:
         return None
-    text = re.sub(r"\\(?:left|right)(?![A-Za-z])", "", text.strip("$ ")).strip()
+    text = re.sub(
+        r"\\(?:left|right|displaystyle)(?![A-Za-z])|\\[()\[\]]", "", ascii_digits(text).strip("$ ,;.")
+    ).strip()
     if kind == "set" and text in _EMPTY:
         return []
     for opening, closing in _OPENINGS[kind]:
@@ -134,7 +167,9 @@ def parse_numbers(text: str, kind: str) -> list[Fraction] | None:
             break
     if not text:
         return [] if kind == "set" and opening else None
-    numbers = [_value(part) for part in re.split("[,;]", text)]
+    if kind == "set":
+        text = re.sub(r",\s*,", ",", _AND.sub(",", text))
+    numbers = [_value(part) for part in re.split("[,;、]", text)]
     return None if None in numbers else [number for number in numbers if number is not None]
 
 
@@ -143,11 +178,15 @@ def parse_choice(text: str) -> str | None:
 
     What stands behind the letter may say what it stands for, but name no other letter.
     """
+    text = ascii_digits(text.strip()[: LONGEST_NUMBER + 1])
+    bare = _DRESS.sub("", text).strip()
+    if (prefix := _SAID.match(bare)) is not None and prefix[0].strip():
+        text = bare = bare[prefix.end() :]
     match = _CHOICE.fullmatch(_plain(text).rstrip(".:"))
     if match is not None:
         return match[1].upper()
-    shown = _SHOWN.fullmatch(_DRESS.sub("", text.strip()[: LONGEST_NUMBER + 1].translate(WIDE)))
-    return None if shown is None or _OTHER.search(shown[3]) else (shown[1] or shown[2]).upper()
+    shown = _SHOWN.fullmatch(bare)
+    return None if shown is None or _names_another(shown[3].rstrip(".")) else (shown[1] or shown[2]).upper()
 
 
 def parse_text(text: str) -> str:
@@ -176,7 +215,6 @@ _VALUES: dict[str, Callable[[str], _Value | None]] = {
     "text": parse_text,
 }
 """How a response is read, by answer type: 2.0 may stand for 2 and 1/2 for 0.5, but 6/2 not for 3."""
-_GOLDS: dict[str, Callable[[str], _Value | int | None]] = {**_VALUES, "integer": parse_integer}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,11 +243,20 @@ class TypedJudge:
         """Exact verdicts; UNGRADED is a gold answer that is not of the type."""
         return {rollout_id: self._verdict(gold, answer) for rollout_id, (gold, answer) in answers.items()}
 
+    def readable(self, gold: str) -> bool:
+        """Whether the gold answer is of the type, and is right against itself spelled in another way."""
+        read = _VALUES[self.answer_type]
+        return read(gold) is not None and (self.answer_type == "text" or read(respelled(gold)) == read(gold))
+
+    def several(self, gold: str) -> bool:
+        """Whether the gold answer is a set."""
+        return self.answer_type == "set"
+
     def close(self) -> None:
         """Nothing to give back."""
 
     def _verdict(self, gold: str, answer: str | None) -> Verdict:
-        right = _GOLDS[self.answer_type](gold)
+        right = _VALUES[self.answer_type](gold)
         if right is None:
             return Verdict.UNGRADED
         value = None if answer is None else _VALUES[self.answer_type](answer)

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from headwater.verifiers.canonical import decimal, fraction_of, whole_number
+from headwater.verifiers.formula import decimal, fraction_of, whole_number
 from headwater.verifiers.latex import Node, Nodes
 
 _LARGEST_EXPONENT = 100
