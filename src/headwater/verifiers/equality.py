@@ -147,7 +147,7 @@ r"""("interval", "[)", low, high), ("points", a, b, ...), ("\\cup", set, ...), (
 
 
 def same_set(gold: Set, answer: Set) -> bool:
-    """Whether two sets of real numbers are equal: their ends part the line into points and gaps, each in both or none."""
+    """Whether two sets of real numbers are equal: their ends part the line into points and gaps."""
     values = {end: real_value(end) for end in (*_ends(gold), *_ends(answer))}
     if any(value is None for value in values.values()):
         return False
