@@ -1,15 +1,16 @@
 """The teacher's cache: what comes back is what was recorded, to the bit, or an error that says why not."""
 
 import dataclasses
-import json
+import re
 import tracemalloc
 
+import datasets
+import pyarrow as pa
 import pytest
 import torch
 
 import tiny
 from headwater import cache
-from headwater import rollouts as rollouts_on_disk
 from headwater.batch import FullDistribution, HiddenDistribution, TopKDistribution
 from headwater.cache import Recording
 from headwater.engines.local import LocalTeacher
@@ -17,7 +18,7 @@ from headwater.engines.scripted import ONCE, ScriptedTeacher, scripted_group
 from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError, IntegrityError
 from headwater.records import rollouts_of
-from headwater.rollouts import RolloutFile, write_rollouts
+from headwater.rollouts import RolloutTable, write_rollouts
 from headwater.signals import Divergence, Imitation
 
 TEMPERATURE = 0.8
@@ -28,6 +29,7 @@ def top(k, dtype="float32"):
     return Recording(keep="top_k", top_k=k, dtype=dtype)
 
 
+ROLLOUTS, DISTRIBUTIONS = cache.ROLLOUTS.format(0), cache.DISTRIBUTIONS.format(0)
 RECORDINGS = [FULL, HIDDEN, top(1), top(3), top(len(tiny.WORDS))]
 
 
@@ -71,19 +73,18 @@ def test_any_ids_text_and_logprobs_survive(tmp_path):
         finish_reason="length",
         policy_version=3,
     )
-    write_rollouts(tmp_path / "r.jsonl", [strange, dataclasses.replace(strange, rollout_id="p/1", logprobs=())])
-    first, second = RolloutFile(tmp_path / "r.jsonl").values()
+    write_rollouts(tmp_path / "r.arrow", [strange, dataclasses.replace(strange, rollout_id="p/1", logprobs=())])
+    first, second = RolloutTable([tmp_path / "r.arrow"]).values()
     assert first == strange
     assert [str(logprob) for logprob in first.logprobs] == [str(logprob) for logprob in strange.logprobs]
     assert (second.rollout_id, second.logprobs) == ("p/1", ())
 
 
-def test_an_open_file_keeps_few_tokens_in_memory_and_gives_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(rollouts_on_disk, "KEPT", 4)
+def test_an_open_file_keeps_few_tokens_in_memory_and_gives_all(tmp_path):
     short, long = tiny.rollout("p/0", (5,), (6, 7, 8)), tiny.rollout("p/1", (0,) * 1000, tuple(range(50_000)))
-    write_rollouts(tmp_path / "r.jsonl", [short, long])
+    write_rollouts(tmp_path / "r.arrow", [short, long])
     tracemalloc.start()
-    opened = RolloutFile(tmp_path / "r.jsonl")
+    opened = RolloutTable([tmp_path / "r.arrow"])
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 50_000
@@ -91,18 +92,42 @@ def test_an_open_file_keeps_few_tokens_in_memory_and_gives_all(tmp_path, monkeyp
     assert opened.largest_id == 49_999
 
 
-@pytest.mark.parametrize("was, now", [("[7, 8]", "[7, 9]"), ("[7, 8]", "[7, 8 ")])
-def test_a_file_changed_after_it_was_opened_is_noticed_when_it_is_read(was, now, tmp_path, monkeypatch):
-    monkeypatch.setattr(rollouts_on_disk, "KEPT", 0)
-    path = tmp_path / "r.jsonl"
-    write_rollouts(path, [tiny.rollout("p/0", (5,), (7, 8))])
-    opened = RolloutFile(path)
-    with path.open("r+") as file:
-        text = file.read()
-        file.seek(0)
-        file.write(text.replace(was, now))
+def test_a_file_changed_after_it_was_opened_is_noticed_when_it_is_read(tmp_path):
+    path = tmp_path / "r.arrow"
+    write_rollouts(path, [tiny.rollout("p/0", (5,), (7, 8, 70_001))])
+    opened = RolloutTable([path])
+    content = path.read_bytes()
+    with path.open("r+b") as file:  # in place: a file that is replaced stays as it was for who has it open
+        file.write(content.replace((70_001).to_bytes(4, "little"), (70_002).to_bytes(4, "little")))
     with pytest.raises(IntegrityError, match="rollout p/0 was changed since"):
         opened["p/0"]
+
+
+def test_a_file_of_rollouts_is_a_data_set(tmp_path):
+    rollouts = rollouts_of(recorded(tmp_path))
+    rows = datasets.Dataset.from_file(str(tmp_path / ROLLOUTS))
+    assert [row["response_ids"] for row in rows] == [list(one.response_ids) for one in rollouts]
+    assert [row["response_text"] for row in rows] == [one.response_text for one in rollouts]
+
+
+@pytest.mark.parametrize("recording", RECORDINGS)
+def test_a_recording_made_in_shards_is_read_as_one(recording, tmp_path):
+    groups = recorded(tmp_path / "whole", recording)
+    for first in (0, 1, 3):
+        piece = groups[first : {0: 1, 1: 3, 3: None}[first]]
+        cache.write(tmp_path / "shards", piece, live(), recording, temperature=TEMPERATURE, first=first)
+    whole, shards = cache.CachedTeacher(tmp_path / "whole"), cache.CachedTeacher(tmp_path / "shards")
+    assert list(shards.rollouts.items()) == list(whole.rollouts.items())
+    mixed = rollouts_of(groups)[::-1]
+    found, expected = (teacher.distributions(mixed, TEMPERATURE) for teacher in (shards, whole))
+    for one, other in zip(found, expected, strict=True):
+        assert {n: v.tolist() for n, v in vars(one).items() if n != "temperature"} == {
+            n: v.tolist() for n, v in vars(other).items() if n != "temperature"
+        }
+    lost = tmp_path / "shards" / cache.ROLLOUTS.format(1)
+    lost.unlink()
+    with pytest.raises(IntegrityError, match=r"distributions in 3 files for .* in 2"):
+        cache.CachedTeacher(tmp_path / "shards")
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)
@@ -159,17 +184,17 @@ def test_a_recording_takes_the_bytes_that_were_announced(recording, tmp_path):
     groups = recorded(tmp_path, recording)
     tokens = sum(len(one.response_ids) for one in rollouts_of(groups))
     announced = cache.sizes(tokens, recording, vocabulary=len(tiny.WORDS), hidden=16)
-    stored = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    assert {*stored, *(f"{name}, stored" for name in stored)} == set(announced)
+    stored = {re.split(r"[-.]", path.name)[0]: path.stat().st_size for path in tmp_path.iterdir()}
+    assert set(stored) == set(announced)
     for name, size in stored.items():
-        if name != cache.ROLLOUTS:  # a few tokens' names and prompts outweigh them
+        if name != "rollouts":  # a few tokens' names and prompts outweigh them
             assert announced[name] <= size <= announced[name] + 700  # the file's header
 
 
 def test_rows_are_read_from_the_mapped_file_when_they_are_asked_for(tmp_path):
     rollouts = rollouts_of(recorded(tmp_path))
     opened = cache.CachedTeacher(tmp_path)
-    path = tmp_path / cache.DISTRIBUTIONS
+    path = tmp_path / DISTRIBUTIONS
     with path.open("r+b") as file:  # what lies in the file now is what is read: nothing was taken into memory
         file.seek(path.stat().st_size - 4 * len(tiny.WORDS))
         file.write(bytes(4 * len(tiny.WORDS)))
@@ -181,9 +206,7 @@ def test_a_distribution_is_recorded_in_pieces_as_it_is_whole(tmp_path, monkeypat
     for name, piece in (("whole", cache.PIECE), ("pieces", 2 * len(tiny.WORDS))):
         monkeypatch.setattr(cache, "PIECE", piece)
         recorded(tmp_path / name, top(3))
-    assert (tmp_path / "whole" / cache.DISTRIBUTIONS).read_bytes() == (
-        tmp_path / "pieces" / cache.DISTRIBUTIONS
-    ).read_bytes()
+    assert (tmp_path / "whole" / DISTRIBUTIONS).read_bytes() == (tmp_path / "pieces" / DISTRIBUTIONS).read_bytes()
 
 
 @pytest.mark.parametrize("k", [1, 3, 9])
@@ -324,7 +347,7 @@ def test_imitating_cached_rollouts_is_imitating_the_live_ones(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
-@pytest.mark.parametrize("name", [cache.ROLLOUTS, cache.DISTRIBUTIONS, cache.HEAD])
+@pytest.mark.parametrize("name", [ROLLOUTS, DISTRIBUTIONS, cache.HEAD])
 def test_a_file_cut_anywhere_is_an_integrity_error_that_names_it(name, share, tmp_path):
     recorded(tmp_path, HIDDEN)
     content = (tmp_path / name).read_bytes()
@@ -335,30 +358,28 @@ def test_a_file_cut_anywhere_is_an_integrity_error_that_names_it(name, share, tm
     assert "\n" not in str(found.value)
 
 
-def test_rollouts_lost_at_a_line_end_or_written_twice_are_detected(tmp_path):
-    recorded(tmp_path)
-    lines = (tmp_path / cache.ROLLOUTS).read_text().splitlines(keepends=True)
-    for changed in (lines[:-1], lines[1:], lines + lines[:1]):
-        (tmp_path / cache.ROLLOUTS).write_text("".join(changed))
+def test_rollouts_lost_or_written_twice_are_detected(tmp_path):
+    rollouts = rollouts_of(recorded(tmp_path))
+    for changed in (rollouts[:-1], rollouts[1:], rollouts + rollouts[:1]):
+        write_rollouts(tmp_path / ROLLOUTS, changed)
         with pytest.raises(IntegrityError):
             cache.CachedTeacher(tmp_path)
 
 
-@pytest.mark.parametrize("line", ["[]", "{}", "null", '{"rollout_id": "x"}', "17"])
-def test_a_line_that_is_no_rollout_is_named_by_its_number(line, tmp_path):
+def test_a_table_of_something_else_is_refused(tmp_path):
     recorded(tmp_path)
-    lines = (tmp_path / cache.ROLLOUTS).read_text().splitlines()
-    (tmp_path / cache.ROLLOUTS).write_text("\n".join([*lines[:2], line, *lines[2:]]) + "\n")
-    with pytest.raises(IntegrityError, match="line 3"):
+    table = pa.table({"rollout_id": ["x"]})
+    with pa.ipc.new_stream(str(tmp_path / ROLLOUTS), table.schema) as stream:
+        stream.write_table(table)
+    with pytest.raises(IntegrityError, match="columns are not those of rollouts"):
         cache.CachedTeacher(tmp_path)
 
 
 def test_tokens_changed_on_disk_no_longer_match_the_rollouts_in_hand(tmp_path):
     groups = recorded(tmp_path)
-    lines = (tmp_path / cache.ROLLOUTS).read_text().splitlines()
-    row = json.loads(lines[0])
-    row["response_ids"][0] ^= 1
-    (tmp_path / cache.ROLLOUTS).write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
+    first, *others = rollouts_of(groups)
+    changed = dataclasses.replace(first, response_ids=(first.response_ids[0] ^ 1, *first.response_ids[1:]))
+    write_rollouts(tmp_path / ROLLOUTS, [changed, *others])
     with pytest.raises(InputError, match="was not recorded with these token ids"):
         cache.CachedTeacher(tmp_path).distributions(groups[0].rollouts, TEMPERATURE)
 

@@ -59,6 +59,18 @@ def test_a_commit_is_equal_before_and_after_it_is_stored(tmp_path: Path) -> None
     assert store_at(tmp_path).head(A) == made
 
 
+def test_an_entry_of_the_last_commit_stands_for_its_file_and_no_other_does(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    first = commit(store)
+    (tmp_path / "objects" / first.files["rng"].sha256[:2] / first.files["rng"].sha256).chmod(0)  # it is not read again
+    kept = store.commit(A, {"rng": first.files["rng"], "more": b"more"}, step=1, done=True, about={})
+    assert kept.files["rng"] == first.files["rng"]
+    with pytest.raises(InputError, match="does not have"):
+        store.commit(A, {"config": first.files["model/config.json"]}, step=2, done=True, about={})
+    with pytest.raises(InputError, match="does not have"):
+        store.commit(B, {"rng": first.files["rng"]}, step=0, done=True, about={})
+
+
 def test_looking_into_a_folder_writes_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path / "run")
     assert store.head(A) is None

@@ -1,11 +1,11 @@
 """The teacher's rollouts and next-token distributions on disk: made once, checked at opening, read often.
 
-`rollouts.jsonl` holds one rollout a line (ids are the record, text is for people); `distributions.safetensors`
-holds the teacher's distribution at every response position, rows in the same order, as `Recording` says: every
-logprob; the k likeliest tokens and the mass of the rest; or the last hidden states, exact at any vocabulary
-with the teacher's head in `head.safetensors`. Rows are written as they are made and read where they lie (the
-file is mapped into memory), and so are rollouts, so neither needs room for all of them. The bridge reads it through
-`CachedTeacher`: a live teacher never runs over cached rollouts.
+A recording is made of shards, one for each piece of the pool that was gone through. `rollouts-N.arrow` holds one
+rollout a row (ids are the record, text is for people); `distributions-N.safetensors` the teacher's distribution at
+every response position, rows in the same order, as `Recording` says: every logprob; the k likeliest tokens and the
+mass of the rest; or the last hidden states, exact at any vocabulary with the teacher's head in `head.safetensors`.
+Rows are written as they are made and read where they lie (the files are mapped into memory), so neither needs room
+for all of them. The bridge reads them through `CachedTeacher`: a live teacher never runs over cached rollouts.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from headwater.batch import (
 from headwater.errors import InputError, IntegrityError
 from headwater.interfaces import Teacher
 from headwater.records import Group, Rollout
-from headwater.rollouts import RolloutFile, told, write_rollouts
+from headwater.rollouts import RolloutTable, write_rollouts
 from headwater.value import Value
 
 STORED_ID = torch.int32
-ROLLOUT_BYTES = 128  # a response token's id, logprob and text in a line of rollouts, at most about
-ROLLOUTS = "rollouts.jsonl"
-DISTRIBUTIONS = "distributions.safetensors"
+ROLLOUT_BYTES = 24  # a response token's id, logprob and text in a row of rollouts, at most about
+ROLLOUTS = "rollouts-{:08}.arrow"
+DISTRIBUTIONS = "distributions-{:08}.safetensors"
+"""Of the shard that begins with this problem of the pool."""
 HEAD = "head.safetensors"
 PIECE = 2**24
 """Logprobs that are made at once while recording."""
@@ -116,14 +117,14 @@ class Recording(Value):
 
 
 def sizes(tokens: int, recording: Recording, *, vocabulary: int, hidden: int) -> dict[str, int]:
-    """Bytes by file that recording so many response tokens writes, at most."""
+    """Bytes by what they hold that recording so many response tokens writes, at most."""
     files = {
-        DISTRIBUTIONS: tokens * recording.bytes_a_token(vocabulary, hidden),
-        ROLLOUTS: tokens * ROLLOUT_BYTES,
+        "distributions": tokens * recording.bytes_a_token(vocabulary, hidden),
+        "rollouts": tokens * ROLLOUT_BYTES,
     }
     if recording.keep == "hidden":
-        files[HEAD] = 4 * vocabulary * hidden
-    return {f"{name}{copy}": size for copy in ("", ", stored") for name, size in files.items()}
+        files["head"] = 4 * vocabulary * hidden
+    return files
 
 
 def write(
@@ -134,11 +135,13 @@ def write(
     *,
     temperature: float,
     vocabulary: str = "",
+    first: int = 0,
 ) -> None:
-    """Record rollouts with the teacher's distributions, a group at a time.
+    """Record rollouts with the teacher's distributions as one shard, a group at a time.
 
-    vocabulary: the teacher's `LanguageModel.vocabulary`. Raises InputError when more is to be kept than the teacher
-    says, its vocabulary is too wide for the integers that are stored, or no response has a token.
+    first: the place in the pool of the first group's problem, which names the shard. vocabulary: the teacher's
+    `LanguageModel.vocabulary`. Raises InputError when more is to be kept than the teacher says, its vocabulary is too
+    wide for the integers that are stored, or no response has a token.
     """
     directory.mkdir(parents=True, exist_ok=True)
     rollouts = [rollout for group in groups for rollout in group.rollouts]
@@ -146,7 +149,7 @@ def write(
     if not tokens:
         raise InputError("teacher cache: no response to record")
     about = {"temperature": temperature, "vocabulary": vocabulary}
-    table = _Table(directory / DISTRIBUTIONS, tokens, about)
+    table = _Table(directory / DISTRIBUTIONS.format(first), tokens, about)
     head: Tensor | None = None
     for group in groups:
         for distribution in teacher.distributions(group.rollouts, temperature):
@@ -155,9 +158,9 @@ def write(
             if isinstance(distribution, HiddenDistribution):
                 head = distribution.head
     table.close()
-    if recording.keep == "hidden" and head is not None:
+    if recording.keep == "hidden" and head is not None and not first:
         save_file({"head": head.detach().cpu().clone().contiguous()}, directory / HEAD)
-    write_rollouts(directory / ROLLOUTS, rollouts)
+    write_rollouts(directory / ROLLOUTS.format(first), rollouts)
 
 
 class _Table:
@@ -213,17 +216,21 @@ class CachedTeacher(Teacher):
 
     def __init__(self, directory: Path, device: torch.device | None = None):
         """Open a cache; `device` is where its head is used."""
-        self.rollouts = RolloutFile(directory / ROLLOUTS)
-        about, self._columns = _open_table(directory / DISTRIBUTIONS)
-        self._temperature, self._vocabulary = about["temperature"], about["vocabulary"]
-        self.exact = "token_ids" not in self._columns
-        self._head = _read_head(directory / HEAD, device) if "hidden" in self._columns else None
-        stored = next(iter(self._columns.values())).get_shape()[0]
-        if stored != self.rollouts.tokens:
+        self.rollouts = RolloutTable(sorted(directory.glob(ROLLOUTS.replace("{:08}", "*"))))
+        shards = [_open_table(path) for path in sorted(directory.glob(DISTRIBUTIONS.replace("{:08}", "*")))]
+        stored = [next(iter(columns.values())).get_shape()[0] for _, columns in shards]
+        tokens = [int(rows[-1]) for rows in self.rollouts.rows]
+        about = {json.dumps([facts, sorted(columns)]) for facts, columns in shards}
+        if stored != tokens or len(about) != 1:
             raise IntegrityError(
-                f"teacher cache {directory}: {stored} distributions for {self.rollouts.tokens} response tokens; "
-                "record it again"
+                f"teacher cache {directory}: {sum(stored)} distributions in {len(stored)} files for {sum(tokens)} "
+                f"response tokens in {len(tokens)}, made in {len(about)} ways; record it again"
             )
+        self._shards = [columns for _, columns in shards]
+        facts = shards[0][0]
+        self._temperature, self._vocabulary = facts["temperature"], facts["vocabulary"]
+        self.exact = "token_ids" not in self._shards[0]
+        self._head = _read_head(directory / HEAD, device) if "hidden" in self._shards[0] else None
 
     def check_student(self, vocabulary: str, width: int) -> None:
         """Raise InputError when this recording's token ids are not the ids of a student of that vocabulary."""
@@ -232,7 +239,7 @@ class CachedTeacher(Teacher):
                 "teacher cache: recorded with another tokenizer or chat template than the student's; use a pair "
                 "that shares both, and record again"
             )
-        kept = [int(self._columns["token_ids"][:].max())] if "token_ids" in self._columns else []
+        kept = [] if self.exact else [int(columns["token_ids"][:].max()) for columns in self._shards]
         if (largest := max((self.rollouts.largest_id, *kept))) >= width:
             raise InputError(
                 f"teacher cache: it holds token id {largest}, and the student's end at {width - 1}; "
@@ -242,10 +249,10 @@ class CachedTeacher(Teacher):
     def distributions(self, rollouts: Sequence[Rollout], temperature: float) -> list[TeacherDistribution]:
         """Looked up by rollout id, with the token ids compared. An unknown rollout raises InputError."""
         self._check(temperature)
-        return [self._read(self._place(rollout)) for rollout in rollouts]
+        return [self._read(*self._place(rollout)) for rollout in rollouts]
 
-    def _read(self, place: slice) -> TeacherDistribution:
-        rows = {name: column[place] for name, column in self._columns.items()}
+    def _read(self, shard: int, place: slice) -> TeacherDistribution:
+        rows = {name: column[place] for name, column in self._shards[shard].items()}
         if "full" in rows:
             return FullDistribution(full=rows["full"])
         if self._head is not None:
@@ -267,14 +274,14 @@ class CachedTeacher(Teacher):
                 "Set both to one value."
             )
 
-    def _place(self, rollout: Rollout) -> slice:
-        known = self.rollouts.lines.get(rollout.rollout_id)
-        if known is None or known.told != told(rollout):
+    def _place(self, rollout: Rollout) -> tuple[int, slice]:
+        known = self.rollouts.get(rollout.rollout_id)
+        if known is None or (known.prompt_ids, known.response_ids) != (rollout.prompt_ids, rollout.response_ids):
             raise InputError(
                 f"teacher cache: rollout {rollout.rollout_id} was not recorded with these token ids; "
                 "use the live teacher, or record again."
             )
-        return known.rows
+        return self.rollouts.place(rollout.rollout_id)
 
 
 def _read_head(path: Path, device: torch.device | None) -> Tensor:

@@ -133,6 +133,11 @@ class Engine(ABC):
     def slots(self) -> int:
         """How many pieces of work run side by side on this machine, each with an engine of its own."""
 
+    @property
+    @abstractmethod
+    def piece(self) -> int:
+        """Response tokens, at most, of a piece of a recording or a measurement, which is about a minute's work."""
+
     @abstractmethod
     def learner(self, model: ModelSource, training: Training) -> Learner:
         """The model, about to learn; with the source's adapter, if it has one, in place of its weights."""

@@ -1,113 +1,120 @@
-"""Rollouts on disk, one JSON object a line: every line is checked at opening, and read again where it lies.
+"""Rollouts on disk: Arrow tables, a row a rollout, mapped into memory and read when they are asked for.
 
-Of each rollout its place and a hash of its tokens stay in memory: a recording may hold more tokens than fit there.
-Those of the first tokens stay as well, so a small recording is read once.
+`datasets.Dataset.from_file` opens such a file. Of each rollout its row and a checksum of its tokens stay in memory: a
+recording may hold more tokens than fit there.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
 
 from headwater.errors import IntegrityError
 from headwater.records import Rollout
 
-KEPT = 2**17
-"""Response tokens whose rollouts stay in memory (about 10 MB)."""
+KEPT = 4096
+"""Rollouts that were read lately and stay in memory."""
+
+_IDS = pa.list_(pa.int32())
+SCHEMA = pa.schema(
+    {
+        "rollout_id": pa.string(),
+        "problem_id": pa.string(),
+        "prompt_ids": _IDS,
+        "response_ids": _IDS,
+        "response_text": pa.string(),
+        "logprobs": pa.list_(pa.float64()),
+        "policy_version": pa.int64(),
+        "finish_reason": pa.string(),
+    }
+)
 
 
 def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
-    """One line each, in order."""
-    lines = [json.dumps(dataclasses.asdict(rollout), ensure_ascii=False) for rollout in rollouts]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """One row each, in order."""
+    table = pa.Table.from_pylist([dataclasses.asdict(rollout) for rollout in rollouts], SCHEMA)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as stream:
+        stream.write_table(table)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
-    """Where a rollout lies: bytes of the file, and rows of the table that has one for each response token."""
+class RolloutTable(Mapping[str, Rollout]):
+    """The rollouts of some files by their id, in the files' order."""
 
-    offset: int
-    size: int
-    start: int
-    tokens: int
-    told: int
-    """hash of prompt and response ids"""
-
-    @property
-    def rows(self) -> slice:
-        """The table's rows."""
-        return slice(self.start, self.start + self.tokens)
-
-
-class RolloutFile(Mapping[str, Rollout]):
-    """The rollouts of a file by their id, in the file's order."""
-
-    def __init__(self, path: Path):
-        """Read and check every line. One that is no rollout, or an id that occurs twice, raises IntegrityError."""
-        self._file = path.open("rb")
-        self._kept: dict[str, Rollout] = {}
-        self.lines: dict[str, Line] = {}
+    def __init__(self, paths: Sequence[Path]):
+        """Map the files. One that is no table of rollouts, or an id that occurs twice, raises IntegrityError."""
+        self._tables: list[pa.Table] = []
+        self._places: dict[str, tuple[int, int, int]] = {}
+        """rollout id -> its file, its row there, and the checksum of its tokens"""
+        self.rows: list[np.ndarray] = []
+        """of each file: where each rollout's response tokens begin, counted from the file's first; and their end"""
         self._by_problem: dict[str, _OfProblem] = {}
-        self.tokens = self.largest_id = 0
-        offset = 0
-        for number, content in enumerate(self._file, start=1):
+        self.largest_id = 0
+        self._read = lru_cache(maxsize=KEPT)(self._read_row)
+        for path in paths:
             try:
-                rollout = _parsed(content)
-                self._note(rollout, offset, len(content))
-            except (ValueError, TypeError, KeyError) as error:
-                raise IntegrityError(
-                    f"teacher cache {path}, line {number}: not a rollout ({error}); record it again"
-                ) from error
-            offset += len(content)
+                self._add(pa.ipc.open_stream(pa.memory_map(str(path))).read_all())
+            except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+                raise IntegrityError(f"teacher cache {path}: no rollouts ({error}); record it again") from error
 
-    def _note(self, rollout: Rollout, offset: int, size: int) -> None:
-        if rollout.rollout_id in self.lines:
-            raise ValueError(f"id {rollout.rollout_id} occurs twice")
-        tokens = len(rollout.response_ids)
-        line = Line(offset=offset, size=size, start=self.tokens, tokens=tokens, told=told(rollout))
-        self.lines[rollout.rollout_id] = line
-        self._by_problem.setdefault(rollout.problem_id, _OfProblem(self)).ids.append(rollout.rollout_id)
-        self.tokens += tokens
-        if self.tokens <= KEPT:
-            self._kept[rollout.rollout_id] = rollout
-        self.largest_id = max((self.largest_id, *rollout.prompt_ids, *rollout.response_ids))
+    def _add(self, table: pa.Table) -> None:
+        if table.schema != SCHEMA or any(column.null_count for column in table.columns):
+            raise ValueError("its columns are not those of rollouts")
+        table.validate(full=True)
+        number, checksums = len(self._tables), _checksums(table)
+        self._tables.append(table)
+        names = zip(table["rollout_id"].to_pylist(), table["problem_id"].to_pylist(), strict=True)
+        for row, (rollout_id, problem_id) in enumerate(names):
+            if rollout_id in self._places:
+                raise ValueError(f"id {rollout_id} occurs twice")
+            self._places[rollout_id] = (number, row, checksums[row])
+            self._by_problem.setdefault(problem_id, _OfProblem(self)).ids.append(rollout_id)
+        self.rows.append(_bounds(table["response_ids"]))
+        ids = (_flat(table[name]) for name in ("prompt_ids", "response_ids"))
+        self.largest_id = max(self.largest_id, *(int(each.max(initial=0)) for each in ids))
 
     @property
     def by_problem(self) -> Mapping[str, Sequence[Rollout]]:
         """The rollouts of each problem that has any."""
         return self._by_problem
 
+    def place(self, rollout_id: str) -> tuple[int, slice]:
+        """The file that holds a rollout, and which of its response tokens are the rollout's."""
+        number, row, _ = self._places[rollout_id]
+        return number, slice(int(self.rows[number][row]), int(self.rows[number][row + 1]))
+
     def __getitem__(self, rollout_id: str) -> Rollout:
-        if rollout_id in self._kept:
-            return self._kept[rollout_id]
-        line = self.lines[rollout_id]
-        self._file.seek(line.offset)
-        with suppress(ValueError, TypeError, KeyError):
-            rollout = _parsed(self._file.read(line.size))
-            if told(rollout) == line.told:
-                return rollout
-        raise IntegrityError(
-            f"teacher cache {self._file.name}: rollout {rollout_id} was changed since the file was opened; "
-            "record it again"
-        )
+        return self._read(rollout_id)
+
+    def _read_row(self, rollout_id: str) -> Rollout:
+        number, place, checksum = self._places[rollout_id]
+        table = self._tables[number].slice(place, 1)
+        if _checksums(table) != [checksum]:
+            raise IntegrityError(
+                f"teacher cache: rollout {rollout_id} was changed since its file was opened; record it again"
+            )
+        row: dict[str, Any] = table.to_pylist()[0]
+        row |= {name: tuple(row[name]) for name in ("prompt_ids", "response_ids", "logprobs")}
+        return Rollout(**row)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.lines)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return len(self._places)
 
 
 class _OfProblem(Sequence[Rollout]):
     """One problem's rollouts, each read when it is asked for."""
 
-    def __init__(self, file: RolloutFile):
-        self._file = file
+    def __init__(self, table: RolloutTable):
+        self._table = table
         self.ids: list[str] = []
 
     @overload
@@ -116,19 +123,28 @@ class _OfProblem(Sequence[Rollout]):
     def __getitem__(self, index: slice) -> tuple[Rollout, ...]: ...
     def __getitem__(self, index: int | slice) -> Rollout | tuple[Rollout, ...]:
         if isinstance(index, slice):
-            return tuple(self._file[rollout_id] for rollout_id in self.ids[index])
-        return self._file[self.ids[index]]
+            return tuple(self._table[rollout_id] for rollout_id in self.ids[index])
+        return self._table[self.ids[index]]
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
-def told(rollout: Rollout) -> int:
-    """A hash of a rollout's prompt and response ids."""
-    return hash((rollout.prompt_ids, rollout.response_ids))
+def _flat(column: pa.ChunkedArray) -> np.ndarray:
+    """The numbers of a column of lists, end to end."""
+    return column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
 
 
-def _parsed(content: bytes) -> Rollout:
-    row = json.loads(content)
-    tuples = {name: tuple(row[name]) for name in ("prompt_ids", "response_ids", "logprobs")}
-    return Rollout(**{**row, **tuples})
+def _bounds(column: pa.ChunkedArray) -> np.ndarray:
+    """Where each row's list begins in `_flat`, and where the last one ends."""
+    lengths = np.array(column.combine_chunks().value_lengths(), dtype=np.int64)
+    return np.concatenate([[0], lengths.cumsum()])
+
+
+def _checksums(table: pa.Table) -> list[int]:
+    """Of each rollout's prompt and response ids."""
+    sums = [0] * len(table)
+    for name in ("prompt_ids", "response_ids"):
+        flat, bounds = _flat(table[name]), _bounds(table[name])
+        sums = [zlib.crc32(flat[a:b].tobytes(), s) for s, a, b in zip(sums, bounds[:-1], bounds[1:], strict=True)]
+    return sums

@@ -179,7 +179,7 @@ def test_one_worker_two_workers_and_no_worker_make_the_same_bytes(run: Finished,
     assert identity(tmp_path / "elsewhere" / "micro") == one
     assert identity(tmp_path / "here") == one
     kinds = {name.rpartition("/")[2] for files in one.values() if isinstance(files, dict) for name in files}
-    assert {"model.safetensors", "rollouts.jsonl", "metrics.jsonl", "scores.json", "closeness.json"} <= kinds
+    assert {"model.safetensors", "rollouts-00000000.arrow", "metrics.jsonl", "scores.json", "closeness.json"} <= kinds
 
 
 def test_metrics_hold_one_line_a_step_and_only_finite_numbers(run: Finished) -> None:

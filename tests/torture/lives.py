@@ -17,7 +17,8 @@ from typing import Any
 
 from headwater import cli
 from headwater.plan.graph import Node
-from headwater.run.execute import Executor, _Committer
+from headwater.run.committer import Committer
+from headwater.run.execute import Executor
 from headwater.store import Manifest, Store, measure
 
 NOTES, PROTOCOL = Path(os.environ["NOTES"]), os.environ["PROTOCOL"]
@@ -33,21 +34,21 @@ def note(kind: str, title: str, step: int, doing: str) -> None:
 
 
 FILE = os.open(NOTES / str(os.getpid()), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-_execute, _step, _commit, _write = Executor.execute, _Committer.step, Executor._commit, Store._write
+_execute, _step, _commit, _write = Executor.execute, Committer.step, Executor._commit, Store._write
 
 
 def execute(self: Executor, name: str) -> None:
     node = self.graph.nodes[name]
-    MADE[_kind(node)] += node.stage is None
+    MADE[_kind(node)] += not node.steps
     note(_kind(node), node.title, 0, "opens")
     _execute(self, name)
     note("", "", 0, "waits")
 
 
-def step(self: _Committer, record: Any) -> None:
-    MADE[_kind(self._node)] += 1
-    note(_kind(self._node), self._node.title, record.step + 1, "steps")
-    _step(self, record)
+def step(self: Committer, made: int) -> None:
+    MADE[_kind(self.node)] += 1
+    note(_kind(self.node), self.node.title, made, "steps")
+    _step(self, made)
 
 
 def commit(self: Executor, node: Node, files: Mapping[str, Path | bytes], *, step: int, done: bool) -> None:
@@ -69,7 +70,7 @@ def head_first(
     return _write(self, node, files, previous, facts)
 
 
-Executor.execute, _Committer.step, Executor._commit = execute, step, commit  # type: ignore[method-assign]
+Executor.execute, Committer.step, Executor._commit = execute, step, commit  # type: ignore[method-assign]
 if PROTOCOL == "head-first":
     Store._write = head_first  # type: ignore[method-assign]
 

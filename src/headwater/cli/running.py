@@ -56,7 +56,7 @@ def status(run: str = "lab", *, runs: Runs = Path("runs")) -> None:
     for name, node in nodes.items():
         step = folder.step(name)
         if name not in finished and step:
-            print(f"seed {node['seed']}: {node['title']}: step {step} of {node['updates']} committed")
+            print(f"seed {node['seed']}: {node['title']}: step {step} of {node['steps']} committed")
     print(f"{run}: {len(finished)} of {len(nodes)} pieces of work done.", end=" ")
     report = command("report", run, runs)
     again = command("run", str(runs / run / RECIPE), runs)

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
-from headwater.engines.settings import EngineSettings
+from headwater.engines.settings import PIECE, EngineSettings
 from headwater.errors import HeadwaterError
 from headwater.interfaces import Engine, Learner, Training
 from headwater.models import adapters
@@ -31,6 +31,11 @@ class LocalEngine(Engine):
         if self._settings.torch_device.type == "cuda":
             return torch.cuda.device_count()
         return os.cpu_count() or 1
+
+    @property
+    def piece(self) -> int:
+        """Enough for a full batch of rows."""
+        return PIECE[self._settings.torch_device.type]
 
     def learner(self, model: ModelSource, training: Training) -> LocalLearner:
         """A model of its own, so that no teacher changes with it."""

@@ -29,6 +29,9 @@ LOGIT_COPIES = 3
 ROWS = {"cpu": 512, "cuda": 4096}
 """Responses beyond which a larger wave is no faster."""
 
+PIECE = {"cpu": 2**15, "cuda": 2**20}
+"""Response tokens of a recording or a measurement between two commits, at most: about a minute's work."""
+
 NUMERICS = ("device", "attention", "precision")
 """The settings that change what is computed."""
 

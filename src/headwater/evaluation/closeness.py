@@ -23,7 +23,6 @@ SAMPLES = 4
 """Rollouts a prompt."""
 
 
-@torch.no_grad()
 def closeness(student: Teacher, teacher: Teacher, rollouts: Sequence[Rollout], temperature: float) -> dict[str, float]:
     """Means per response token of these rollouts; KL and entropies in nats.
 
@@ -32,18 +31,32 @@ def closeness(student: Teacher, teacher: Teacher, rollouts: Sequence[Rollout], t
     that knows its likeliest tokens alone, all are taken over these and one bucket for the rest: KL and entropies
     are then lower bounds, the overlap an upper one. Raises InputError for a student that is not exact.
     """
-    sums: dict[str, float] = {}
-    tokens = 0
+    return means(sums(student, teacher, rollouts, temperature))
+
+
+@torch.no_grad()
+def sums(student: Teacher, teacher: Teacher, rollouts: Sequence[Rollout], temperature: float) -> dict[str, float]:
+    """The measures summed over tokens, and the tokens; sums of several pieces add up."""
+    found: dict[str, float] = {}
     asked = (student.distributions(rollouts, temperature), teacher.distributions(rollouts, temperature))
     for ours, theirs in zip(*asked, strict=True):
         if not isinstance(ours, ExactDistribution):
             raise InputError("closeness: the student must give exact distributions")
         on_both = on_one_support(ours.logprobs(), theirs)
-        tokens += len(on_both[0])
         kept = theirs.token_ids.shape[-1] if isinstance(theirs, TopKDistribution) else None
-        for name, value in compare(*on_both, kept=kept).items():
-            sums[name] = sums.get(name, 0.0) + float(value.sum())
-    return {**{name: value / tokens for name, value in sums.items()}, "tokens": float(tokens)}
+        measured = {name: float(value.sum()) for name, value in compare(*on_both, kept=kept).items()}
+        found = added(found, {**measured, "tokens": float(len(on_both[0]))})
+    return found
+
+
+def added(some: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
+    """Two sums as one."""
+    return {name: some.get(name, 0.0) + value for name, value in more.items()}
+
+
+def means(found: Mapping[str, float]) -> dict[str, float]:
+    """Per token."""
+    return {name: value if name == "tokens" else value / found["tokens"] for name, value in found.items()}
 
 
 def compare(

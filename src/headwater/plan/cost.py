@@ -160,14 +160,13 @@ class Costs:
         stored = None
         if size is not None:
             files = cache.sizes(tokens, node.settings["cache"], vocabulary=size.vocabulary, hidden=size.hidden)
-            stored = sum(files.values()) // 2
+            stored = sum(files.values())
         return Cost(
             generated=tokens,
             scored=tokens,
             flops=_sum((written.flops, cost.flops)),
             memory=weights,
             disk=stored,
-            working_disk=stored,
         )
 
     def _evaluate(self, name: str, node: Node) -> Cost:

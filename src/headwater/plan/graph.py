@@ -42,8 +42,15 @@ class Node:
     stage: Stage | None = None
     pool: str | None = None
     updates: int = 0
+    problems: int = 0
+    """of a recording or a measurement: how many it goes through"""
     cost: float = 1.0
     """rough seconds on the lab, to order the work: the longest chain goes first"""
+
+    @property
+    def steps(self) -> int:
+        """After how many steps it is done; what is committed after any of them can be taken up again."""
+        return self.updates or self.problems
 
     @cached_property
     def fingerprint(self) -> str:
@@ -138,6 +145,7 @@ def _plain_node(node: Node) -> dict[str, Any]:
         "watch": [watch._asdict() for watch in stage.watch] if stage else [],
         "reads_labels": stage.reads_labels if stage else False,
         "updates": node.updates,
+        "steps": node.steps,
         "parents": dict(node.parents),
         "settings": {**plain(node.settings), **(stage.model_dump(mode="json") if stage else {})},
     }
@@ -312,6 +320,7 @@ class GraphBuilder:
                 parents={"writer": writer[1], "teacher": teacher},
                 settings=settings,
                 pool=pool,
+                problems=len(self._data.pools(seed).ids[pool]),
                 cost=2,
             )
         )
@@ -342,15 +351,17 @@ class GraphBuilder:
                 seed=seed,
                 parents={"model": model},
                 settings=settings,
+                problems=len(self._data.benchmarks[benchmark].problems),
                 cost=2,
             )
         )
 
     def _closeness(self, models: Mapping[str, str], seed: int) -> str:
         recipe = self._recipe
+        problems = min(recipe.evaluation.closeness_problems, len(self._data.labelled))
         settings = {
             "pool": self._data.pools(seed).digests["pool"],
-            "problems": min(recipe.evaluation.closeness_problems, len(self._data.labelled)),
+            "problems": problems,
             "temperature": recipe.temperature,
             "max_response_tokens": recipe.max_response_tokens,
             "engine": recipe.engine.numerics,
@@ -364,6 +375,7 @@ class GraphBuilder:
                 parents=parents,
                 settings=settings,
                 pool="pool",
+                problems=problems,
                 cost=0.7,
             )
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from headwater.folder import TIMINGS, read_sealed
 from headwater.plan.graph import Graph
-from headwater.run.execute import evaluate_model
+from headwater.run.measuring import evaluate_model
 from headwater.run.workflow import RunOptions, run_recipe
 from headwater.store import Store, run_folder
 

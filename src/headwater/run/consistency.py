@@ -114,9 +114,9 @@ def refuse_unfinished(graph: Graph, store: Store) -> None:
     """Raise unless every node is done and has made exactly the steps that were asked: only then a run exits 0."""
     for name, node in graph.nodes.items():
         head = store.head(name)
-        if head is None or not head.done or head.step != node.updates:
+        if head is None or not head.done or head.step != node.steps:
             made = "nothing" if head is None else f"{head.step} steps"
             raise HeadwaterError(
-                f"run {graph.recipe.name}: {node.title} (seed {node.seed}) has committed {made} of {node.updates}; "
+                f"run {graph.recipe.name}: {node.title} (seed {node.seed}) has committed {made} of {node.steps}; "
                 "run the same command again"
             )

@@ -14,40 +14,38 @@ from typing import Any
 
 from headwater import cache
 from headwater.cache import CachedTeacher
-from headwater.data.problems import RunData
 from headwater.engines.opening import open_engine
-from headwater.errors import InputError, Interrupted
-from headwater.evaluation.benchmark import Benchmark, evaluate
-from headwater.evaluation.closeness import SAMPLES, closeness
+from headwater.errors import InputError
+from headwater.evaluation.benchmark import Tally, evaluate
+from headwater.evaluation.closeness import SAMPLES, added, means, sums
 from headwater.fingerprint import derive_seed, fingerprint
-from headwater.interfaces import Engine, Generator, Learner, Need, Seeds, Teacher, Verifier
+from headwater.interfaces import Engine, Need, Seeds, Teacher
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
 from headwater.models import adapters
 from headwater.models.choice import ModelChoice, ModelSource
 from headwater.models.family import build
-from headwater.models.language_model import LanguageModel, silence_progress
+from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import check_pair
 from headwater.plan.graph import Graph, Node
 from headwater.plan.pretraining import Exercises
 from headwater.plan.prompts import refuse_long
 from headwater.problems.arithmetic import VOCABULARY
-from headwater.problems.labels import LabelSet
 from headwater.records import Sampling, StepRecord, rollouts_of
-from headwater.routes.recipe import Recipe
 from headwater.run.assemble import Given, assemble
 from headwater.run.auditing import Auditor
 from headwater.run.card import model_card
+from headwater.run.committer import Committer, Files
 from headwater.run.consistency import inputs, not_from_this, other_input
 from headwater.run.identity import identity
-from headwater.store import Manifest, Store, full_disk_named
-from headwater.verifiers.audit import AuditedVerifier
+from headwater.run.measuring import benchmark_of
+from headwater.store import Manifest, Source, Store, full_disk_named
 
 METRICS = "metrics.jsonl"
 METRICS_LINE = 1024
 """Bytes that a step's metrics take, at most."""
-SHARE = 10
-"""A stage gives at most one part in so many of its time to its commits."""
+PARTIAL = "partial.json"
+"""Of a measurement in progress: what was counted so far."""
 MODEL = "model/"
 """Prefix of a node's files that together are a Hugging Face directory."""
 
@@ -115,7 +113,7 @@ class Executor:
         """Where the model that a finished node made lies now, every byte checked against its manifest."""
         return self.store.checkout(name, scratch / name[:16], MODEL)
 
-    def _commit(self, node: Node, files: Mapping[str, Path | bytes], *, step: int, done: bool) -> None:
+    def _commit(self, node: Node, files: Mapping[str, Source], *, step: int, done: bool) -> None:
         begun = time.monotonic()
         ledger_head = self.ledger.commit(node.fingerprint)
         about = {"title": node.title, "kind": node.kind, "seed": node.seed, "ledger": ledger_head}
@@ -199,47 +197,110 @@ class Executor:
             workers.learner.load(self.store.checkout(node.fingerprint, scratch / "resume", MODEL))
             lines = self.store.read(node.fingerprint, METRICS).splitlines()
             records = [StepRecord(**json.loads(line)) for line in lines]
-        committer = _Committer(self, node, workers.learner, records, scratch, audited)
+
+        def files(folder: Path, done: bool) -> Mapping[str, Source]:
+            """Weights, optimiser, metrics and audited verdicts."""
+            workers.learner.save(folder)
+            (folder / "README.md").write_text(model_card(self.graph, node), encoding="utf-8")
+            kept = _files(folder, MODEL)
+            if done:  # a finished stage is never resumed: its moments would only fill the disk
+                kept = {name: path for name, path in kept.items() if not name.startswith(f"{MODEL}training/")}
+            kept[METRICS] = "".join(f"{json.dumps(asdict(record))}\n" for record in records).encode()
+            return {**kept, **self._auditor.files(audited, grading, done=done)}
+
+        committer = self._committer(node, files, scratch)
+
+        def step(record: StepRecord) -> None:
+            records.append(record)
+            self.on_step(node, record)
+            self.graph.recipe.guard.check(node.title, records)
+            committer.step(workers.learner.version)
+
         account = _Quiet() if node.kind == "model" else Accountant(self.ledger, node.fingerprint, given.answers)
-        run_stage(stage, workers, account, given.problems, seed=node.seed, on_step=committer.step)
-        committer.commit(done=True)
+        run_stage(stage, workers, account, given.problems, seed=node.seed, on_step=step)
+        committer.commit(workers.learner.version, done=True)
+
+    def _committer(self, node: Node, files: Files, scratch: Path) -> Committer:
+        return Committer(
+            node=node,
+            files=files,
+            store=self._commit,
+            folder=scratch,
+            stopping=self.stopping,
+            seconds=self.commit_seconds,
+        )
+
+    def _made(self, node: Node, committer: Committer, problems: int) -> None:
+        """A piece of a recording or a measurement is done: so many problems in all."""
+        self.on_step(node, StepRecord(step=problems - 1, metrics={}))
+        committer.step(problems)
+
+    def _piece(self, samples: int, sampling: Sampling) -> int:
+        """Problems of one piece."""
+        return max(1, self._engine.piece // (samples * sampling.max_response_tokens))
 
     # recordings and measurements
 
     def _record_rollouts(self, node: Node, scratch: Path) -> None:
-        """A model's rollouts on a pool with a teacher's distributions: what the offline stages read."""
-        writer, teacher = (self._model(node.parents[role], scratch) for role in ("writer", "teacher"))
-        model = LanguageModel.outline(teacher, dtype="auto")
-        check_pair(LanguageModel.outline(writer, dtype="auto"), model)
+        """A model's rollouts on a pool with a teacher's distributions, a shard a piece: for the offline stages."""
+        writer, teacher = (ModelSource(path=self._model(node.parents[role], scratch)) for role in ("writer", "teacher"))
+        model = LanguageModel.outline(teacher.path, dtype="auto")
+        check_pair(LanguageModel.outline(writer.path, dtype="auto"), model)
         settings, problems = node.settings, self._data.problems(str(node.pool), node.seed)
-        tokens = len(problems) * settings["samples"] * settings["max_response_tokens"]
+        samples, limit = settings["samples"], settings["max_response_tokens"]
+        head, folder = self.store.head(node.fingerprint), scratch / "cache"
+        first = head.step if head else 0
         rows, hidden = model.head[0].shape
-        self.store.require(
-            node.fingerprint, cache.sizes(tokens, settings["cache"], vocabulary=min(rows, model.emitted), hidden=hidden)
-        )
-        sampling = Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"])
-        seeds = Seeds(run=node.seed, stream=f"rollouts/{node.pool}", step=0)
-        generator = self._engine.generator(ModelSource(path=writer))
-        groups = generator.generate(problems, settings["samples"], sampling, seeds)
-        cache.write(
-            scratch / "cache",
-            groups,
-            self._engine.teacher(ModelSource(path=teacher)),
+        sizes = cache.sizes(
+            (len(problems) - first) * samples * limit,
             settings["cache"],
-            temperature=sampling.temperature,
-            vocabulary=model.vocabulary,
+            vocabulary=min(rows, model.emitted),
+            hidden=hidden,
         )
-        self._commit(node, _files(scratch / "cache", ""), step=0, done=True)
+        self.store.require(node.fingerprint, sizes)
+        sampling = Sampling(temperature=settings["temperature"], max_response_tokens=limit)
+        generator, scorer = self._engine.generator(writer), self._engine.teacher(teacher)
+        seeds = Seeds(run=node.seed, stream=f"rollouts/{node.pool}", step=0)
+        about: dict[str, Any] = {"temperature": sampling.temperature, "vocabulary": model.vocabulary}
+
+        def files(_: Path, done: bool) -> Mapping[str, Source]:
+            """The shards of the last commit, which are stored, and those made since."""
+            before = self.store.head(node.fingerprint)
+            return {**(before.files if before else {}), **_files(folder, "")}
+
+        committer, size = self._committer(node, files, scratch), self._piece(samples, sampling)
+        for made in range(first, len(problems), size):
+            piece = problems[made : made + size]
+            groups = generator.generate(piece, samples, sampling, seeds)
+            cache.write(folder, groups, scorer, settings["cache"], first=made, **about)
+            self._made(node, committer, made + len(piece))
+        committer.commit(len(problems), done=True)
 
     def _evaluate(self, node: Node, scratch: Path) -> None:
         """avg@k on one benchmark."""
         generator = self._engine.generator(ModelSource(path=self._model(node.parents["model"], scratch)))
         recipe, name = self.graph.recipe, str(node.settings["benchmark"])
+        benchmark = benchmark_of(recipe, self._data.benchmarks[name], name)
         grading = recipe.problems.grading_of(name)
-        audited = self._auditor.watch(node, grading)
-        scores = measure(generator, recipe, self._data.benchmarks[name], name, node.seed, audited)
-        files = {"scores.json": _json(scores), **self._auditor.files(audited, grading, done=True)}
-        self._commit(node, files, step=0, done=True)
+        audited = self._auditor.watch(node, grading, self.store)
+        tally = Tally(**self._partial(node))
+
+        def files(_: Path, done: bool) -> Mapping[str, Source]:
+            found = {"scores.json": _json(tally.scores(benchmark))} if done else {PARTIAL: _json(asdict(tally))}
+            return {**found, **self._auditor.files(audited, grading, done=done)}
+
+        committer = self._committer(node, files, scratch)
+        evaluate(
+            benchmark,
+            generator,
+            audited,
+            node.seed,
+            ungraded_limit=recipe.reward.ungraded_limit,
+            tally=tally,
+            piece=self._piece(benchmark.samples, benchmark.sampling),
+            on_piece=lambda problems: self._made(node, committer, problems),
+        )
+        committer.commit(len(benchmark.problems), done=True)
 
     def _closeness(self, node: Node, scratch: Path) -> None:
         """C2 on the student's and on the teacher's own states, SAMPLES rollouts a prompt."""
@@ -247,111 +308,31 @@ class Executor:
         problems = self._data.problems("pool", node.seed)[: settings["problems"]]
         sampling = Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"])
         models = {role: ModelSource(path=self._model(node.parents[role], scratch)) for role in ("student", "teacher")}
-        scorers = {role: self._engine.teacher(model) for role, model in models.items()}
-        result: dict[str, Any] = {"temperature": sampling.temperature}
-        for role, model in models.items():
-            seeds = Seeds(run=node.seed, stream=f"closeness/{role}", step=0)
-            rollouts = rollouts_of(self._engine.generator(model).generate(problems, SAMPLES, sampling, seeds))
-            found = closeness(scorers["student"], scorers["teacher"], rollouts, sampling.temperature)
-            result[f"{role}_states"] = found
-        self._commit(node, {"closeness.json": _json(result)}, step=0, done=True)
+        generators = {role: self._engine.generator(model) for role, model in models.items()}
+        student, teacher = (self._engine.teacher(model) for model in models.values())
+        found: dict[str, dict[str, float]] = self._partial(node) or {role: {} for role in models}
 
+        def files(_: Path, done: bool) -> Mapping[str, Source]:
+            if not done:
+                return {PARTIAL: _json(found)}
+            states = {f"{role}_states": means(found[role]) for role in models}
+            return {"closeness.json": _json({"temperature": sampling.temperature, **states})}
 
-def measure(
-    generator: Generator,
-    recipe: Recipe,
-    held_out: LabelSet,
-    name: str,
-    seed: int,
-    verifier: Verifier,
-) -> dict[str, Any]:
-    """A model's scores on one of the recipe's benchmarks. Raises GraderError when too many have no verdict."""
-    evaluation, problems = recipe.evaluation, recipe.problems
-    benchmark = Benchmark(
-        name=name,
-        problems=held_out.problems,
-        answers=held_out.answers,
-        samples=problems.samples_of(name, evaluation.samples),
-        sampling=Sampling(
-            temperature=evaluation.temperature,
-            top_p=evaluation.top_p,
-            max_response_tokens=recipe.max_response_tokens,
-        ),
-    )
-    return evaluate(benchmark, generator, verifier, seed, ungraded_limit=recipe.reward.ungraded_limit)
+        head = self.store.head(node.fingerprint)
+        committer, size = self._committer(node, files, scratch), self._piece(SAMPLES, sampling)
+        for made in range(head.step if head else 0, len(problems), size):
+            piece = problems[made : made + size]
+            for role, generator in generators.items():
+                seeds = Seeds(run=node.seed, stream=f"closeness/{role}", step=0)
+                rollouts = rollouts_of(generator.generate(piece, SAMPLES, sampling, seeds))
+                found[role] = added(found[role], sums(student, teacher, rollouts, sampling.temperature))
+            self._made(node, committer, made + len(piece))
+        committer.commit(len(problems), done=True)
 
-
-def evaluate_model(source: str, recipe: Recipe, seed: int = 0) -> dict[str, dict[str, Any]]:
-    """Open a model directory or hub id and measure it: benchmark -> scores, the primary one first."""
-    silence_progress()
-    graders = Auditor()
-    try:
-        with open_engine(recipe.engine) as engine:
-            generator = engine.generator(ModelSource(path=source))
-            return {
-                name: measure(
-                    generator, recipe, held_out, name, seed, graders.verifier(recipe.problems.grading_of(name))
-                )
-                for name, held_out in RunData(recipe.problems).benchmarks.items()
-            }
-    finally:
-        graders.close()
-
-
-class _Committer:
-    """Keeps a stage's records and commits by time, at the end, and when told to stop."""
-
-    def __init__(
-        self,
-        executor: Executor,
-        node: Node,
-        learner: Learner,
-        records: list[StepRecord],
-        scratch: Path,
-        audited: AuditedVerifier | None,
-    ):
-        self._executor, self._node, self._learner = executor, node, learner
-        self._records, self._scratch, self._audited = records, scratch, audited
-        self._last, self._took = time.monotonic(), 0.0
-
-    def step(self, record: StepRecord) -> None:
-        """After each step of the loop."""
-        self._records.append(record)
-        self._executor.on_step(self._node, record)
-        self._executor.graph.recipe.guard.check(self._node.title, self._records)
-        updates = self._node.updates
-        if self._executor.stopping() and self._learner.version < updates:
-            self.commit(done=False)
-            raise Interrupted(
-                f"{self._node.title}: stopped after step {record.step + 1} of {updates}; run again to go on"
-            )
-        if time.monotonic() - self._last > self._pause and self._learner.version < updates:
-            self.commit(done=False)
-
-    @property
-    def _pause(self) -> float:
-        """Seconds between commits: as asked, and more where they would take over a tenth of the time."""
-        asked = self._executor.commit_seconds
-        return max(asked, (SHARE - 1) * self._took) if asked else 0.0
-
-    def commit(self, *, done: bool) -> None:
-        """Weights, optimiser, metrics, audited verdicts and ledger as one."""
-        begun, before = time.monotonic(), self._executor.commit_cost
-        folder = self._scratch / f"commit-{self._learner.version}"
-        self._learner.save(folder)
-        (folder / "README.md").write_text(model_card(self._executor.graph, self._node), encoding="utf-8")
-        files = _files(folder, MODEL)
-        if done:  # a finished stage is never resumed: its moments would only fill the disk
-            files = {name: path for name, path in files.items() if not name.startswith(f"{MODEL}training/")}
-        lines = [json.dumps(asdict(record)) for record in self._records]
-        files[METRICS] = ("\n".join(lines) + "\n").encode() if lines else b""
-        grading = self._executor.graph.recipe.problems.grading
-        files |= self._executor._auditor.files(self._audited, grading, done=done)
-        self._executor._commit(self._node, files, step=self._learner.version, done=done)
-        shutil.rmtree(folder)
-        self._last = time.monotonic()
-        self._took = self._last - begun
-        self._executor.commit_cost = before + self._took
+    def _partial(self, node: Node) -> dict[str, Any]:
+        """What a measurement in progress has counted, at its last commit."""
+        head = self.store.head(node.fingerprint)
+        return json.loads(self.store.read(node.fingerprint, PARTIAL)) if head else {}
 
 
 class _Quiet:
@@ -384,7 +365,7 @@ def _stage(node: Node) -> Stage:
     return node.stage
 
 
-def _files(directory: Path, prefix: str) -> dict[str, Path | bytes]:
+def _files(directory: Path, prefix: str) -> dict[str, Source]:
     return {
         f"{prefix}{path.relative_to(directory).as_posix()}": path
         for path in sorted(directory.rglob("*"))

@@ -56,7 +56,7 @@ class ProgressDisplay:
     def started(self, node: Node) -> None:
         """A worker took a node."""
         self._starts[node.fingerprint] = time.monotonic()
-        self._tasks[node.fingerprint] = self._bars.add_task(_name(node), total=node.updates or 1, note="")
+        self._tasks[node.fingerprint] = self._bars.add_task(_name(node), total=node.steps or 1, note="")
 
     def stepped(self, node: Node, step: int, metrics: Mapping[str, float]) -> None:
         """A stage made a step; `metrics` are of that step alone."""
@@ -66,7 +66,7 @@ class ProgressDisplay:
         if not self._live and now - self._told.get(node.fingerprint, self._starts[node.fingerprint]) > PLAIN_SECONDS:
             self._told[node.fingerprint] = now
             self._console.print(
-                f"  {_name(node)}: step {step + 1} of {node.updates}, {note}", highlight=False, soft_wrap=True
+                f"  {_name(node)}: step {step + 1} of {node.steps}, {note}", highlight=False, soft_wrap=True
             )
 
     def finished(self, node: Node, seconds: float, commit_seconds: float) -> None:
@@ -97,7 +97,9 @@ class ProgressDisplay:
         if before is None or step <= before[0] or now <= before[1]:
             return watched
         pace = (now - before[1]) / (step - before[0])
-        return f"{watched}, {tokens / pace:,.0f} tokens/s, {_clock(pace * (node.updates - step - 1))} left in stage"
+        speed = [f"{tokens / pace:,.0f} tokens/s"] if tokens else []
+        left = f"{_clock(pace * (node.steps - step - 1))} left in {'stage' if node.stage else 'this'}"
+        return ", ".join([*([watched] if watched else []), *speed, left])
 
     def _left(self) -> str:
         """Time left in the run, from the work finished so far."""

@@ -11,7 +11,7 @@ byte is hashed before it is used. Left out: compression, encryption, more than t
 
 from __future__ import annotations
 
-from headwater.store.commits import Store
+from headwater.store.commits import Source, Store
 from headwater.store.disk import REAL_DISK, Disk
 from headwater.store.lock import Holder, RunLock
 from headwater.store.manifest import FileEntry, Manifest
@@ -26,6 +26,7 @@ __all__ = [
     "Holder",
     "Manifest",
     "RunLock",
+    "Source",
     "Store",
     "contained_name",
     "full_disk_named",

@@ -31,6 +31,8 @@ SWEEP_PATIENCE = 30.0  # seconds that a sweep waits for the commit of a worker w
 NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 Result = TypeVar("Result")
+Source = Path | bytes | FileEntry
+"""Where the content of a file that is committed comes from."""
 
 
 class Store:
@@ -50,24 +52,28 @@ class Store:
         self._prune_bytes = prune_bytes
 
     def commit(
-        self, node: str, files: Mapping[str, Path | bytes], *, step: int, done: bool, about: Mapping[str, Any]
+        self, node: str, files: Mapping[str, Source], *, step: int, done: bool, about: Mapping[str, Any]
     ) -> Manifest:
         """Store these files as the node's new state, all or nothing; returns after it outlasts a power cut.
 
         Files are copied, and those that lie in the store's own tmp/ are taken: a model is written once, not twice.
+        An entry of the node's last commit stands for the file that is stored already, which is not read again.
         Raises ResourceError when the disk is too small, with the last commit intact and nothing left over.
         """
         check_node(node)
         check_file_names(files)
         if not isinstance(step, int) or step < 0:
             raise InputError(f"store: step {step!r} of node {node} is not a count; use 0, 1, 2, ...")
-        written = {name: file for name, file in files.items() if not self._objects.owns(file)}
+        kept = {name: file for name, file in files.items() if isinstance(file, FileEntry)}
+        written = {n: f for n, f in files.items() if not isinstance(f, FileEntry) and not self._objects.owns(f)}
         with space_for(_sizes(written, about, len(files)), node=node, root=self.root, disk=self._disk):
             self._prepare()
             with gate(self.root / "gate", self._disk, exclusive=False, patience=COMMIT_PATIENCE) as passed:
                 if not passed:
                     raise LockedError(f"store: {self.root / 'gate'} stayed closed; another process hangs in a prune")
                 previous = self.head(node)
+                if kept and (previous is None or not set(kept.values()) <= set(previous.files.values())):
+                    raise InputError(f"store: node {node} is to keep a file that its last commit does not have")
                 manifest = self._write(node, files, previous, {"step": step, "done": done, "about": plain(about)})
         self._leave_behind(previous, manifest)
         if sum(self._left_behind.values()) > self._prune_bytes:
@@ -226,14 +232,15 @@ class Store:
     def _write(
         self,
         node: str,
-        files: Mapping[str, Path | bytes],
+        files: Mapping[str, Source],
         previous: Manifest | None,
         facts: Mapping[str, Any],
     ) -> Manifest:
         """Objects and manifest first, all synced; then the head, which makes them visible."""
         batch = Batch(self._objects, previous.objects() if previous else {})
         try:
-            entries = {name: batch.add(files[name]) for name in sorted(files)}
+            sources = {name: files[name] for name in sorted(files)}
+            entries = {n: s if isinstance(s, FileEntry) else batch.add(s) for n, s in sources.items()}
             parent = previous.sha256 if previous else None
             manifest = Manifest(node=node, files=entries, parent=parent, **facts)
             batch.add(manifest.content)

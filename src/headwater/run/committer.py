@@ -1,0 +1,65 @@
+"""Commits work in progress, of a stage, a recording or a measurement: by time, when told to stop, at its end."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from headwater.errors import Interrupted
+from headwater.plan.graph import Node
+from headwater.store import Source
+
+SHARE = 10
+"""Work gives at most one part in so many of its time to its commits."""
+
+Files = Callable[[Path, bool], Mapping[str, Source]]
+"""What a commit holds, given a folder to write in and whether the work is done."""
+
+
+class Commit(Protocol):
+    """Stores a node's files as its new state."""
+
+    def __call__(self, node: Node, files: Mapping[str, Source], *, step: int, done: bool) -> None: ...
+
+
+@dataclass(kw_only=True)
+class Committer:
+    """Keeps one node's work: after any of its steps, what is committed can be taken up again. Mutable."""
+
+    node: Node
+    files: Files
+    store: Commit
+    folder: Path
+    stopping: Callable[[], bool]
+    seconds: float
+    """between commits, at least"""
+    _last: float = field(init=False, default_factory=time.monotonic)
+    _took: float = field(init=False, default=0.0)
+
+    def step(self, made: int) -> None:
+        """After each step but the last, so many of which are made now. Raises Interrupted when told to stop."""
+        if made >= self.node.steps:
+            return
+        if self.stopping():
+            self.commit(made, done=False)
+            raise Interrupted(f"{self.node.title}: stopped after step {made} of {self.node.steps}; run again to go on")
+        if time.monotonic() - self._last > self._pause:
+            self.commit(made, done=False)
+
+    @property
+    def _pause(self) -> float:
+        """Seconds between commits: as asked, and more where they would take over a tenth of the time."""
+        return max(self.seconds, (SHARE - 1) * self._took) if self.seconds else 0.0
+
+    def commit(self, made: int, *, done: bool) -> None:
+        """All that the work has made, as one."""
+        begun = time.monotonic()
+        folder = self.folder / f"commit-{made}"
+        self.store(self.node, self.files(folder, done), step=made, done=done)
+        shutil.rmtree(folder, ignore_errors=True)
+        self._last = time.monotonic()
+        self._took = self._last - begun

@@ -1,0 +1,48 @@
+"""A recipe's benchmarks as they are sampled, and `headwater eval`: a model of anywhere on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headwater.data.problems import RunData
+from headwater.engines.opening import open_engine
+from headwater.evaluation.benchmark import Benchmark, evaluate
+from headwater.models.choice import ModelSource
+from headwater.models.language_model import silence_progress
+from headwater.problems.labels import LabelSet
+from headwater.records import Sampling
+from headwater.routes.recipe import Recipe
+from headwater.run.auditing import Auditor
+
+
+def benchmark_of(recipe: Recipe, held_out: LabelSet, name: str) -> Benchmark:
+    """One of the recipe's benchmarks, as the recipe samples it."""
+    evaluation = recipe.evaluation
+    return Benchmark(
+        name=name,
+        problems=held_out.problems,
+        answers=held_out.answers,
+        samples=recipe.problems.samples_of(name, evaluation.samples),
+        sampling=Sampling(
+            temperature=evaluation.temperature,
+            top_p=evaluation.top_p,
+            max_response_tokens=recipe.max_response_tokens,
+        ),
+    )
+
+
+def evaluate_model(source: str, recipe: Recipe, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Open a model directory or hub id and measure it: benchmark -> scores, the primary one first."""
+    silence_progress()
+    graders, measured = Auditor(), {}
+    try:
+        with open_engine(recipe.engine) as engine:
+            generator = engine.generator(ModelSource(path=source))
+            for name, held_out in RunData(recipe.problems).benchmarks.items():
+                benchmark = benchmark_of(recipe, held_out, name)
+                verifier = graders.verifier(recipe.problems.grading_of(name))
+                limit = recipe.reward.ungraded_limit
+                measured[name] = evaluate(benchmark, generator, verifier, seed, ungraded_limit=limit)
+    finally:
+        graders.close()
+    return measured
