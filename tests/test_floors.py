@@ -1,12 +1,16 @@
-"""The lower floors stay light: values, accounts, grading, statistics and the report run without torch."""
+"""The house stays light and small: what runs without torch, how long a file is, and the walk through it."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "headwater"
+MOST_LINES, MOST_STOPS = 400, 12
 LIGHT = [
     "headwater.errors",
     "headwater.records",
@@ -67,3 +71,18 @@ def test_only_the_cluster_engine_knows_of_several_processes():
 
 def test_an_engine_of_one_process_needs_none_of_it():
     assert not {"ray", "vllm"} & imported(["headwater.engines.local"])
+
+
+def test_no_file_is_over_400_lines():
+    lines = {path.relative_to(PACKAGE): path.read_text().count("\n") for path in PACKAGE.rglob("*.py")}
+    assert {str(path): n for path, n in lines.items() if n > MOST_LINES} == {}
+
+
+def test_the_walk_from_the_command_to_a_tokens_gradient_has_twelve_stops_that_are_there():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    [walk] = re.findall(r"^## [^\n]*token's gradient\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    stops = re.findall(r"^\d+\. `([\w/]+\.py)`: `(\w+)`", walk, re.MULTILINE)
+    assert 6 < len(stops) <= MOST_STOPS
+    assert len(re.findall(r"^\d+\. ", walk, re.MULTILINE)) == len(stops)
+    for file, name in stops:
+        assert re.search(rf"^ *(def|class) {name}\b", (PACKAGE / file).read_text(), re.MULTILINE), (file, name)

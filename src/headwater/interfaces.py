@@ -133,6 +133,10 @@ class Engine(ABC):
     def slots(self) -> int:
         """How many pieces of work run side by side on this machine, each with an engine of its own."""
 
+    @abstractmethod
+    def environment(self, slot: int) -> Mapping[str, str]:
+        """Variables that the process of a slot is started with: its libraries', and which device is its own."""
+
     @property
     @abstractmethod
     def piece(self) -> int:

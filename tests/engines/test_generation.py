@@ -9,6 +9,7 @@ from scipy.stats import chi2
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 import tiny
+from headwater.engines import generation
 from headwater.engines.body import Body
 from headwater.engines.generation import choose, draw_responses
 from headwater.engines.local import LocalGenerator
@@ -128,6 +129,23 @@ def test_a_response_is_the_same_alone_in_any_order_and_in_waves_of_any_size(fami
         assert {name: r.response_ids for name, r in others.items()} == {n: r.response_ids for n, r in together.items()}
         for name, one in others.items():
             np.testing.assert_allclose(one.logprobs, together[name].logprobs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8, 20])
+def test_no_more_responses_lie_side_by_side_than_memory_was_given_for(rows, monkeypatch):
+    made = []
+
+    class Counted(generation.SlotCache):
+        def __init__(self, slots, *given):
+            made.append(slots)
+            super().__init__(slots, *given)
+
+    monkeypatch.setattr(generation, "SlotCache", Counted)
+    sampling, seeds = Sampling(max_response_tokens=4), Seeds(run=0, stream="tiny", step=0)
+    generator = LocalGenerator(tiny.qwen(), None, EngineSettings(rows=rows))
+    groups = generator.generate(tiny.problems(2), 8, sampling, seeds)
+    assert [len(group.rollouts) for group in groups] == [8, 8]
+    assert made == [min(rows, 16)]
 
 
 def test_fewer_samples_are_the_first_of_more():

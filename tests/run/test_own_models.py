@@ -142,7 +142,13 @@ def test_what_was_begun_from_another_parent_is_not_gone_on_with(tmp_path: Path) 
 def test_a_worker_that_reads_other_problems_than_its_parent_begins_nothing(tmp_path: Path) -> None:
     read = read_recipe(str(recipe(tmp_path)))
     _ours, theirs = multiprocessing.Pipe()
-    orders = Orders(recipe_json=read.model_dump_json(), work="of other files", root=tmp_path / "run", commit_seconds=1)
+    orders = Orders(
+        recipe_json=read.model_dump_json(),
+        work="of other files",
+        root=tmp_path / "run",
+        commit_seconds=1,
+        environments=({},),
+    )
     with pytest.raises(InputError, match="a file of problems, or the code, changed while the run began"):
         _executor(theirs, orders, _Wish())
     assert not (tmp_path / "run").exists()

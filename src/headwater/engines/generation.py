@@ -45,19 +45,24 @@ def draw_responses(
     slots: int,
     capture: Capture | None = None,
 ) -> list[list[Drawn]]:
-    """For each prompt one response per seed, about `slots` of them side by side. Stops at the length limit.
+    """For each prompt one response per seed, at most `slots` of them side by side. Stops at the length limit.
+
+    A prompt with more responses than slots is read once for each slotful.
 
     `capture` is how the device replays a step of decoding; None takes its own way.
     """
     drawn: list[list[Drawn | None]] = [[None] * len(own) for own in seeds]
+    parts = [(p, at) for p, own in enumerate(seeds) for at in range(0, len(own), slots)]
     if not any(seeds):
         return [[] for _ in prompts]
     with body.attention():
         capture = capture or capture_for(body.model.network.device)
-        sampler = _Sampler(body, prompts, seeds, sampling, slots, capture)
+        in_parts = [prompts[p] for p, _ in parts], [seeds[p][at : at + slots] for p, at in parts]
+        sampler = _Sampler(body, *in_parts, sampling, slots, capture)
         while sampler.admit() or sampler.going:
-            for p, s, response in sampler.step():
-                drawn[p][s] = response
+            for i, s, response in sampler.step():
+                p, at = parts[i]
+                drawn[p][at + s] = response
     return [[response for response in own if response is not None] for own in drawn]
 
 
@@ -76,8 +81,7 @@ class _Sampler:
         self._body, self._prompts, self._seeds, self._sampling = body, prompts, seeds, sampling
         self._device = body.model.network.device
         self._next = 0
-        most = max(len(own) for own in seeds)
-        count = min(max(slots, most), sum(len(own) for own in seeds))
+        count = min(slots, sum(len(own) for own in seeds))
         limit = sampling.max_response_tokens
         places = max(len(prompt) for prompt in prompts) + limit
         self._cache = SlotCache(count, places, self._device, body.model.network.dtype, CAPTURED if capture else BLOCK)

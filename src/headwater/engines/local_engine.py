@@ -9,12 +9,16 @@ from weakref import WeakValueDictionary
 import torch
 
 from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
+from headwater.engines.process import environment
 from headwater.engines.settings import PIECE, EngineSettings
 from headwater.errors import HeadwaterError
 from headwater.interfaces import Engine, Learner, Training
 from headwater.models import adapters
 from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""Which GPUs a process sees, by number or name, joined by commas."""
 
 
 class LocalEngine(Engine):
@@ -31,6 +35,15 @@ class LocalEngine(Engine):
         if self._settings.torch_device.type == "cuda":
             return torch.cuda.device_count()
         return os.cpu_count() or 1
+
+    def environment(self, slot: int) -> Mapping[str, str]:
+        """Slots beyond the number of GPUs share them."""
+        found = environment(os.environ)
+        if self._settings.torch_device.type == "cuda":
+            chosen = os.environ.get(VISIBLE)
+            gpus = chosen.split(",") if chosen else [str(gpu) for gpu in range(self.slots)]
+            found[VISIBLE] = gpus[slot % len(gpus)]
+        return found
 
     @property
     def piece(self) -> int:

@@ -90,6 +90,10 @@ class EngineSettings(Value):
         fitting = self.memory // 2 // (places * _cache_bytes(model))
         return max(1, min(ROWS[self.torch_device.type], fitting))
 
+    def least_memory(self, model: LanguageModel, places: int) -> int:
+        """The `memory` at which one response with room for so many tokens fits the sampler's half of it."""
+        return 2 * places * _cache_bytes(model)
+
 
 def _activation_bytes(model: LanguageModel, checkpointing: bool) -> int:
     """About what one token leaves behind for the backward pass: a dozen hidden and four feed-forward vectors a layer.

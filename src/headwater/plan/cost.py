@@ -181,6 +181,24 @@ class Costs:
         return self._measuring(sizes, tokens, 2 * tokens)
 
 
+def work(graph: Graph) -> dict[str, float]:
+    """Node -> its FLOPs at most, by the sizes of its own models: what orders the work, and foretells the time left.
+
+    A model whose size is not known counts for nothing.
+    """
+    costs = Costs(graph)
+    return {name: costs.of(name).flops or 0.0 for name in graph.nodes}
+
+
+def longest_chains(graph: Graph, of: Mapping[str, float]) -> dict[str, float]:
+    """Node -> the work of the longest chain that begins with it."""
+    chains = dict(of)
+    for name in reversed(list(graph.nodes)):  # children come after parents
+        for parent in graph.nodes[name].parents.values():
+            chains[parent] = max(chains[parent], of[parent] + chains[name])
+    return chains
+
+
 def total(costs: list[Cost]) -> Cost:
     """Sums of tokens, arithmetic and disk; the largest memory, and the largest working disk."""
     return Cost(

@@ -44,8 +44,6 @@ class Node:
     updates: int = 0
     problems: int = 0
     """of a recording or a measurement: how many it goes through"""
-    cost: float = 1.0
-    """rough seconds on the lab, to order the work: the longest chain goes first"""
 
     @property
     def steps(self) -> int:
@@ -185,7 +183,7 @@ class GraphBuilder:
         choice: ModelChoice = getattr(self._recipe, role)
         if choice.path is not None:
             title = f"{role}: {choice.path}"
-            return self._add(Node(kind="model", title=title, seed=0, settings=choice.opening, cost=1))
+            return self._add(Node(kind="model", title=title, seed=0, settings=choice.opening))
         settings: dict[str, Any] = {
             "shape": choice.shape,
             "pretraining": choice.pretraining,
@@ -202,14 +200,8 @@ class GraphBuilder:
                 settings=settings,
                 stage=pretraining_stage(choice.pretraining, role),
                 updates=updates,
-                cost=updates * self._size(role) * 0.04,
             )
         )
-
-    def _size(self, role: str) -> float:
-        """Cost of one update relative to the lab's teacher: width times layers."""
-        shape = getattr(self._recipe, role).shape
-        return shape.hidden_size * shape.layers / 288
 
     def _route(self, route: Route, seed: int, raw: Mapping[str, str]) -> tuple[Arm, Arm | None]:
         models = {"student": raw[route.student], "teacher": raw[route.teacher]}
@@ -274,7 +266,6 @@ class GraphBuilder:
             parents["recorded"] = self._rollouts(written, models[scorer], stage.pool, seed)
         parents |= teachers
         role = route.teacher if stage.learner == "teacher" else route.student
-        rollouts = stage.schedule.problems * stage.sampler.samples
         settings: dict[str, Any] = {
             "pool": self._data.pools(seed).digests[stage.pool],
             "labels": self._data.label_digest,
@@ -285,7 +276,6 @@ class GraphBuilder:
             settings["adapter"] = adapter
         if stage.reads_labels:
             settings["grading"] = grading_identity(self._recipe.problems.grading)
-        per_update = {"teacher-rl": 0.14, "student-rl": 0.14, "on-policy-distillation": 0.2}.get(stage.name, 0.1)
         return self._add(
             Node(
                 kind="train",
@@ -296,7 +286,6 @@ class GraphBuilder:
                 stage=stage,
                 pool=stage.pool,
                 updates=stage.schedule.updates,
-                cost=stage.schedule.updates * per_update * self._size(role) * rollouts / 128 + 1,
             )
         )
 
@@ -321,7 +310,6 @@ class GraphBuilder:
                 settings=settings,
                 pool=pool,
                 problems=len(self._data.pools(seed).ids[pool]),
-                cost=2,
             )
         )
 
@@ -352,7 +340,6 @@ class GraphBuilder:
                 parents={"model": model},
                 settings=settings,
                 problems=len(self._data.benchmarks[benchmark].problems),
-                cost=2,
             )
         )
 
@@ -376,7 +363,6 @@ class GraphBuilder:
                 settings=settings,
                 pool="pool",
                 problems=problems,
-                cost=0.7,
             )
         )
 

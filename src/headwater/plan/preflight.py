@@ -201,12 +201,14 @@ def _labels(graph: Graph, found: Preflight) -> None:
 def _prompts(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight) -> None:
     data, limit = graph.data, graph.recipe.max_response_tokens
     problems = [*data.labelled, *(p for held_out in data.benchmarks.values() for p in held_out.problems)]
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     for role, model in models.items():
         if model.vocabulary in seen:
+            _row(graph, role, model, seen[model.vocabulary] + limit, found)
             continue
-        seen.add(model.vocabulary)
         faults, longest = prompt_faults(role, model, problems, limit)
+        seen[model.vocabulary] = longest
+        _row(graph, role, model, longest + limit, found)
         found.faults += faults
         if len(seen) == 1:
             _limits(graph, model, longest, found)
@@ -224,6 +226,17 @@ def _prompts(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight
                 f"{role}: prompts of up to {longest} tokens and responses of {limit} do not fit in "
                 f"{choice.shape.max_positions} positions. Raise {role}.shape.max_positions."
             )
+
+
+def _row(graph: Graph, role: str, model: LanguageModel, places: int, found: Preflight) -> None:
+    """One response at least must fit the sampler's part of the memory; the engine splits what is more."""
+    engine = graph.recipe.engine
+    need = engine.least_memory(model, places)
+    if engine.rows is None and need > engine.memory:
+        found.faults.append(
+            f"engine.memory: {in_bytes(engine.memory)} are too few for the {role}'s sampler, in whose half of it one "
+            f"response with {places:,} tokens takes {in_bytes(need // 2)}. Set engine.memory to at least {need}."
+        )
 
 
 def _limits(graph: Graph, model: LanguageModel, longest: int, found: Preflight) -> None:
@@ -264,10 +277,19 @@ def _disk(kept: int, copies: int, working: int, root: Path | None, found: Prefli
     found.say("disk", text)
 
 
+def fitting(graph: Graph) -> int:
+    """How many of the largest pieces of work the memory holds side by side; on a GPU, where each has one, all do."""
+    device = graph.recipe.engine.torch_device.type
+    need = total([Costs(graph).of(name) for name in graph.nodes]).memory
+    return len(graph.nodes) if device == "cuda" or not need else max(1, _device_memory(device) // need)
+
+
 def _memory(need: int, title: str, device: str, judged: bool, found: Preflight) -> None:
     have = _device_memory(device)
     found.say(
-        "memory", f"about {in_bytes(need)} a worker at most ({title}); {in_bytes(have)} on this machine's {device}"
+        "memory",
+        f"about {in_bytes(need)} a worker at most ({title}); {in_bytes(have)} on this machine's {device}, one worker "
+        + ("a GPU" if device == "cuda" else f"a core and {max(have // need, 1):,} at most"),
     )
     if judged and need > have:
         found.faults.append(

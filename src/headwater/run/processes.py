@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from headwater import errors
-from headwater.engines.process import environment
 from headwater.errors import HeadwaterError, InputError, Interrupted, ResourceError, says_no_memory
 from headwater.fingerprint import fingerprint
+from headwater.plan.cost import longest_chains
 from headwater.plan.graph import Graph, Node
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Orders:
     """hash of the graph's nodes: a worker reads the problem files itself, and they must be the parent's"""
     root: Path
     commit_seconds: float
+    environments: tuple[Mapping[str, str], ...]
+    """what each worker's process is started with: one worker a slot of the engine"""
 
 
 @dataclass(kw_only=True)
@@ -71,11 +73,11 @@ class _Worker:
 class Pool:
     """Runs the nodes of a graph in worker processes. Mutable: knows what is done, running and ready."""
 
-    def __init__(self, graph: Graph, orders: Orders, workers: int, observer: Observer):
+    def __init__(self, graph: Graph, orders: Orders, work: Mapping[str, float], observer: Observer):
         self._graph = graph
+        self._work = work
         self._observer = observer
         self._orders = orders
-        self._size = workers
         self._workers: list[_Worker] = []
         self._stopping = False
         self._asked: float | None = None
@@ -104,11 +106,11 @@ class Pool:
     def run(self, done: set[str]) -> None:
         """Make every node that is not done. Raises the first worker's error, or Interrupted when stopped."""
         remaining = [name for name in self._graph.nodes if name not in done]
-        urgency = self._urgency()
-        remaining.sort(key=lambda name: -urgency[name])
+        chains = longest_chains(self._graph, self._work)
+        remaining.sort(key=lambda name: -chains[name])
         failure: HeadwaterError | None = None
         try:
-            self._start(min(self._size, len(remaining)))
+            self._start(self._orders.environments[: len(remaining)])
             while remaining or any(worker.node for worker in self._workers):
                 if failure is None and not self._stopping:
                     self._dispatch(remaining, done)
@@ -132,16 +134,16 @@ class Pool:
                 "memory?); run the same command again, or with fewer --workers"
             )
 
-    def _start(self, count: int) -> None:
+    def _start(self, environments: Sequence[Mapping[str, str]]) -> None:
         context = multiprocessing.get_context("spawn")
-        os.environ.update(environment(os.environ))
         resource_tracker.ensure_running()  # its start would lift the block on signals below
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # inherited: a worker that still imports must not die
         try:
-            for _ in range(count):
+            for environment in environments:
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_work, args=(theirs, self._orders), daemon=True)
-                process.start()
+                with _inherited(environment):
+                    process.start()
                 theirs.close()
                 self._workers.append(_Worker(process=process, connection=ours))
         finally:
@@ -195,13 +197,19 @@ class Pool:
             if worker.process.is_alive():
                 worker.process.kill()
 
-    def _urgency(self) -> dict[str, float]:
-        """For each node the seconds of the longest chain of work that begins with it."""
-        urgency = {name: node.cost for name, node in self._graph.nodes.items()}
-        for name in reversed(list(self._graph.nodes)):  # children come after parents
-            for parent in self._graph.nodes[name].parents.values():
-                urgency[parent] = max(urgency[parent], self._graph.nodes[parent].cost + urgency[name])
-        return urgency
+
+@contextmanager
+def _inherited(environment: Mapping[str, str]) -> Iterator[None]:
+    """Variables that a process which is started in here has from its first line on."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _ended(worker: _Worker, node: Node) -> HeadwaterError:

@@ -10,7 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from headwater.plan.graph import Graph, Node
+from headwater.plan.graph import Node
 
 PLAIN_SECONDS = 10.0
 """Without a terminal, a stage in progress says so at most this often."""
@@ -19,15 +19,15 @@ PLAIN_SECONDS = 10.0
 class ProgressDisplay:
     """Watches a run and shows it. Mutable: knows what has finished and how fast steps go."""
 
-    def __init__(self, graph: Graph, done: set[str], workers: int, console: Console):
+    def __init__(self, work: Mapping[str, float], done: set[str], console: Console):
         self._console = console
         self._live = console.is_terminal
         self._begun = time.monotonic()
-        self._workers = workers
-        self._costs = {name: node.cost for name, node in graph.nodes.items() if name not in done}
-        self._total = sum(self._costs.values())
-        self._finished_cost = 0.0
-        self._count, self._nodes = 0, len(self._costs)
+        self._work = {name: flops for name, flops in work.items() if name not in done}
+        self._finished = 0.0
+        self._parts: dict[str, float] = {}
+        """node in progress -> what was made of it since it was taken up"""
+        self._count, self._nodes = 0, len(self._work)
         self._starts: dict[str, float] = {}
         self._steps: dict[str, tuple[int, float, float]] = {}
         self._told: dict[str, float] = {}
@@ -71,13 +71,14 @@ class ProgressDisplay:
 
     def finished(self, node: Node, seconds: float, commit_seconds: float) -> None:
         """A node was committed; `commit_seconds` of its time went into commits."""
-        self._finished_cost += node.cost
+        self._finished += self._work[node.fingerprint]
+        self._parts.pop(node.fingerprint, None)
         self._count += 1
         self._bars.remove_task(self._tasks.pop(node.fingerprint))
-        self._bars.update(self._all, completed=self._count, note=f"about {self._left()} left")
+        self._bars.update(self._all, completed=self._count, note=self._left())
         self._console.print(
             f"[{self._count}/{self._nodes}] {_name(node)}: {seconds:.1f} s (commits {commit_seconds:.2f} s), "
-            f"about {self._left()} left",
+            f"{self._left()}",
             highlight=False,
             soft_wrap=True,
             markup=False,
@@ -90,6 +91,9 @@ class ProgressDisplay:
     def _note(self, node: Node, step: int, metrics: Mapping[str, float]) -> str:
         """The stage's number, its speed and its own time left."""
         before = self._steps.get(node.fingerprint)
+        if before is not None:
+            gone = (step - before[0]) / node.steps * self._work[node.fingerprint]
+            self._parts[node.fingerprint] = self._parts.get(node.fingerprint, 0.0) + gone
         now, tokens = time.monotonic(), metrics.get("tokens", 0.0)
         self._steps[node.fingerprint] = (step, now, tokens)
         names = [watch.metric for watch in node.stage.watch] if node.stage else []
@@ -102,11 +106,12 @@ class ProgressDisplay:
         return ", ".join([*([watched] if watched else []), *speed, left])
 
     def _left(self) -> str:
-        """Time left in the run, from the work finished so far."""
+        """Time left in the run, from the share of its FLOPs that is done."""
+        made = self._finished + sum(self._parts.values())
+        if not made:
+            return "time left not known yet"
         elapsed = time.monotonic() - self._begun
-        if not self._finished_cost:
-            return _clock(self._total / self._workers)
-        return _clock(elapsed * (self._total - self._finished_cost) / self._finished_cost)
+        return f"about {_clock(elapsed * (sum(self._work.values()) - made) / made)} left"
 
 
 def _name(node: Node) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from headwater.engines import linears
+from headwater.engines.opening import open_engine
 from headwater.engines.settings import NUMERICS, EngineSettings
 from headwater.errors import HeadwaterError, InputError
 from headwater.fingerprint import fingerprint
@@ -32,8 +33,9 @@ from headwater.folder import (
     write_json,
 )
 from headwater.ledger import Ledger
+from headwater.plan.cost import work
 from headwater.plan.graph import Graph, build_graph
-from headwater.plan.preflight import check_labels, check_models
+from headwater.plan.preflight import check_labels, check_models, fitting
 from headwater.routes.recipe import Recipe
 from headwater.run.consistency import mixed, redo, refuse_mixed, refuse_unfinished, settle_ledger
 from headwater.run.execute import MODEL
@@ -128,16 +130,20 @@ def _make_missing(graph: Graph, store: Store, options: RunOptions, console: Cons
 
 
 def _make(graph: Graph, root: Path, done: set[str], options: RunOptions, console: Console) -> None:
+    amounts = work(graph)
+    with open_engine(graph.recipe.engine) as engine:
+        slots = options.workers or min(engine.slots, fitting(graph))
+        environments = tuple(engine.environment(slot) for slot in range(slots))
     orders = Orders(
         recipe_json=graph.recipe.model_dump_json(),
         work=fingerprint(list(graph.nodes)),
         root=root,
         commit_seconds=options.commit_seconds,
+        environments=environments,
     )
-    workers = options.workers or os.cpu_count() or 1
-    display = ProgressDisplay(graph, done, workers, console)
+    display = ProgressDisplay(amounts, done, console)
     before = read_sealed(root / TIMINGS) if (root / TIMINGS).exists() else {}
-    pool = Pool(graph, orders, workers, display)
+    pool = Pool(graph, orders, amounts, display)
     try:
         with display, _stop_on_signal(pool):
             pool.run(done)
