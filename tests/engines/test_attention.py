@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 import tiny
-from headwater.engines import attention, body
+from headwater.engines import attention
 from headwater.engines.attention import Tree, attend, our_attention, tree_attention
 from headwater.engines.body import Body
 from headwater.engines.linears import round_up
 from headwater.engines.local import LocalTeacher
 from headwater.engines.norms import rms_norm
 from headwater.engines.packing import pack_trees
+from headwater.engines.plain import TakenOver
 from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.signals import Imitation
@@ -124,7 +125,7 @@ def test_a_network_is_found_to_share_prompts_and_is_otherwise_untouched(family, 
     model, plain = tiny.FAMILIES[family](), tiny.FAMILIES[family]()
     one = Body(model)
     assert one.trees
-    with one.attention():
+    with one.work():
         assert model.network.config._attn_implementation == attention.NAME
     assert model.network.config._attn_implementation == plain.network.config._attn_implementation
     model.save(tmp_path / "ours")
@@ -164,7 +165,7 @@ def test_norms_are_taken_over_only_where_they_are_the_formula():
     model.network.model.norm.__class__ = Shifted
     Body(model)
     assert type(model.network.model.norm) is Shifted
-    assert issubclass(type(model.network.model.layers[0].input_layernorm), body.norms._Fast)
+    assert issubclass(type(model.network.model.layers[0].input_layernorm), TakenOver)
 
 
 def test_rms_norm_has_the_value_and_gradient_of_pytorchs():

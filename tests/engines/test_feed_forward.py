@@ -9,6 +9,7 @@ from torch import nn
 import tiny
 from headwater.engines import feed_forward, linears
 from headwater.engines.feed_forward import gated
+from headwater.engines.plain import TakenOver
 
 FAMILIES = pytest.mark.parametrize("family", tiny.FAMILIES)
 PRECISIONS = pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -71,8 +72,8 @@ def test_a_layer_of_another_formula_is_left_alone():
     mlp = network.model.layers[0].mlp
     mlp.act_fn = nn.GELU()
     feed_forward.take_over(network)
-    assert not isinstance(mlp, feed_forward._Fast)
-    assert isinstance(network.model.layers[1].mlp, feed_forward._Fast)
+    assert not isinstance(mlp, TakenOver)
+    assert isinstance(network.model.layers[1].mlp, TakenOver)
 
 
 def test_a_layer_that_changes_afterwards_goes_its_own_way():

@@ -7,7 +7,7 @@ a tree what it gives for each rollout alone, is tried once; a network that fails
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from headwater.engines import embeddings, feed_forward, linears, norms
 from headwater.engines.attention import our_attention
-from headwater.engines.linears import Precision
+from headwater.engines.linears import Copies, Precision
 from headwater.engines.packing import Layout, pack, pack_trees
 from headwater.models.language_model import LanguageModel
 from headwater.records import Rollout
@@ -30,6 +30,10 @@ class Body:
     def __init__(self, model: LanguageModel, precision: Precision = "float32"):
         self.model = model
         self.precision: Precision = precision
+        self.copies: Copies | None = None
+        """what is rounded for the work in hand"""
+        self.keeps = True
+        """whether to keep it: of weights that are gathered layer by layer, copies would be the whole network"""
         linears.take_over(model.network, precision)
         norms.take_over(model.network)
         embeddings.take_over(model.network)
@@ -43,16 +47,24 @@ class Body:
             self._trees = self._agrees()
         return self._trees
 
-    def attention(self) -> AbstractContextManager[None]:
-        """Forward and backward passes over trees, and decoding, go inside it."""
-        return our_attention(self.model.network.config) if self.trees else nullcontext()
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """Passes forward and backward, and decoding, go inside it. No weight may change in here."""
+        attention = our_attention(self.model.network.config) if self.trees else nullcontext()
+        kept = linears.shared_copies(self.model.network) if self.keeps else nullcontext()
+        with attention, kept as copies:
+            self.copies = copies
+            try:
+                yield
+            finally:
+                self.copies = None
 
     def pack(self, rollouts: Sequence[Rollout], budget: int) -> Iterator[Layout]:
         """The rollouts in micro-batches of at most so many tokens."""
         return pack_trees(rollouts, budget) if self.trees else pack(rollouts, budget, self.model.pad_id)
 
     def scored_hidden(self, layout: Layout) -> Float[Tensor, "token hidden"]:
-        """The hidden state that scores each response token, on the token axis; inside `attention`."""
+        """The hidden state that scores each response token, on the token axis; inside `work`."""
         device = self.model.network.device
         ids = layout.input_ids.to(device)
         if layout.tree is None:
@@ -79,9 +91,13 @@ class Body:
         expected = torch.cat([plain[i] for i in tree.members]).float()
         return bool((torch.cat(found).float() - expected).norm() <= self._tolerance() * expected.norm())
 
+    @property
+    def rounds(self) -> bool:
+        """Whether any product is coarser than float32."""
+        return self.precision == "bfloat16" or self.model.network.dtype in (torch.bfloat16, torch.float16)
+
     def _tolerance(self) -> float:
-        rounds = self.precision == "bfloat16" or self.model.network.dtype in (torch.bfloat16, torch.float16)
-        return 50 * AGREEMENT if rounds else AGREEMENT
+        return 50 * AGREEMENT if self.rounds else AGREEMENT
 
 
 _PROBES = (

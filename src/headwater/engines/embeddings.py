@@ -10,9 +10,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from headwater.engines.plain import TakenOver
 
-class FastEmbedding(nn.Embedding):
+
+class FastEmbedding(TakenOver, nn.Embedding):
     """A table that a network already had; `backward` adds to the `grad` of its rows."""
+
+    original = nn.Embedding
 
     def forward(self, input: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch width"]:
         """The rows of these ids."""

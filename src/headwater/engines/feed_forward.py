@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from headwater.engines.linears import FastLinear, Precision, product, rounded
+from headwater.engines.linears import Copies, FastLinear, Precision, product, rounded
+from headwater.engines.plain import TakenOver
 
 PARTS = ("gate_proj", "up_proj", "down_proj")
 
@@ -27,39 +28,38 @@ def gated(
     up: Float[Tensor, "inner hidden"],
     down: Float[Tensor, "hidden inner"],
     precision: Precision,
+    copies: Copies | None = None,
 ) -> Float[Tensor, "*batch hidden"]:
     """The formula above, with gradients to x and the three weights; products in this precision, the rest in float32."""
     rows = x.reshape(-1, x.shape[-1])
-    short = rounded(x).view(rows.shape) if precision == "bfloat16" else None
-    return _Gated.apply(rows, short, gate, up, down).view(x.shape)
+    if precision == "bfloat16":
+        operands = [rounded(x, copies).view(rows.shape), *(rounded(weight, copies) for weight in (gate, up, down))]
+    else:
+        operands = [rows.detach(), *(weight.detach() for weight in (gate, up, down))]
+    return _Gated.apply(rows, gate, up, down, *operands).view(x.shape)
 
 
 class _Gated(torch.autograd.Function):
+    """Gradients go to the first four; the products are made of the others, the same or rounded."""
+
     @staticmethod
-    def forward(ctx, x, short, gate, up, down):  # type: ignore[no-untyped-def]
-        of = _own if short is None else rounded
-        x = x if short is None else short
-        gates, ups = (product(x, of(weight).t()).float() for weight in (gate, up))
+    def forward(ctx, _x, _gate, _up, _down, x, gate, up, down):  # type: ignore[no-untyped-def]
+        gates, ups = (product(x, weight.t()).float() for weight in (gate, up))
         ctx.save_for_backward(x, gates, ups, gate, up, down)
         inner = nn.functional.silu(gates).mul_(ups)
-        return product(inner.to(x.dtype), of(down).t()).float()
+        return product(inner.to(x.dtype), down.t()).float()
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         x, gates, ups, gate, up, down = ctx.saved_tensors
-        of = rounded if x.dtype == torch.bfloat16 else _own
         gradient = gradient.to(x.dtype)
         active = nn.functional.silu(gates)
         to_down = product(gradient.t(), (active * ups).to(x.dtype)).float()
-        to_inner = product(gradient, of(down)).float()
+        to_inner = product(gradient, down).float()
         to_ups = active.mul_(to_inner).to(x.dtype)
         to_gates = torch.ops.aten.silu_backward(to_inner.mul_(ups), gates).to(x.dtype)
-        to_x = product(to_gates, of(gate)).float().add_(product(to_ups, of(up)))
-        return to_x, None, product(to_gates.t(), x).float(), product(to_ups.t(), x).float(), to_down
-
-
-def _own(weight: Tensor) -> Tensor:
-    return weight
+        to_x = product(to_gates, gate).float().add_(product(to_ups, up))
+        return to_x, product(to_gates.t(), x).float(), product(to_ups.t(), x).float(), to_down, *[None] * 4
 
 
 def take_over(network: nn.Module) -> None:
@@ -78,6 +78,7 @@ class _Layers:
 
     weights: tuple[Tensor, Tensor, Tensor]
     precision: Precision
+    copies: Copies | None
 
     @classmethod
     def of(cls, module: nn.Module) -> _Layers | None:
@@ -86,7 +87,7 @@ class _Layers:
         if not all(map(_plain, layers)):
             return None
         gate, up, down = layers
-        return cls((gate.weight, up.weight, down.weight), gate.precision)
+        return cls((gate.weight, up.weight, down.weight), gate.precision, gate.copies)
 
 
 def _plain(layer: Any) -> bool:
@@ -98,7 +99,7 @@ def _plain(layer: Any) -> bool:
 
 def _is_gated(module: nn.Module) -> bool:
     layers = _Layers.of(module)
-    if layers is None or isinstance(module, _Fast) or {name for name, _ in module.named_parameters()} != _NAMES:
+    if layers is None or isinstance(module, TakenOver) or {name for name, _ in module.named_parameters()} != _NAMES:
         return False
     gate, up, down = layers.weights
     if up.shape != gate.shape or down.t().shape != gate.shape:
@@ -114,16 +115,14 @@ _NAMES = {f"{part}.weight" for part in PARTS}
 _NEAR = {"float32": 1e-5, "bfloat16": 1e-2}
 
 
-class _Fast:
-    """Marks a class whose forward is ours."""
-
-
 @cache
 def _fast(original: type[nn.Module]) -> type[nn.Module]:
     """The module's own class with another forward; without gradients, or with other parts than before, the old one."""
 
     def forward(self: nn.Module, x: Tensor) -> Tensor:
         layers = _Layers.of(self) if torch.is_grad_enabled() and x.dtype == torch.float32 else None
-        return original.forward(self, x) if layers is None else gated(x, *layers.weights, layers.precision)
+        if layers is None:
+            return original.forward(self, x)
+        return gated(x, *layers.weights, layers.precision, layers.copies)
 
-    return type(original.__name__, (_Fast, original), {"forward": forward})
+    return type(original.__name__, (TakenOver, original), {"forward": forward, "original": original})

@@ -55,7 +55,7 @@ def draw_responses(
     parts = [(p, at) for p, own in enumerate(seeds) for at in range(0, len(own), slots)]
     if not any(seeds):
         return [[] for _ in prompts]
-    with body.attention():
+    with body.work():
         capture = capture or capture_for(body.model.network.device)
         in_parts = [prompts[p] for p, _ in parts], [seeds[p][at : at + slots] for p, at in parts]
         sampler = _Sampler(body, *in_parts, sampling, slots, capture)
@@ -192,7 +192,7 @@ def _read_prompts(body: Body, prompts: Sequence[tuple[int, ...]]) -> tuple[Promp
 def _logits(body: Body, hidden: Float[Tensor, "slot hidden"]) -> Float[Tensor, "slot vocab"]:
     """Over the ids that the tokenizer can emit: padded rows of the head are never drawn."""
     weight, bias = body.model.head
-    return linear(hidden, weight, bias, precision=body.precision).float()[:, : body.model.emitted]
+    return linear(hidden, weight, bias, precision=body.precision, copies=body.copies).float()[:, : body.model.emitted]
 
 
 def choose(

@@ -11,7 +11,7 @@ untiled gradient.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from headwater.batch import HiddenDistribution, LogitDistribution, Target
 from headwater.engines.embeddings import gradient_of
-from headwater.engines.linears import Precision, product_into, round_up, rounded
+from headwater.engines.linears import Copies, Precision, product_into, round_up, rounded
 from headwater.errors import HeadwaterError
 from headwater.interfaces import Signal
 
@@ -33,7 +33,7 @@ class Head:
 
     `rows` is the number of leading rows that a tokenizer can emit: the rest is padding and takes no part.
     `temperature` divides the logits; `tile` is the number of tokens in a slice. `precision` is that of the
-    products, as everywhere (`linears`).
+    products, as everywhere (`linears`). Made anew for each batch: what is rounded for it holds between two updates.
     """
 
     weight: Float[Tensor, "vocab hidden"]
@@ -42,10 +42,16 @@ class Head:
     temperature: float = 1.0
     tile: int
     precision: Precision = "float32"
+    copies: Copies = field(default_factory=Copies)
 
     def operand(self) -> Float[Tensor, "row hidden"]:
         """The rows that take part, as they enter products."""
-        return operand(self.weight, self.precision)[: self.rows]
+        return self.entering(self.weight)[: self.rows]
+
+    def entering(self, weight: Float[Tensor, "vocab hidden"]) -> Float[Tensor, "vocab hidden"]:
+        """A weight, this one or a teacher's, as it enters products: itself, or rounded for them."""
+        rounds = self.precision == "bfloat16" and weight.dtype == torch.float32
+        return rounded(weight, self.copies) if rounds else weight.detach()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,7 +168,7 @@ class _TeacherHead:
 
     def __init__(self, target: HiddenDistribution, head: Head):
         self._target, self._tile = target, head.tile
-        self._weight = operand(target.head.to(head.weight.device), head.precision)
+        self._weight = head.entering(target.head.to(head.weight.device))
         student = len(head.weight[: head.rows])
         if len(self._weight) != student:
             raise HeadwaterError(
@@ -210,11 +216,6 @@ def tiled_logprobs(
 def _padded(states: Float[Tensor, "token hidden"]) -> Float[Tensor, "row hidden"]:
     """The states, and behind them rows of 0 up to a number of rows that comes again."""
     return torch.nn.functional.pad(states, (0, 0, 0, round_up(len(states)) - len(states)))
-
-
-def operand(weight: Float[Tensor, "vocab hidden"], precision: Precision) -> Float[Tensor, "vocab hidden"]:
-    """The weight as it enters products: itself, or rounded for them."""
-    return rounded(weight) if precision == "bfloat16" and weight.dtype == torch.float32 else weight.detach()
 
 
 def _blocks(logits: Float[Tensor, "token vocab"]) -> Iterator[slice]:

@@ -5,7 +5,9 @@ PyTorch sends float32 products on a CPU to one library (MKL); on some machines a
 switch that chooses it also slows other kernels, so it is thrown around each product alone and put back.
 
 With precision "bfloat16" inputs and weights are rounded to bfloat16 for the product, which sums in float32;
-parameters, their gradients, and everything between the linear layers stay float32.
+parameters, their gradients, and everything between the linear layers stay float32. A weight is rounded when it is
+used. `Copies` rounds it once for many uses, and lives for one piece of work within which no weight changes: nothing
+rounded outlives an update, whatever a tensor's version or address say (fused AdamW raises no version).
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Literal, TypeVar, cast, get_args
 
@@ -21,6 +24,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
+
+from headwater.engines.plain import TakenOver
 
 T = TypeVar("T")
 Precision = Literal["float32", "bfloat16"]
@@ -34,8 +39,24 @@ ERROR = 1e-6
 SIZES = 16
 """Numbers of rows that products are rounded up to, in each doubling: at most 1/16 of the rows are padding."""
 
-_casts = WeakIdKeyDictionary()
-"""Tensor -> ((version, address), its bfloat16 copy): a memo, made anew when the tensor has changed."""
+
+class Copies:
+    """bfloat16 copies of weights and of what several layers are given, for as long as no weight changes."""
+
+    def __init__(self) -> None:
+        self._made = WeakIdKeyDictionary()
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The tensor in bfloat16."""
+        version, made = self._made.get(tensor, (-1, None))
+        if version != tensor._version:  # an input that was changed in place
+            version, made = self._made[tensor] = tensor._version, tensor.detach().bfloat16()
+        return cast(Tensor, made)
+
+
+def rounded(tensor: Tensor, copies: Copies | None = None) -> Tensor:
+    """The tensor in bfloat16: one of these copies, or rounded now."""
+    return tensor.detach().bfloat16() if copies is None else copies.of(tensor)
 
 
 def linear(
@@ -44,18 +65,18 @@ def linear(
     bias: Float[Tensor, " outputs"] | None = None,
     *,
     precision: Precision = "float32",
+    copies: Copies | None = None,
 ) -> Float[Tensor, "*batch outputs"]:
     """x @ weight.T + bias, as `torch.nn.functional.linear`, with gradients to all three.
 
     float32 tensors on a CPU take the fast product; other dtypes and devices take PyTorch's own. "bfloat16"
-    rounds float32 tensors for the product alone; the result is float32.
+    rounds float32 tensors for the product alone, to these copies where there are any; the result is float32.
     """
     if weight.dtype != torch.float32 or x.dtype != torch.float32:
         return nn.functional.linear(x, weight, bias)
     if precision == "bfloat16":
-        if torch.is_grad_enabled():
-            return _Bfloat16Linear.apply(x, rounded(x), weight, bias)
-        return _in_bfloat16(rounded(x), weight, bias)
+        short = rounded(x, copies), rounded(weight, copies)
+        return _Bfloat16Linear.apply(x, weight, bias, *short) if torch.is_grad_enabled() else _short(*short, bias)
     if not _routed(weight):
         return nn.functional.linear(x, weight, bias)
     if torch.is_grad_enabled():
@@ -63,14 +84,30 @@ def linear(
     return _onednn(nn.functional.linear, x, weight, bias)
 
 
-class FastLinear(nn.Linear):
+class FastLinear(TakenOver, nn.Linear):
     """A linear layer that a network already had, computing through `linear`; its parameters are as they were."""
 
+    original = nn.Linear
     precision: Precision = "float32"
+    copies: Copies | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """The layer's output."""
-        return linear(input, self.weight, self.bias, precision=self.precision)
+        return linear(input, self.weight, self.bias, precision=self.precision, copies=self.copies)
+
+
+@contextmanager
+def shared_copies(network: nn.Module) -> Iterator[Copies]:
+    """The network's layers round each weight once in here. No weight may change in here; nothing is kept after."""
+    copies = Copies()
+    layers = [module for module in network.modules() if isinstance(module, FastLinear)]
+    try:
+        for layer in layers:
+            layer.copies = copies
+        yield copies
+    finally:
+        for layer in layers:
+            layer.copies = None
 
 
 @torch.no_grad()
@@ -142,9 +179,9 @@ class _OneDnnLinear(torch.autograd.Function):
 
 class _Bfloat16Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, short, weight, bias):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(short, weight)
-        return _in_bfloat16(short, weight, bias)
+    def forward(ctx, x, weight, bias, short, short_weight):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(short, short_weight)
+        return _short(short, short_weight, bias)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
@@ -153,27 +190,17 @@ class _Bfloat16Linear(torch.autograd.Function):
         short = rows.bfloat16()
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
-            to_x = torch.mm(short, rounded(weight)).float().view(x.shape)
-        if ctx.needs_input_grad[2]:
+            to_x = torch.mm(short, weight).float().view(x.shape)
+        if ctx.needs_input_grad[1]:
             to_weight = torch.mm(short.t(), x.reshape(-1, x.shape[-1])).float()
-        if ctx.needs_input_grad[3]:
+        if ctx.needs_input_grad[2]:
             to_bias = rows.sum(0)
-        return to_x, None, to_weight, to_bias
+        return to_x, to_weight, to_bias, None, None
 
 
-def _in_bfloat16(short: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    y = nn.functional.linear(short, rounded(weight)).float()
+def _short(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    y = nn.functional.linear(x, weight).float()
     return y if bias is None else y.add_(bias)
-
-
-def rounded(tensor: Tensor) -> Tensor:
-    """A weight in bfloat16, or what several layers are given: rounded once for all uses between two changes of it."""
-    state = (tensor._version, tensor.data_ptr())
-    found = _casts.get(tensor)
-    if found is None or found[0] != state:
-        found = (state, tensor.detach().bfloat16())
-        _casts[tensor] = found
-    return found[1]
 
 
 def product(a: Float[Tensor, "rows inner"], b: Float[Tensor, "inner columns"]) -> Float[Tensor, "rows columns"]:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headwater.batch import HiddenDistribution, Scored, TeacherDistribution
-from headwater.engines import checkpoint
+from headwater.engines import checkpoint, plain
 from headwater.engines.body import Body
 from headwater.engines.generation import Drawn, draw_responses
 from headwater.engines.head import Head, HeadBatch, tiled_backward, tiled_logprobs
@@ -60,6 +60,8 @@ class LocalLearner(Learner):
         self._place()
         self._optimiser = build(model, optimiser)
         self._parameters = [p for p in model.network.parameters() if p.requires_grad]
+        self._probe = plain.probe(model)
+        self._checked = False
 
     def update(self, scored: Scored, signal: Signal) -> dict[str, float]:
         """`inner_steps` optimiser steps on the batch. An empty batch (all groups dropped) moves nothing.
@@ -147,27 +149,28 @@ class LocalLearner(Learner):
         work = Work(scored=scored, signal=signal, head=head, compared=stride_of(tokens) if fresh else None)
         layouts = list(self._body.pack(rollouts, self._engine.tokens_a_pass(self.model)))
         parts: list[Sums] = []
-        for k in range(max(self._everywhere(len(layouts)))):
-            if k < len(layouts):
-                parts.append(self._pass(layouts[k], work))
-            else:
-                self._idle()
+        with self._body.work():
+            for k in range(max(self._everywhere(len(layouts)))):
+                if k < len(layouts):
+                    parts.append(self._pass(layouts[k], work))
+                else:
+                    self._idle()
+            probed = self._probed(head) if fresh and tokens and self._unsure() else None
         self._give_back(head)
         sums = Sums.of(self._everywhere(Sums.of(parts)))
         if sums.fault is not None:
             raise NumericError(sums.fault)
-        return sums.metrics()
+        return {**sums.metrics(), **({} if probed is None else self._compare(probed, head))}
 
     def _pass(self, layout: Layout, work: Work) -> Sums:
-        """Forward and backward over one layout; its sums."""
-        with self._body.attention():
-            with recomputed(self.model.network, wanted=self._engine.gradient_checkpointing):
-                hidden = self._body.scored_hidden(layout)
-            gaps = self._gaps(layout, work, hidden.detach())
-            result = tiled_backward(hidden, work.head, work.signal, self._tokens(layout, work.scored))
-            bad = result.first_bad_token
-            if bad is not None or not result.tokens:  # other ranks are in their backward passes: go along with them
-                hidden.backward(torch.zeros_like(hidden))
+        """Forward and backward over one layout, inside `work`; its sums."""
+        with recomputed(self.model.network, wanted=self._engine.gradient_checkpointing):
+            hidden = self._body.scored_hidden(layout)
+        gaps = self._gaps(layout, work, hidden.detach())
+        result = tiled_backward(hidden, work.head, work.signal, self._tokens(layout, work.scored))
+        bad = result.first_bad_token
+        if bad is not None or not result.tokens:  # other ranks are in their backward passes: go along with them
+            hidden.backward(torch.zeros_like(hidden))
         return Sums(
             loss=result.loss,
             tokens=result.tokens,
@@ -190,6 +193,33 @@ class LocalLearner(Learner):
         trained = tiled_logprobs(hidden[places.to(hidden.device)], work.head, ids.to(hidden.device))
         return (trained - sampled.to(hidden.device)).abs()
 
+    def _unsure(self) -> bool:
+        """Whether this update's weights are compared with a plain pass: when due, and first after opening or loading."""
+        return plain.due(self.version) or not self._checked
+
+    def _probed(self, head: Head) -> Float[Tensor, " token"]:
+        """The probe's logprobs, on the way on which the batch was scored; inside `work`."""
+        (layout,) = self._body.pack([self._probe], plain.PROMPT + plain.RESPONSE)
+        hidden = self._body.scored_hidden(layout).detach()
+        return tiled_logprobs(hidden, head, layout.response_ids.to(hidden.device))
+
+    def _plainly(self, head: Head) -> Float[Tensor, " token"]:
+        """The same by the network's own forward pass."""
+        return plain.logprobs(self.model, self._probe, head.temperature)
+
+    def _compare(self, probed: Float[Tensor, " token"], head: Head) -> dict[str, float]:
+        """Nats between the probe as the batch was scored and a plain pass through the present weights; logged if due."""
+        gap = float((probed - self._plainly(head)).abs().max())
+        limit = plain.LIMITS["bfloat16" if self._body.rounds else "float32"]
+        if not gap <= limit:
+            raise NumericError(
+                f"update {self.version}: the weights that scored this batch are not the present ones: a probe's "
+                f"logprobs are {gap:.2g} nats from those of a plain pass, allowed {limit:g}. The step was not taken; "
+                "this is a fault of headwater or of a library, not of the recipe."
+            )
+        self._checked = True  # a resume checks its first step too, and logs as it would have without
+        return {"weights_gap": gap} if plain.due(self.version) else {}
+
     def _not_finite(self, layout: Layout, scored: Scored, token: int) -> str:
         ends = torch.tensor(layout.response_lengths).cumsum(0)
         row = int(torch.searchsorted(ends, token, right=True))
@@ -206,6 +236,7 @@ class LocalLearner(Learner):
     def load(self, directory: Path) -> None:
         """Take up weights, moments and version."""
         self.version = checkpoint.load(directory, self.model, self._optimiser)
+        self._checked = False
 
 
 class LocalGenerator(Generator):
@@ -273,7 +304,7 @@ class LocalTeacher(Teacher):
         self._model = model
         self._body = Body(model, engine.precision)
         self._engine = engine
-        self._head = model.head[0].detach()[: model.emitted]  # one tensor for good: rounded once, joined by identity
+        self._head = model.head[0].detach()[: model.emitted]
 
     def distributions(self, rollouts: Sequence[Rollout], temperature: float) -> list[TeacherDistribution]:
         """One HiddenDistribution a rollout; logits are made tile by tile where they are used."""
@@ -295,10 +326,10 @@ class LocalTeacher(Teacher):
     @torch.no_grad()
     def _hidden(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, "token hidden"]]:
         found: dict[int, Tensor] = {}
-        for layout in self._body.pack(rollouts, self._engine.tokens_a_pass(self._model)):
-            with self._body.attention():
+        with self._body.work():
+            for layout in self._body.pack(rollouts, self._engine.tokens_a_pass(self._model)):
                 hidden = self._body.scored_hidden(layout)
-            found.update(zip(layout.members, hidden.split(layout.response_lengths), strict=True))
+                found.update(zip(layout.members, hidden.split(layout.response_lengths), strict=True))
         return [found[i] for i in range(len(rollouts))]
 
 

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from headwater.engines.plain import TakenOver
+
 
 def rms_norm(
     x: Float[Tensor, "*batch hidden"], weight: Float[Tensor, " hidden"], epsilon: float
@@ -50,7 +52,7 @@ def take_over(network: nn.Module) -> None:
 def _is_rms_norm(module: nn.Module) -> bool:
     epsilon = getattr(module, "variance_epsilon", None)
     named = dict(module.named_parameters())
-    if not isinstance(epsilon, float) or named.keys() != {"weight"} or isinstance(module, _Fast):
+    if not isinstance(epsilon, float) or named.keys() != {"weight"} or isinstance(module, TakenOver):
         return False
     weight = named["weight"]
     if weight.ndim != 1 or weight.dtype not in _DTYPES or weight.device.type != "cpu":
@@ -63,10 +65,6 @@ def _is_rms_norm(module: nn.Module) -> bool:
 _DTYPES = (torch.float32, torch.float64)
 
 
-class _Fast:
-    """Marks a class whose forward is ours."""
-
-
 @cache
 def _fast(original: type[nn.Module]) -> type[nn.Module]:
     """The module's own class with another forward; mixed or short dtypes go the old way."""
@@ -77,4 +75,4 @@ def _fast(original: type[nn.Module]) -> type[nn.Module]:
             return original.forward(self, hidden_states)
         return rms_norm(hidden_states, weight, self.variance_epsilon)  # type: ignore[arg-type]
 
-    return type(original.__name__, (_Fast, original), {"forward": forward})
+    return type(original.__name__, (TakenOver, original), {"forward": forward, "original": original})

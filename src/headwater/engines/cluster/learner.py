@@ -17,7 +17,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial
 
 from headwater.batch import Scored
-from headwater.engines import checkpoint
+from headwater.engines import checkpoint, plain
 from headwater.engines.cluster.sharding import gathered, reshard, rows, shard, told, whole
 from headwater.engines.cluster.teacher import Asked, ShardedTeacher
 from headwater.engines.head import Head, HeadBatch
@@ -49,6 +49,7 @@ class ShardedLearner(LocalLearner):
         self._mesh, self._teacher = mesh, teacher
         self._asking = False
         super().__init__(model, optimiser, updates, temperature, engine)
+        self._body.keeps = False
         _ = self._body.trees  # the trial is a pass that all ranks make, so it is made now
         reshard(model)
 
@@ -84,6 +85,16 @@ class ShardedLearner(LocalLearner):
         if self._asking and self._teacher is not None:
             self._teacher.idle()
         hidden.backward(torch.zeros_like(hidden))
+
+    def _probed(self, head: Head) -> Tensor:
+        found = super()._probed(head)
+        reshard(self.model)  # no backward pass follows, which would let go of what was gathered
+        return found
+
+    def _plainly(self, head: Head) -> Tensor:
+        found = plain.logprobs(self.model, self._probe, head.temperature, head.weight.detach())
+        reshard(self.model)
+        return found
 
     def _norm(self) -> float:
         return float(whole(torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm)))

@@ -52,6 +52,7 @@ class ShardedTeacher(Teacher):
         weight = whole(model.head[0].detach())  # once for good; two teachers do not gather theirs again
         self._head: Head = replace(make_head(model, 1.0, engine), weight=weight)
         self._rows = weight[: model.emitted]
+        self._body.keeps = False
         _ = self._body.trees  # the trial is a pass that all ranks make, so it is made now
         reshard(model)
 
@@ -62,7 +63,7 @@ class ShardedTeacher(Teacher):
     @torch.no_grad()
     def on(self, layout: Layout, temperature: float) -> HiddenDistribution:
         """What the teacher says at each response token of a layout, on this rank."""
-        with self._body.attention():
+        with self._body.work():
             hidden = self._body.scored_hidden(layout)
         return HiddenDistribution(hidden=hidden, head=self._rows, temperature=temperature)
 
