@@ -11,6 +11,7 @@ from headwater.engines import decoding, linears, plain
 from headwater.engines.body import Body
 from headwater.engines.head import Head
 from headwater.engines.linears import Copies
+from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.errors import NumericError
 from headwater.guard import Guard
@@ -27,7 +28,7 @@ SMALL = tiny.STEADY.model_copy(update={"learning_rate": 2e-4})
 
 def updates(model, count, *, engine=None, settings=SMALL):
     """Metrics of so many updates on one batch."""
-    scored = Imitation().score(tiny.sample(model), tiny.workers())
+    scored = Imitation().score(tiny.sample(model), tiny.workers(), ONCE)
     learner = tiny.learner(model, settings, engine=engine)
     return [learner.update(scored, Imitation()) for _ in range(count)]
 
@@ -125,7 +126,7 @@ def test_a_layer_that_keeps_its_old_weights_stops_the_run_at_once_in_float32(mon
 
 def test_a_resumed_learner_is_checked_at_its_first_step_whichever_that_is(tmp_path, monkeypatch):
     model = tiny.qwen()
-    scored = Imitation().score(tiny.sample(model), tiny.workers())
+    scored = Imitation().score(tiny.sample(model), tiny.workers(), ONCE)
     learner = tiny.learner(model, SMALL)
     for _ in range(6):
         learner.update(scored, Imitation())
@@ -152,7 +153,7 @@ def test_decoding_steps_captured_before_an_update_stop_the_run_at_once(monkeypat
     monkeypatch.setattr(decoding, "forward", captured)  # the steps; prompts are read by the present weights
     learner, records = tiny.learner(model), []
     for step in range(2):
-        scored = Imitation().score(tiny.sample(model, learner=learner, step=step), tiny.workers())
+        scored = Imitation().score(tiny.sample(model, learner=learner, step=step), tiny.workers(), ONCE)
         records.append(StepRecord(step=step, metrics=learner.update(scored, Imitation())))
     Guard().check("stage", records[:1])
     with pytest.raises(NumericError, match="stage, step 1: sampled logprobs are") as told:

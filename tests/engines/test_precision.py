@@ -16,10 +16,10 @@ from headwater.batch import NoTarget, Scored, ScoredRollout, token_mean_weights
 from headwater.engines import linears, plain
 from headwater.engines.linears import Copies, FastLinear
 from headwater.engines.local import LocalTeacher
-from headwater.engines.optimiser import Optimiser
 from headwater.engines.settings import EngineSettings
 from headwater.models import adapters
 from headwater.models.choice import Lora
+from headwater.optimiser import Optimiser
 from headwater.records import rollouts_of
 from headwater.signals import Divergence, Imitation, PolicyTarget, Reward
 
@@ -48,7 +48,7 @@ def student(lora):
 @functools.cache
 def batches(name):
     """The batches of a run: drawn beforehand, the same for every precision."""
-    teacher = LocalTeacher(tiny.qwen(seed=8), 1.0, EngineSettings())
+    teacher = LocalTeacher(tiny.qwen(seed=8), EngineSettings())
     return [scored(name, teacher, tiny.sample(tiny.qwen(), samples=6, tokens=8, step=step)) for step in range(UPDATES)]
 
 
@@ -64,7 +64,7 @@ def scored(name, teacher, groups):
             for one, advantage in zip(rollouts, advantages, strict=True)
         ]
     else:
-        targets = [NoTarget()] * len(rollouts) if name == "imitation" else teacher.distributions(rollouts)
+        targets = [NoTarget()] * len(rollouts) if name == "imitation" else teacher.distributions(rollouts, 1.0)
     return Scored(
         rollouts=tuple(
             ScoredRollout(rollout=one, target=target, weight=weight)
@@ -97,11 +97,11 @@ def ours(name, lora, precision, **engine):
     model = student(lora)
     start = [parameter.detach().clone() for parameter in trained(model)]
     learner = tiny.learner(model, SETTINGS, UPDATES, engine=EngineSettings(precision=precision, **engine))
-    scorer = LocalTeacher(model, 1.0, EngineSettings(precision=precision))
+    scorer = LocalTeacher(model, EngineSettings(precision=precision))
     norms = []
     for batch in batches(name):
         rollouts = [member.rollout for member in batch.rollouts]
-        present = on_policy(batch, lambda rollouts=rollouts: scorer.logprobs(rollouts))
+        present = on_policy(batch, lambda rollouts=rollouts: scorer.logprobs(rollouts, 1.0))
         norms.append(learner.update(present, SIGNALS[name])["gradient_norm"])
     return torch.tensor(norms), moved(model, start)
 

@@ -194,7 +194,7 @@ class LocalLearner(Learner):
         return (trained - sampled.to(hidden.device)).abs()
 
     def _unsure(self) -> bool:
-        """Whether this update's weights are compared with a plain pass: when due, and first after opening or loading."""
+        """Whether the weights are compared with a plain pass: when due, and first of all after opening or loading."""
         return plain.due(self.version) or not self._checked
 
     def _probed(self, head: Head) -> Float[Tensor, " token"]:
@@ -208,7 +208,7 @@ class LocalLearner(Learner):
         return plain.logprobs(self.model, self._probe, head.temperature)
 
     def _compare(self, probed: Float[Tensor, " token"], head: Head) -> dict[str, float]:
-        """Nats between the probe as the batch was scored and a plain pass through the present weights; logged if due."""
+        """Nats between the probe as the batch was scored and a plain pass through the present weights, if due."""
         gap = float((probed - self._plainly(head)).abs().max())
         limit = plain.LIMITS["bfloat16" if self._body.rounds else "float32"]
         if not gap <= limit:
