@@ -67,10 +67,8 @@ def _one_value(gold: Shape, answer: Shape) -> bool:
             return gold.value == answer.value
         case Leaf(), Number() | Leaf():
             return equal(gold.formula, formula_of(answer) or gold.formula, finished=True)
-        case Words(formula=Formula()), Leaf() if not answer.letters:
-            return equal(gold.formula or answer.formula, answer.formula, finished=True)
-        case Leaf(), Words(formula=Formula()) if not gold.letters:
-            return equal(gold.formula, answer.formula or gold.formula, finished=True)
+        case (Words(formula=Formula()), Leaf()) | (Leaf(), Words(formula=Formula())):  # abc and a b c
+            return gold.formula == answer.formula
         case Words() | Leaf(), Words() | Leaf():
             return bool(said(gold)) and said(gold) == said(answer)
         case Based(), _:

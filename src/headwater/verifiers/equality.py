@@ -28,7 +28,7 @@ _FAMILIES = {
     **dict.fromkeys(("factorial", "binomial"), "factorial"),
     **{name: name for name in ("log", "abs", "floor", "ceiling")},
 }
-_PARTIAL = frozenset({"root", "log", "arcsin", "arccos", "factorial", "binomial"})
+_PARTIAL = frozenset({"root", "log", "arcsin", "arccos"})
 Point = Mapping[str, Fraction]
 
 
@@ -104,7 +104,7 @@ def rounds(exact: Formula, value: Fraction, places: int) -> bool:
 def unfinished(node: Formula) -> set[str]:
     """The kinds of operation that are left to do: sums of numbers, powers of numbers, functions, ..."""
     kinds = set[str]()
-    if node.op in _FAMILIES and not (_FAMILIES[node.op] == "factorial" and node.letters):
+    if node.op in _FAMILIES and not (node.letters and _FAMILIES[node.op] in ("factorial", "abs", "floor", "ceiling")):
         kinds.add(_FAMILIES[node.op])
     if node.op == "add" and sum(_is_number(part) for part in node.parts) > 1:
         kinds.add("add")
@@ -245,17 +245,16 @@ def _complex_points(gold: Formula, seed: str) -> Iterator[Point]:
 
 
 def _real_points(gold: Formula, seed: str) -> list[Point]:
-    """Points at which the gold answer has a real value."""
-    signed = (
-        frozenset[str]()
-        if _everywhere(gold)
-        else frozenset(name for name in gold.letters if not _takes_negative(gold, name, seed))
-    )
+    """Points at which the gold answer has a real value; a letter that may be negative is, at every other one."""
+    names = sorted(gold.letters)
+    positive = () if _everywhere(gold) else [name for name in names if not _takes_negative(gold, name, seed)]
     found: list[Point] = []
     for place in range(30):
-        scale = _SCALES[place % len(_SCALES)] if signed or place >= _POINTS else Fraction(8)
-        point = {name: scale * _draw(seed, place, name) for name in sorted(gold.letters)}
-        point = {name: abs(value) if name in signed else value for name, value in point.items()}
+        scale = Fraction(8) if place < _POINTS and not positive else _SCALES[place % len(_SCALES)]
+        point = {}
+        for turn, name in enumerate(names):
+            value = scale * abs(_draw(seed, place, name))
+            point[name] = value if name in positive or (place >> turn % 3) % 2 == 0 else -value
         if _value(gold, point, 64, real=True) is not None:
             found.append(point)
         if len(found) == _POINTS:

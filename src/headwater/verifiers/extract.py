@@ -133,7 +133,7 @@ def _marked(text: str, marker: str, end: str) -> str | None:
     for mark in _MARKS:
         if line.count(mark) % 2:
             for bare in (answer.removeprefix(mark), re.sub(rf"{re.escape(mark)}([.,;:!]?)$", "", answer)):
-                if bare != answer and mark not in bare and bare.strip():
+                if bare != answer and bare.count(mark) % 2 == 0 and bare.strip():
                     return undressed(bare.strip())
     return undressed(answer)
 

@@ -144,7 +144,8 @@ class _Builder:
             operator = self.take().text if self.peek("sign", "*", "/") else ""
             if divided and not operator:
                 raise Unreadable("a slash before a product has two readings")
-            factor = self.factor(first=bool(operator))
+            behind_factorial = self.nodes[self.position - 1].text == "!"  # n! 2^n
+            factor = self.factor(first=bool(operator) or behind_factorial)
             divided = operator == "/"
             if divided:
                 found = Formula("div", (found, factor))

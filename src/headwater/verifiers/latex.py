@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from headwater.verifiers.units import BARE, SIGNS_OF_MONEY, multiplier_of, unit_of
+from headwater.verifiers.units import BARE, SIGNS_OF_MONEY, group_of, multiplier_of, unit_of
 
 LONGEST_EXPRESSION = 1_000
 """Characters of an answer that is an expression; the longest gold answer of MATH has 159."""
@@ -89,7 +89,7 @@ _SAME = {
     "**": "^", "'": "\\prime", "\\imath": "i", "\\texteuro": "\\euro", "\\textdollar": "\\$", "\\textsterling": "\\pounds",
 }
 _NAMES = {
-    "pi": "\\pi", "sqrt": "\\surd", "lg": "\\log", **{name[1:]: name for name in FUNCTIONS if name != "\\sec"},
+    "pi": "\\pi", "sqrt": "\\surd", **{name[1:]: name for name in FUNCTIONS if name != "\\sec"},
 }
 """What is typed without its backslash and is no product of letters."""
 _SIGNS = {
@@ -139,6 +139,7 @@ _STRINGS = tuple((re.compile(pattern), meant) for pattern, meant in (
     (r"\\degree(?![A-Za-z])|\^\s*\{\s*\\degree\s*\}|\^\s*\\degree(?![A-Za-z])", r"^\\circ "),
     (r">=", r"\\geq "), (r"<=", r"\\leq "), (r"\.\.\.", r"\\ldots "), (r":=", "="),
     (r"\\dot\s*\{?([0-9])\}?([0-9]*)\\dot\s*\{?([0-9])\}?", r"\\overline{\1\2\3}"),  # the dots mark the ends of a period
+    (r"\{:\}", ":"), (r"(?<=[0-9])\s*([AaPp])\.\s?[Mm]\.?(?![A-Za-z])", r"\\text{\1m}"),
     (r"\\([RZNQ])(?![A-Za-z])", r"\\mathbb{\1}"),
     (r"(?<![A-Za-z\\])Rs\.?\s*(?=[0-9\\])", r"\\rupee "), (r"(?<![A-Za-z])(?:US|HK|NZ|[ACS])\s*\\\$\s*(?=[0-9])", r"\\$"),
     (r"(?<![\u3400-\u9fff])\s*(?:或者|或|或\s*者)\s*(?![\u3400-\u9fff])", " or "),
@@ -154,7 +155,7 @@ _NO_INK = (
 )
 _TEXT = (
     r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|[mh]box|math(?:rm|bf|it|sf)|operatorname\*?)\s*"
-    r"\{(?P<words>(?:[^{}\\]|\\[$%&#_ ,;:!])*)\}"
+    r"\{(?P<words>(?:[^{}\\]|\\[$%&#_ ,;:!]|\\[a-z]+ )*)\}"
 )
 _OTHER_SCRIPT = r"[^\W\d_a-zA-Z][^\W\d_]*"
 _TOKEN = re.compile(
@@ -170,7 +171,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _JOINT = re.compile(r"\s*(?:(?<![0-9])[,;、]|[,;、](?![0-9])|(?:,\s*)?(?:\b(?:and|or)\b|或者|或|和(?=\s*\d)))\s*")
-_MEASURE = re.compile(r"([$€£¥₹]?)\s*([0-9][0-9,]*(?:\.[0-9]+)?)\s*(%|[^\W\d_][^\d]*)?")
+_MEASURE = re.compile(r"([$€£¥₹₩₽₺₪₫฿₦₱]?)\s*([0-9][0-9,]*(?:\.[0-9]+)?)\s*(%|[^\W\d_][^\d]*)?")
 _NUMERAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
@@ -217,7 +218,8 @@ def _scan(text: str) -> list[_Token]:
         if match is None:
             raise Unreadable(f"{text[position]!r}")
         if match["blank"] is None:
-            tokens.extend(_tokens(match, glued, tokens[-1] if tokens else None))
+            before = tokens[-2:-1] if tokens and tokens[-1].text == "{" else tokens[-1:]
+            tokens.extend(_tokens(match, glued, before[0] if before else None))
         glued = match["blank"] is None
         position = match.end()
     return tokens
@@ -227,7 +229,7 @@ def _tokens(match: re.Match[str], glued: bool, before: _Token | None) -> list[_T
     if match["number"] is not None:
         return [_Token("number", re.sub(r"[^0-9.]", "", match[0]), glued)]
     if match["text"] is not None:
-        return _spelled(match[0], re.sub(r"\\([$%&#_])|\\.|~", r"\1 ", match["words"]).replace("$ ", "$").strip())
+        return _spelled(match[0], _text_of(match["words"]))
     if match["foreign"] is not None or match["hyphened"] is not None:
         return [_Token("words", match[0], glued)]
     if match["letters"] in ("or", "and"):
@@ -243,11 +245,19 @@ def _tokens(match: re.Match[str], glued: bool, before: _Token | None) -> list[_T
     return [_Token("command", _SAME.get(match[0], match[0]), glued)]
 
 
+def _text_of(words: str) -> str:
+    r"""What stands in \text{...}, with signs for their commands and blanks for the rest."""
+    for name, sign in _SIGN_OF.items():
+        words = words.replace(f"{sign} " if sign != "\\$" else sign, name)
+    return re.sub(r"\\([%&#_])|\\(?:[a-z]+|.)|~", r" \1 ", words).strip()
+
+
 def _letters(text: str, glued: bool, before: _Token | None) -> _Token:
     if text in _NAMES:
         return _Token("command", _NAMES[text], glued)
     measured = before is not None and (before.kind in ("number", "words") or before.text in ("}", ")", "\\pi"))
-    return _Token("words" if measured and (text in BARE or text.lower() in BARE) else "letters", text, glued)
+    known = text in BARE or text.lower() in BARE or (text == "in" and not glued)
+    return _Token("words" if measured and known else "letters", text, glued)
 
 
 def _spelled(command: str, inside: str) -> list[_Token]:
@@ -266,7 +276,9 @@ def _words(text: str) -> list[_Token]:
     joints = _JOINT.findall(text.strip())
     for number, piece in enumerate(_JOINT.split(text.strip())):
         if number:
-            tokens.append(_Token("comma", "and" if "and" in joints[number - 1] else "or", False))
+            joint = joints[number - 1]
+            text = "and" if "and" in joint or "和" in joint else "or" if "or" in joint or "或" in joint else ","
+            tokens.append(_Token("comma", text, False))
         measure = _MEASURE.fullmatch(piece)
         if measure is not None and measure_words(measure[3] or ""):
             tokens += _scan(f"{_SIGN_OF.get(measure[1], '')}{measure[2]}")
@@ -282,13 +294,15 @@ def _words(text: str) -> list[_Token]:
     return tokens
 
 
-_SIGN_OF = {"$": "\\$", "€": "\\euro", "£": "\\pounds", "¥": "\\yen", "₹": "\\rupee"}
+_SIGN_OF = {"$": "\\$", "€": "\\euro", "£": "\\pounds", "¥": "\\yen", "₹": "\\rupee"} | {
+    sign: command.strip() for sign, command in _UNICODE.items() if sign in "₩₽₺₪₫฿₦₱¢"
+}
 
 
 def measure_words(text: str) -> bool:
     """Whether these words may stand behind a number and leave it one."""
     text = text.strip()
-    return not text or unit_of(text) is not None or multiplier_of(text, groups=True) is not None
+    return not text or unit_of(text) is not None or multiplier_of(text)[0] > 1 or group_of(text) is not None
 
 
 def is_prose(text: str) -> bool:

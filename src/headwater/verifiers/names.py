@@ -33,10 +33,8 @@ def name_of(nodes: Nodes) -> Name | None:
     found = _Names()
     if not found.read(nodes):
         return None
-    letter = (
-        spelled(nodes) if nodes[0].kind in ("letters", "symbol") and all(n.kind == "index" for n in nodes[1:]) else ""
-    )
-    return Name(spelled(nodes), found.heads <= 1 and not found.joined, letter)
+    bare = nodes[0].kind in ("letters", "symbol") and all(node.kind == "index" for node in nodes[1:])
+    return Name(spelled(nodes), found.heads <= 1 and not found.joined, spelled(nodes) if bare else "")
 
 
 def spelled(nodes: Nodes) -> str:
@@ -62,21 +60,26 @@ class _Names:
 
     def read(self, nodes: Nodes) -> bool:
         """Whether all of the nodes only name."""
+        if len(nodes) == 3 and nodes[1].text == "/" and _differential(nodes[:1]) and _differential(nodes[2:]):
+            self.heads = 1
+            return True
         before, operator = "", False
         for place, node in enumerate(nodes):
+            if node.text in _BIG:
+                self.heads += 1
+                self.joined |= place > 0
+                return True
             if node.kind == "opaque" and node.text != "\\prime":
-                if node.text in _BIG:
-                    self.joined = self.joined or len(nodes) > 6
-                    self.heads += 1
-                    return True
                 operator = True
                 self.heads += place == 0
-            elif not self._is_one(nodes, place, node, before, operator=operator):
+            elif not self._is_one(nodes, place, before, operator=operator):
                 return False
             before = node.kind if node.text != "\\prime" else "letters"
-        return self.heads > 0
+            operator |= _is_derivative(node)
+        return self.heads > 0 or bool(nodes and nodes[-1].text in _MARKS)
 
-    def _is_one(self, nodes: Nodes, place: int, node: Node, before: str, *, operator: bool) -> bool:
+    def _is_one(self, nodes: Nodes, place: int, before: str, *, operator: bool) -> bool:
+        node = nodes[place]
         match node.kind:
             case "words":
                 self.heads += not operator
@@ -85,9 +88,12 @@ class _Names:
                 several = len(node.text) > 1 and not node.text.isupper() and not is_prose(node.text)
                 self.heads += 0 if operator else 1 + several
                 return True
+            case "symbol" if node.text == "\\circ":
+                self.heads -= 1  # f after g is one function
+                return place > 0
             case "symbol":
                 self.heads += node.text not in _MARKS and not operator
-                return node.text not in ("\\pi", "\\infty", "\\emptyset", "\\circ")
+                return node.text not in ("\\pi", "\\infty", "\\emptyset")
             case "function":
                 self.joined = True
                 self.heads += 1
@@ -97,27 +103,25 @@ class _Names:
             case "power":
                 return place > 0 and _decorates(nodes, place)
             case "sign":
-                return self._is_sign(nodes, place, node)
+                return self._is_sign(nodes, place)
             case "group" | "macro":
                 return self._is_part(node, before)
         return False
 
-    def _is_sign(self, nodes: Nodes, place: int, node: Node) -> bool:
-        if node.text in ("+", "-", "*", "/", ":"):
+    def _is_sign(self, nodes: Nodes, place: int) -> bool:
+        text = nodes[place].text
+        if text in ("+", "-", "*", "/", ":", "\\cup", "\\cap", "\\setminus"):
             self.joined = True
             return 0 < place < len(nodes) - 1
-        if node.text == "\\|":
-            return True
-        if node.text == "|":  # |x| = 5 has two solutions
-            return not (place == 0 and len(nodes) > 1 and nodes[1].kind == "letters" and len(nodes[1].text) == 1)
-        return False
+        if text == "|":  # |x| = 5 has two solutions; |A| is a size
+            inside = nodes[place + 1] if place == 0 and len(nodes) > 1 else Node("")
+            return inside.kind != "symbol" and not (len(inside.text) == 1 and inside.text.islower())
+        return text == "\\|"
 
     def _is_part(self, node: Node, before: str) -> bool:
-        if node.kind == "group" and node.text in ("()", "[]") and before in (
-            "letters", "upright", "words", "function", "index", "power", "opaque", "symbol", "macro",
-        ):  # fmt: skip
+        if node.kind == "group" and node.text in ("()", "[]") and before not in ("", "sign", "relation"):
             return True
-        if node.text == "\\frac" and all(_differential(part) for part in node.parts):
+        if _is_derivative(node):
             self.heads += 1
             return True
         if node.text in ("()", "{}", "[]", "\\frac") or node.text in _DECORATED:
@@ -125,8 +129,8 @@ class _Names:
             if not all(reader.read(part) for reader, part in zip(inner, node.parts, strict=True)):
                 return False
             self.heads += 1
-            self.joined |= node.text not in _DECORATED and any(reader.joined or reader.heads > 1 for reader in inner)
             self.joined |= node.text == "\\frac"
+            self.joined |= node.text not in _DECORATED and any(reader.joined or reader.heads > 1 for reader in inner)
             return True
         return False
 
@@ -137,11 +141,14 @@ def _decorates(nodes: Nodes, place: int) -> bool:
     if inside and all(part.text in _STARS for part in inside):
         return True
     applied = place + 1 < len(nodes) and nodes[place + 1].kind == "group" and nodes[place + 1].text == "()"
-    return applied and ([part.text for part in inside] == ["-", "1"] or [part.text for part in inside] == ["()"])
+    return applied and [part.text for part in inside] in (["-", "1"], ["()"])
+
+
+def _is_derivative(node: Node) -> bool:
+    return node.text == "\\frac" and all(_differential(part) for part in node.parts)
 
 
 def _differential(nodes: Nodes) -> bool:
-    """dy, d^2y, dx, \\partial f: a half of a derivative."""
-    return bool(nodes) and (
-        nodes[0].text == "\\partial" or (nodes[0].kind in ("letters", "upright") and nodes[0].text[0] == "d")
-    )
+    r"""dy, d^2y, dx, \partial f: a half of a derivative."""
+    first = nodes[0] if nodes else Node("")
+    return first.text == "\\partial" or (first.kind in ("letters", "upright") and first.text[0] == "d")

@@ -23,6 +23,7 @@ from headwater.verifiers.units import (
     LETTER_UNITS,
     SIGNS_OF_MONEY,
     Unit,
+    group_of,
     multiplier_of,
     ordinal_ending,
     unit_of,
@@ -336,16 +337,17 @@ class _Shaper:
         text = _tail_text(tail, bare=self.context.measured and len(head) == 1 and head[0].kind == "number")
         if not text or _of_function(head, tail):
             return None
-        factor, rest = multiplier_of(text, groups=False) or (1, text)
+        factor, rest = multiplier_of(text) if unit_of(text) is None else (1, text)
         unit = unit_of(rest) if rest else ()
-        if unit is None and (group := multiplier_of(text, groups=True)) is not None:
+        if unit is None and (group := group_of(text)) is not None:
             unit = unit_of(group[1]) if group[1] else ()
-            unit = None if unit is None else tuple(sorted((*unit, (text.split()[0].rstrip("s").replace("es", ""), 1))))
+            unit = None if unit is None else tuple(sorted((*unit, (group[0], 1))))
         if unit is None:
             return None
         if head[-1].kind == "sign" and head[-1].text == "*" and len(head) > 1:
             head = head[:-1]
-        value = self._value(head)
+        stamp = _stamp(head)
+        value = self._value(head) if stamp is None else Words(stamp)
         if factor > 1:
             if not isinstance(value, Number):
                 return None
@@ -460,8 +462,12 @@ def _ordinal(nodes: Nodes) -> bool:
 def _tail_text(nodes: Nodes, *, bare: bool) -> str:
     """The nodes as the text of a unit; "" where one of them can be in none."""
     pieces = []
+    typed = not nodes[0].glued and [node.text for node in nodes[:3]] in (["m", "/", "s"], ["g", "/", "mol"])
     for place, node in enumerate(nodes):
-        piece = _tail_piece(node, bare=bare or (place > 0 and is_degree(nodes[place - 1]) and node.text in ("C", "F")))
+        before = nodes[place - 1].text if place else ""
+        scale = place > 0 and is_degree(nodes[place - 1]) and node.text in ("C", "F")
+        behind = before in ("/", "*") and nodes[0].kind in ("words", "upright")
+        piece = _tail_piece(node, bare=bare or scale or behind or typed)
         if piece is None or (place == 0 and piece[0] in "*^"):
             return ""
         pieces.append(piece)

@@ -124,7 +124,7 @@ _SAID = re.compile(
 )
 _SHOWN = re.compile(r"\s*(?:\(([A-Za-z])\)\s*[.:]?|([A-Za-z])(?:[).:、]|\s+[-\u2013\u2014](?=\s)))\s*(\S.*)", re.DOTALL)
 _LETTER = re.compile(
-    r"\([A-Za-z]\)|(?:^|(?<=\s))[A-Za-z][).:](?=\s|$)|(?<![A-Za-z\\'])[B-Z](?![A-Za-z'])|(?<![A-Za-z\\'])A$"
+    r"\([A-Za-z]\)|(?:^|(?<=\s))[A-Za-z][).:](?=\s|$)|(?<![A-Za-z\\'])[B-HJ-Z](?![A-Za-z'_^0-9])|(?<![A-Za-z\\'])A$"
 )
 _JOINS = re.compile(
     r"(?:^|[^A-Za-z])(?:or|not|and|nor|neither|either|but|so|is|be|to|then|option|choice|answer|maybe|perhaps)\s*\W*$|[.,;:/&]\s*$|^\W*$",

@@ -86,9 +86,9 @@ _ADJECTIVES = frozenset("""
 """.split())  # fmt: skip
 _SINGULAR = frozenset("""
     way solution apple orange book coin card ball marble game page ticket tile cube piece side pair triangle student boy girl
-    point word time-unit element term root value number integer digit letter row column vertex edge face item box bag bottle
+    point word time-unit element term value number integer digit letter row column vertex edge face item box bag bottle
     dog cat bird car bus house tree flower egg cookie line circle square rectangle player team part factor divisor subset
-    permutation combination outcome step move turn lap trip seat table chair floor story room question problem answer ml part
+    class permutation combination outcome step move turn lap trip seat table chair floor story room question problem answer ml part
 """.split())  # fmt: skip
 _NUMBER_WORD = re.compile(
     r"(?:(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)-?)?(?:zero(?:e?s)?|one|two|three|four|five|six|seven|eight|nine|ten"
@@ -103,17 +103,22 @@ _NO_NOUN = re.compile(
     r".*(?:ss|us|is|wards|less|ways|where|ous)|(?:no|yes|as|was|has|does|its|hers|ours|theirs|yours|others|always|sometimes|perhaps|beside"
     r"|besides|besides|alas|lots|loads|heaps|lacks|needs|equals|exceeds|gives|makes|becomes|remains|means|contains|divides|fails|says"
     r"|goes|misses|differs|follows|repeats|vanishes|diverges|converges|lies|falls|rises|drops|grows|leaves|takes|comes|ends|starts|stands"
-    r"|errors|mistakes|nulls|voids|nopes|nots|nones|nils|falses|fewers|deficits|shortfalls|debts|losses|opposites|downs|ups|lefts"
+    r"|errors|mistakes|wrongs|oops|whoops|alas|nulls|voids|nopes|nots|nones|nils|falses|fewers|deficits|shortfalls|debts|losses|opposites|downs|ups|lefts"
     r"|rights|norths|souths|easts|wests|backs|unders|overs|belows|aboves|mores|guesses|estimates|roots|remainders|limits|decimals|digits-off)"
 )
 _DENIALS = frozenset(
     {"not", "no", "never", "wrong", "except", "without", "isn't", "cannot", "or", "neither", "nor", "false"}
 )
 
-_PER = {"m/s": "m / s"}
+_COMPOUND = {"mph": "mile/hour", "kph": "kilometer/hour", "kmh": "kilometer/hour", "kmph": "kilometer/hour"} | {
+    f"{degree} {scale}": name
+    for degree in ("degree", "degrees")
+    for scale, name in (("celsius", "celsius"), ("fahrenheit", "fahrenheit"), ("c", "celsius"), ("f", "fahrenheit"))
+}
+_COMPOUNDS = re.compile("|".join(rf"\b{name}\b" for name in sorted(_COMPOUND, key=len, reverse=True)), re.IGNORECASE)
 _WORD = re.compile(
     r"(?P<name>(?:us|r|hk)?[$€£¥₹₩₽₱₦₪₺฿₫¢%℃℉]|°\s*[CF]?|o'clock|[ap]\.\s?m\.?|(?:sq|cu)\.|[^\W\d_]+(?:['’.-](?=[^\W\d_])[^\W\d_]+)*\.?)"
-    r"|\^?\s*\{?\(?(?P<power>[-\u2212]?[0-9])\)?\}?|(?P<sign>[*/·⋅×()])|(?P<blank>[\s$]+)",
+    r"|\^\s*(?P<power>[-\u2212]?[0-9])|(?P<sign>[*/·⋅×()])|(?P<blank>[\s$]+)",
     re.IGNORECASE,
 )
 
@@ -128,9 +133,15 @@ def _names() -> tuple[dict[str, str], dict[str, str]]:
             if prefix == "μ":
                 symbols["u" + symbol] = symbols["µ" + symbol] = _PREFIXES[prefix] + name
     words = {
-        symbol.lower(): name
-        for symbol, name in symbols.items()
-        if len(symbol) > 1 and symbol.lower() not in ("pa", "mpa", "mw", "mv")
+        symbol: symbols[symbol] for symbol in ("cm", "mm", "km", "kg", "mg", "mol", "rad", "atm", "bar", "cal", "kcal")
+    }
+    words |= {
+        "ml": "milliliter",
+        "hz": "hertz",
+        "khz": "kilohertz",
+        "mhz": "megahertz",
+        "ghz": "gigahertz",
+        "kwh": "kilowatt-hour",
     }
     for name in _NAMED.split():
         for form in {"", *_PREFIXES.values()}:
@@ -164,7 +175,7 @@ BARE = frozenset("""
     tiles cubes pieces sides solutions pairs triangles AM PM am pm rupees euros euro yen yuan
 """.split())  # fmt: skip
 """Behind a number these letters are no product, in a gold answer either."""
-LETTER_UNITS = frozenset("mgsLNJWV")
+LETTER_UNITS = frozenset("mgshLNJWV")
 """Single letters that a plain number may carry as they are typed: 5m for 5."""
 SIGNS_OF_MONEY = {"\\$": "dollar", "\\pounds": "pound sterling", "\\euro": "euro", "\\yen": "yuan", "\\rupee": "rupee", "\\cent": "cent",
                   "\\won": "won", "\\ruble": "ruble", "\\lira": "lira", "\\shekel": "shekel", "\\dong": "dong", "\\baht": "baht",
@@ -174,6 +185,7 @@ SIGNS_OF_MONEY = {"\\$": "dollar", "\\pounds": "pound sterling", "\\euro": "euro
 @lru_cache(maxsize=4096)
 def unit_of(text: str) -> Unit | None:
     """The unit that the text names, or what it counts; None when it is neither and may change the number."""
+    text = _COMPOUNDS.sub(lambda match: _COMPOUND[match[0].lower()], text)
     text = re.sub(r"\$?\^\s*\{?([-\u2212]?[0-9])\}?\$?", r"^\1", " ".join(text.strip().strip(",;").split()))
     if not text:
         return None
@@ -182,6 +194,13 @@ def unit_of(text: str) -> Unit | None:
         return tuple(sorted((name, power) for name, power in found.items() if power))
     phrase = counted(text)
     return None if phrase is None else ((phrase, 1),)
+
+
+def group_of(text: str) -> tuple[str, str] | None:
+    """(dozen, the words behind it) where words begin with a way of counting; None without one."""
+    head, _, rest = text.strip().lower().partition(" ")
+    name = head if head in GROUPS else re.sub(r"(?<=n|d|e)s$|es$", "", head)
+    return (name, rest) if name in GROUPS else None
 
 
 def _parsed(text: str) -> Counter[str] | None:
@@ -291,20 +310,19 @@ def _chinese_count(text: str) -> str | None:
     return None
 
 
-def multiplier_of(words: str, *, groups: bool) -> tuple[int, str] | None:
-    """(factor, the words behind it) where words begin with million, hundred thousand, 万, ...; None without one."""
+def multiplier_of(words: str) -> tuple[int, str]:
+    """(factor, the words behind it) where words begin with million, hundred thousand, 万, ...; the factor 1 without one."""
     factor, rest = 1, words.strip()
     while rest:
         head, _, tail = rest.partition(" ")
         name = head.lower()
-        table = {**MULTIPLIERS, **GROUPS} if groups else MULTIPLIERS
-        known = table.get(name) or (table.get(name[:-1]) if groups and name.endswith("s") else None)
+        known = MULTIPLIERS.get(name) or MULTIPLIERS.get(name.removesuffix("s"))
         if known is None and not head.isascii() and head[:1] in MULTIPLIERS:
             known, tail = MULTIPLIERS[head[:1]], f"{head[1:]} {tail}"
         if known is None:
             break
         factor, rest = factor * known, tail.strip()
-    return (factor, rest) if factor > 1 else None
+    return factor, rest
 
 
 def ordinal_ending(number: str, ending: str) -> bool:

@@ -164,7 +164,7 @@ class Evaluator:
             self._bounded(base, exponent)
             self._spend(8)
             return self._seen(base ** int(exponent))
-        return self._rooted(base, exponent, by_sign=node.op == "root" or self._real)
+        return self._rooted(base, exponent, by_sign=node.op == "root" or (self._real and not node.parts[1].letters))
 
     def _whole_power(self, base: Fraction, exponent: int) -> Value:
         if not base and exponent <= 0:
@@ -243,9 +243,9 @@ class Evaluator:
         return self._gamma(value + 1)
 
     def _gamma(self, value: Value) -> Value:
-        if not _is_real(value) or value <= 0:
+        if not _is_real(value) or (value <= 0 and self._tiny(self.float(value - int(value)))):
             raise Undefined
-        if value > 400:
+        if abs(value) > 400:
             raise TooLarge
         self._spend(200)
         return self._seen(self._mp.gamma(self.float(value)))
