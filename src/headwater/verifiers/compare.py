@@ -67,8 +67,10 @@ def _one_value(gold: Shape, answer: Shape) -> bool:
             return gold.value == answer.value
         case Leaf(), Number() | Leaf():
             return equal(gold.formula, formula_of(answer) or gold.formula, finished=True)
-        case (Words(formula=Formula()), Leaf()) | (Leaf(), Words(formula=Formula())):  # abc and a b c
-            return gold.formula == answer.formula
+        case Words(formula=Formula() as product), Leaf(formula=other):  # abc and a b c
+            return product == other
+        case Leaf(formula=other), Words(formula=Formula() as product):
+            return product == other
         case Words() | Leaf(), Words() | Leaf():
             return bool(said(gold)) and said(gold) == said(answer)
         case Based(), _:
