@@ -18,6 +18,7 @@ from headwater.problems.overlap import OverlapRecord, drop_overlap
 from headwater.problems.pools import Pools, halves
 from headwater.problems.reasoning_gym import GymSource, read_family
 from headwater.records import Problem
+from headwater.verifiers.extract import answer_finder
 from headwater.verifiers.grading import Grading
 
 
@@ -119,6 +120,11 @@ class RunData:
         return self._labelled.answers
 
     @property
+    def places(self) -> Mapping[str, str]:
+        """File and line of each label."""
+        return self._labelled.places
+
+    @property
     def demonstrations(self) -> Mapping[str, str]:
         """Worked solutions, where the labels bring some. Only an AnswerKey hands them on."""
         return self._labelled.demonstrations
@@ -217,7 +223,7 @@ def _said(source: Source | None) -> str:
 def _read(source: Source, grading: Grading) -> LabelSet:
     if isinstance(source, GymSource):
         return read_family(source, packed=grading.packed)
-    return read_problems(source, packed=grading.packed)
+    return read_problems(source, packed=grading.packed, answer_of=answer_finder(source.columns.answer_from))
 
 
 def _dropped(read: LabelSet) -> list[str]:

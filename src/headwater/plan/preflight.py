@@ -82,23 +82,33 @@ def _graph(recipe: Recipe, found: Preflight) -> Graph | None:
 
 
 def check_labels(graph: Graph) -> None:
-    """Every gold is graded against itself, every pool held against every benchmark. Raises InputError, LabelError."""
-    data, problems = graph.data, graph.recipe.problems
+    """Every gold has a reading, every pool is held against every benchmark. Raises InputError, LabelError."""
+    data = graph.data
     data.check()
-    check_golds("labels", data.answers, problems.grading)
+    for where, golds, places, grading in _golds(graph):
+        check_golds(where, golds, places, grading)
+
+
+def _golds(graph: Graph) -> Iterator[tuple[str, Mapping[str, str], Mapping[str, str], Grading]]:
+    """Labels and benchmarks: a name for messages, the golds by problem, where they stand, and how they are graded."""
+    data, problems = graph.data, graph.recipe.problems
+    yield "labels", data.answers, data.places, problems.grading
     for name, held_out in data.benchmarks.items():
-        check_golds(f"benchmark {name}", held_out.answers, problems.grading_of(name))
+        yield f"benchmark {name}", held_out.answers, held_out.places, problems.grading_of(name)
 
 
-def check_golds(where: str, golds: Mapping[str, str], grading: Grading) -> None:
-    """Every gold is graded against itself. Raises InputError."""
+def check_golds(where: str, golds: Mapping[str, str], places: Mapping[str, str], grading: Grading) -> int:
+    """How many golds without a reading are kept, as grading.unreadable allows; else they raise InputError."""
     verifier = make_verifier(grading)
     try:
-        verifier.check_golds(golds)
+        if grading.unreadable == "keep":
+            return len(verifier.unreadable(golds))
+        verifier.check_golds(golds, places)
     except InputError as error:
         raise type(error)(f"{where}: {error}") from error
     finally:
         verifier.close()
+    return 0
 
 
 def check_models(graph: Graph) -> None:
@@ -184,17 +194,16 @@ def _asked(problems: tuple[Problem, ...], model: LanguageModel) -> list[Problem]
 
 
 def _labels(graph: Graph, found: Preflight) -> None:
-    data, problems = graph.data, graph.recipe.problems
-    before = len(found.faults)
+    data, before, kept = graph.data, len(found.faults), 0
     with found.noting():
         data.check()
-    with found.noting():
-        check_golds("labels", data.answers, problems.grading)
-    for name, held_out in data.benchmarks.items():
+    for where, golds, places, grading in _golds(graph):
         with found.noting():
-            check_golds(f"benchmark {name}", held_out.answers, problems.grading_of(name))
+            kept += check_golds(where, golds, places, grading)
     held = ", ".join(f"{len(found_.problems):,} of {name}" for name, found_ in data.benchmarks.items())
-    state = "each grades right against itself, none in a benchmark" if len(found.faults) == before else "see below"
+    state = "each gold has a reading, none in a benchmark" if len(found.faults) == before else "see below"
+    if kept:
+        state += f"; {kept:,} without a reading are kept, right only letter by letter"
     found.say("labels", f"{len(data.answers):,} labels, held out {held}: {state}")
 
 

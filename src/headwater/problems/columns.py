@@ -15,7 +15,7 @@ Left out: prompts of parts (images), tool calls, prompts that end in the assista
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
 from typing import Any, Final, NamedTuple
@@ -30,6 +30,8 @@ ANSWERS: Final = ("reward_model.ground_truth", "answer", "solution", "label", "g
 SOURCES: Final = ("data_source", "source")
 ROLES: Final = ("system", "user", "assistant")
 
+AnswerOf = Callable[[str], str | None]
+"""From what stands in the answer's column to the answer in it; None where there is none."""
 LISTED = 12
 """Columns named in a message before "..."."""
 
@@ -53,6 +55,12 @@ class Columns(BaseModel):
     answer: str | None = Field(None, min_length=1, description="gold answer; null: the known names")
     demonstration: str | None = Field(None, min_length=1, description="worked solution; null: there is none")
     source: str | None = Field(None, min_length=1, description="where a problem comes from; null: data_source, source")
+
+    answer_from: str | None = Field(
+        None,
+        pattern=r"^(?:boxed|tag|number|marker(?: \S.*)?)$",
+        description="where the gold stands in its column: boxed, tag, number, marker '####'; null: all of it",
+    )
 
     @property
     def top_level(self) -> frozenset[str]:
@@ -121,8 +129,13 @@ def missing(columns: Columns, values: Mapping[str, Any], names: Sequence[str]) -
     return f"no {part} column {wanted}; found: {found or 'no column'}; name it with columns.{part}"
 
 
-def read_parts(values: Mapping[str, Any], layout: Layout, system_prompt: str | None) -> Parts:
-    """One row's prompt, answer, demonstration and source. Raises RowFault."""
+def read_parts(
+    values: Mapping[str, Any], layout: Layout, system_prompt: str | None, answer_of: AnswerOf | None = None
+) -> Parts:
+    """One row's prompt, answer, demonstration and source; `answer_of` finds the answer in its column.
+
+    Raises RowFault.
+    """
     prompt = _prompt(_value(values, layout.prompt), layout.prompt)
     if system_prompt is not None:
         prompt = _with_system(prompt, system_prompt, layout.prompt)
@@ -132,7 +145,10 @@ def read_parts(values: Mapping[str, Any], layout: Layout, system_prompt: str | N
     if layout.source is not None:
         found = reach(values, layout.source)
         source = None if found is _ABSENT or found is None else _text(found, layout.source)
-    return Parts(prompt, _answer(_value(values, layout.answer), layout.answer), demonstration, source)
+    answer = _answer(_value(values, layout.answer), layout.answer)
+    if answer_of is not None and (answer := answer_of(answer) or "") == "":
+        raise RowFault(f"{brief(layout.answer)} holds no answer where columns.answer_from says it stands")
+    return Parts(prompt, answer, demonstration, source)
 
 
 def _value(values: Mapping[str, Any], column: str) -> Any:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from headwater.errors import InputError
 from headwater.places import require_place
 from headwater.problems import hub
-from headwater.problems.columns import Columns
+from headwater.problems.columns import AnswerOf, Columns
 from headwater.problems.labels import MOST_ROWS, LabelSet, Reading, gather
 from headwater.problems.rows import SUFFIXES, Row, digest_of, file_rows, named
 
@@ -48,10 +48,11 @@ class FileSource(BaseModel):
         return self
 
 
-def read_problems(source: FileSource, *, packed: bool = False) -> LabelSet:
+def read_problems(source: FileSource, *, packed: bool = False, answer_of: AnswerOf | None = None) -> LabelSet:
     """The problems of a source, their answers apart from them, and an account of every row.
 
-    With `packed` each label is its whole row as JSON, for a reward function of the user's own.
+    With `packed` each label is its whole row as JSON, for a reward function of the user's own; `answer_of` finds
+    the answer in its column (`columns.answer_from` in words).
 
     Raises InputError, one line with file, line, what was found and what is allowed: for a source that cannot be
     read, and, unless `on_bad` is "drop", for the first bad row (with their number) and contradictory answers.
@@ -64,6 +65,7 @@ def read_problems(source: FileSource, *, packed: bool = False) -> LabelSet:
         limit=source.limit,
         on_bad=source.on_bad,
         packed=packed,
+        answer_of=answer_of,
     )
     wanted = None if packed else source.columns.top_level
     path = Path(source.path).expanduser()

@@ -20,7 +20,17 @@ from typing import Any, Literal, NamedTuple
 
 from headwater.errors import InputError
 from headwater.fingerprint import derive_seed, fingerprint
-from headwater.problems.columns import Columns, Layout, Parts, RowFault, brief, find_layout, missing, read_parts
+from headwater.problems.columns import (
+    AnswerOf,
+    Columns,
+    Layout,
+    Parts,
+    RowFault,
+    brief,
+    find_layout,
+    missing,
+    read_parts,
+)
 from headwater.problems.packed import packed
 from headwater.problems.pools import contradictions, identity, prompt_text
 from headwater.problems.rows import Row, named
@@ -65,6 +75,8 @@ class LabelSet:
     rows: int
     columns: Layout
     digest: str
+    places: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """problem id -> file and line of its answer"""
     revision: str | None = None
 
     def keep(self, problem_ids: Collection[str]) -> LabelSet:
@@ -134,6 +146,7 @@ class Reading:
     limit: int | None = None
     on_bad: OnBad = "refuse"
     packed: bool = False
+    answer_of: AnswerOf | None = None
     digest: str | None = None
     revision: str | None = None
 
@@ -194,7 +207,7 @@ def _add(found: _Gathered, row: Row, reading: Reading) -> None:
     if layout is None:
         raise RowFault(missing(reading.columns, row.values, row.names))
     found.layout = layout
-    parts = read_parts(row.values, layout, reading.system_prompt)
+    parts = read_parts(row.values, layout, reading.system_prompt, reading.answer_of)
     # Released sets repeat a row up to a hundred times: an exact repeat costs one look-up.
     content = (parts.prompt, parts.answer)
     if (key := found.seen.get(content)) is not None:
@@ -243,6 +256,7 @@ def _place(found: _Gathered, key: str) -> str:
 
 def _label_set(found: _Gathered, reading: Reading, disputed: frozenset[str]) -> LabelSet:
     problems: dict[str, Problem] = {}
+    places: dict[str, str] = {}
     answers: dict[str, str] = {}
     demonstrations: dict[str, str] = {}
     merged: Counter[str] = Counter()
@@ -256,6 +270,7 @@ def _label_set(found: _Gathered, reading: Reading, disputed: frozenset[str]) -> 
         source = parts.source or reading.source
         problems[problem_id] = Problem(problem_id=problem_id, prompt=parts.prompt, source=source)
         answers[problem_id] = entry.label
+        places[problem_id] = f"{named(entry.file)}, line {entry.line}"
         if parts.demonstration is not None:
             demonstrations[problem_id] = parts.demonstration
     dropped = tuple(row for _, row in sorted(found.bad, key=itemgetter(0)))
@@ -273,6 +288,7 @@ def _label_set(found: _Gathered, reading: Reading, disputed: frozenset[str]) -> 
         dropped=dropped,
         rows=found.count,
         columns=found.layout,
+        places=places,
         digest=reading.digest or _content_digest(problems.values(), answers, demonstrations),
         revision=reading.revision,
     )

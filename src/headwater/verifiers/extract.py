@@ -14,7 +14,8 @@ Left out: other answers in prose without a declared marker. Text is never evalua
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 LONGEST_ANSWER = 10_000
@@ -55,6 +56,17 @@ def find_answer(text: str, extractor: str, marker: str, end: str) -> str | None:
     if extractor == "tag":
         return undressed(last_tagged(answered))
     return _marked(answered, marker, end)
+
+
+def answer_finder(where: str | None) -> Callable[[str], str | None] | None:
+    """What finds a gold answer in its column: `where` is "boxed", "tag", "number" or "marker ####"; None: all of it is.
+
+    A marker alone is GSM8K's, since YAML takes what follows for a remark.
+    """
+    if where is None:
+        return None
+    extractor, _, marker = where.partition(" ")
+    return partial(find_answer, extractor=extractor, marker=marker or "####", end="")
 
 
 def after_thought(text: str) -> str | None:
