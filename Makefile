@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
+.PHONY: demo test integration check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
 
 install: $(STAMP)
 
@@ -37,6 +37,11 @@ test: check qwen3-tokenizer
 # The golden runs as the code makes them now (tests/golden): a change of method commits them and says why.
 golden: $(STAMP)
 	HEADWATER_PRODUCTS=default PYTHONPATH="$(PYTHONPATH):tests/golden:tests" $(BIN)/python -m golden_runs
+
+# What needs packages that a run does not: each tracker against its real library, offline. They install in a minute.
+integration: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable ".[trackers]"
+	$(BIN)/python -m pytest tests/trackers
 
 # The full counts of docs/reliability.md, with the figures that stand there; two cores, nothing else running.
 torture: $(STAMP)

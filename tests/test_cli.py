@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import pytest
 from headwater.cli import app, main
 from headwater.errors import Interrupted
 from headwater.evaluation.estimate import average_at_k
-from headwater.folder import GRAPH, RECIPE, seal, write_json
+from headwater.folder import GRAPH, RECIPE, STATE, seal, write_json
 from headwater.plan import build_graph
 from headwater.routes.recipe import read_recipe, recipe_text
 from headwater.run.identity import identity
@@ -270,6 +271,40 @@ def test_status_says_where_a_stopped_run_stands_and_how_to_go_on(call: Callable[
     command = shlex.split(said.out.partition("Go on: ")[2])
     assert command[:2] == ["headwater", "run"]
     assert read_recipe(command[2]) == micro()
+
+
+def test_status_of_a_working_run_says_who_works_and_where_each_stage_stands(
+    call: Callable[..., Said], half: Path
+) -> None:
+    running = [{"title": "student-rl on pool", "seed": 0, "updates": 40, "step": 12, "watched": {"reward": 0.25}}]
+    (half / STATE).write_text(json.dumps({"running": [{**running[0], "seconds_left": 95}], "seconds_left": 4000}))
+    with Store(half).lock():
+        said = call("status", "micro").out
+        found = json.loads(call("status", "micro", "--json").out)
+    assert f"micro: running, pid {os.getpid()} on {socket.gethostname()} since 20" in said
+    assert "student-rl on pool: step 12 of 40, reward 0.250, about 1 min 35 s left" in said
+    assert "About 1 h 06 min left." in said
+    assert all(len(line) <= 80 for line in said.splitlines()[1:])
+    assert found["holder"]["pid"] == os.getpid()
+    assert "running" not in call("status", "micro").out  # what a process that is gone has left says nothing
+
+
+def test_a_run_is_found_by_its_name_its_folder_and_its_recipe(call: Callable[..., Said], root: Path) -> None:
+    for command in (["status"], ["report", "--markdown"], ["verify"]):
+        for what in ("micro", root, FILE, root / RECIPE):
+            said = call(*command, what)
+            assert (said.code, said.err) == (0, ""), what
+    plans = [call("plan", what, "--json").out for what in ("micro", root, FILE)]
+    assert plans[0] == plans[1] == plans[2]
+
+
+def test_fewer_routes_do_not_take_a_larger_run_out_of_the_report(call: Callable[..., Said], root: Path) -> None:
+    before = json.loads(call("report", "micro", "--json").out)
+    said = call("run", FILE, "--routes", "R7", "--json")
+    assert said.code == 0, said.err
+    after = json.loads(said.out)
+    assert {arm["name"] for arm in after["arms"]} == {arm["name"] for arm in before["arms"]}
+    assert len(after["contrasts"]) == len(before["contrasts"])
 
 
 def test_an_unfinished_run_has_a_report(call: Callable[..., Said], half: Path) -> None:

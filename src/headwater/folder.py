@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from headwater.store import REAL_DISK, Manifest, Store, measure
 GRAPH = "graph.json"
 RECIPE = "recipe.json"
 """The recipe with every default written out: a file that `headwater run` takes."""
+STATE = "state.json"
+"""Where a run stands while it works."""
 TIMINGS = "timings.json"
 """Seconds by node, as measured; part of no identity."""
 LEDGER = "ledger.sqlite"
@@ -46,6 +49,11 @@ class RunFolder:
     def name(self) -> str:
         """The run's name."""
         return str(self.graph["name"])
+
+    def holder(self) -> dict[str, Any] | None:
+        """Who writes the run now: host, pid, and when it started in UTC; None when nobody does."""
+        holder = self._store.holder()
+        return None if holder is None else asdict(holder)
 
     def done(self, node: str) -> bool:
         """Whether the node is finished."""

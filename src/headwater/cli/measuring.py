@@ -11,11 +11,14 @@ from cyclopts import Parameter
 
 from headwater.cli.options import Overrides, RecipeName, Runs, open_run, read
 from headwater.errors import InputError
+from headwater.problems.rows import SUFFIXES
 from headwater.verifiers.answers import AnswerType, Extractor
 
 
 def verify(
-    what: Annotated[str, Parameter(help="a run, or a JSONL or Parquet file of responses")] = "lab",
+    what: Annotated[
+        str, Parameter(help="a run (name, folder or recipe), or a .jsonl or .parquet of responses")
+    ] = "lab",
     *,
     runs: Runs = Path("runs"),
     answer_type: Annotated[AnswerType | None, Parameter(help="what every gold answer of the file is")] = None,
@@ -34,7 +37,7 @@ def verify(
     Example: headwater verify lab
     Example: headwater verify outputs.jsonl --answer-type expression
     """
-    if answer_type is not None or function is not None or Path(what).is_file():
+    if answer_type is not None or function is not None or Path(what).suffix in SUFFIXES:
         grading = {"extractor": extractor, "marker": marker, "end": end, "tolerance": tolerance, "function": function}
         _verify_file(Path(what), answer_type, grading, as_json)
         return

@@ -30,7 +30,7 @@ def validate(
     from headwater.plan import preflight  # noqa: PLC0415
 
     silence_progress()
-    found = preflight(read(recipe, {}, overrides, drop_overlap), weights=weights, runs=runs)
+    found = preflight(read(recipe, {}, overrides, drop_overlap, runs), weights=weights, runs=runs)
     for line in found.lines:
         print(line)
     if found.faults:
@@ -62,7 +62,7 @@ def plan(
     from headwater.plan import plan as plan_of  # noqa: PLC0415
     from headwater.run import done_nodes, measured_seconds  # noqa: PLC0415
 
-    chosen = read(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides, drop_overlap)
+    chosen = read(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides, drop_overlap, runs)
     graph = build_graph(chosen)
     if flops_per_second is not None and not flops_per_second > 0:
         raise InputError(f"plan: --flops-per-second {flops_per_second}; above 0")

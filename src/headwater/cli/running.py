@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 
-from headwater.cli.options import DropOverlap, Overrides, RecipeName, Runs, command, open_run, read
+from headwater.cli.options import DropOverlap, Overrides, RecipeName, RunName, Runs, command, open_run, read
 from headwater.errors import InputError
+
+WATCH_SECONDS = 2.0
 
 
 def run(
@@ -27,6 +30,7 @@ def run(
     change: Annotated[bool, Parameter(help="remake what a changed recipe touches, in the same folder")] = False,
     redo: Annotated[str | None, Parameter(help="make a node (64 hex digits) again, and what depends on it")] = None,
     commit_seconds: Annotated[float, Parameter(help="seconds between commits of a stage in progress")] = 60.0,
+    track: Annotated[str | None, Parameter(help="trackio, wandb, tensorboard, mlflow; several with commas")] = None,
     as_json: Annotated[bool, Parameter(name="--json", help="print the summary as JSON")] = False,
 ) -> None:
     """Run a recipe to its report. The same command resumes where it stopped; what is done is not done again.
@@ -35,36 +39,40 @@ def run(
     """
     from headwater.run import RunOptions, run_recipe  # noqa: PLC0415
 
-    chosen = read(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides, drop_overlap)
-    options = RunOptions(runs=runs, workers=workers, change=change, redo=redo, commit_seconds=commit_seconds)
+    chosen = read(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides, drop_overlap, runs)
+    names = tuple(name.strip() for name in (track or "").split(",") if name.strip())
+    options = RunOptions(
+        runs=runs, workers=workers, change=change, redo=redo, commit_seconds=commit_seconds, track=names
+    )
     folder = run_recipe(chosen, options, Console(stderr=as_json))
     settings = [word for override in overrides or [] for word in ("--set", override)]
     settings += ["--drop-overlap"] if drop_overlap else []
     _show(folder, as_json, command("run", recipe, runs, [*(["--name", name] if name else []), *settings]))
 
 
-def status(run: str = "lab", *, runs: Runs = Path("runs")) -> None:
-    """Say what of a run is done and at which step the rest stands.
+def status(
+    run: RunName = "lab",
+    *,
+    runs: Runs = Path("runs"),
+    watch: Annotated[bool, Parameter(negative="", help="say it again every two seconds until the run ends")] = False,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Say whether a run works, what is done, and where each stage stands: step, time left, reward or divergence.
 
-    Example: headwater status lab
+    Example: headwater status lab --watch
     """
-    from headwater.folder import RECIPE  # noqa: PLC0415
+    from headwater.cli.standing import lines, standing  # noqa: PLC0415
 
-    folder = open_run(run, runs)
-    nodes: dict[str, Any] = folder.graph["nodes"]
-    finished = {name for name in nodes if folder.done(name)}
-    for name, node in nodes.items():
-        step = folder.step(name)
-        if name not in finished and step:
-            print(f"seed {node['seed']}: {node['title']}: step {step} of {node['steps']} committed")
-    print(f"{run}: {len(finished)} of {len(nodes)} pieces of work done.", end=" ")
-    report = command("report", run, runs)
-    again = command("run", str(runs / run / RECIPE), runs)
-    print(f"Report: {report}" if len(finished) == len(nodes) else f"Go on: {again}")
+    while True:
+        found = standing(open_run(run, runs))
+        print(json.dumps(found, indent=1) if as_json else "\n".join(lines(found, runs)), flush=True)
+        if not watch or found["holder"] is None:
+            return
+        time.sleep(WATCH_SECONDS)
 
 
 def report(
-    run: str = "lab",
+    run: RunName = "lab",
     *,
     runs: Runs = Path("runs"),
     as_json: Annotated[bool, Parameter(name="--json")] = False,
@@ -78,7 +86,7 @@ def report(
 
     folder = open_run(run, runs)
     if not markdown:
-        _show(folder, as_json, command("run", str(runs / run / RECIPE), runs))
+        _show(folder, as_json, command("run", str(runs / folder.root.name / RECIPE), runs))
         return
     from headwater.report import summarise, to_markdown  # noqa: PLC0415
 

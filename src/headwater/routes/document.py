@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 from yaml.error import MarkedYAMLError
+
+from headwater.errors import InputError
 
 MOST_VALUES = 10_000
 """Values of one text, aliases unfolded."""
@@ -47,6 +50,15 @@ def plain_data(text: str) -> Any:
         return json.loads(json.dumps(loader.construct_document(node)))
     finally:
         loader.dispose()
+
+
+def file_name(path: Path) -> str:
+    """The run's name in a recipe's file; the default recipe's where it gives none. Raises InputError."""
+    try:
+        data = plain_data(path.read_text(encoding="utf-8"))
+        return str((data or {}).get("name", "lab"))
+    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"recipe {path}: cannot be read as YAML ({type(error).__name__}))") from error
 
 
 def _check(root: yaml.Node) -> None:

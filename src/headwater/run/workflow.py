@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +38,16 @@ from headwater.plan.cost import work
 from headwater.plan.graph import Graph, build_graph
 from headwater.plan.preflight import check_labels, check_models, fitting
 from headwater.routes.recipe import Recipe
+from headwater.routes.table import BY_NAME
 from headwater.run.consistency import mixed, redo, refuse_mixed, refuse_unfinished, settle_ledger
 from headwater.run.execute import MODEL
 from headwater.run.identity import PRODUCTS, identity
 from headwater.run.processes import Orders, Pool
 from headwater.run.progress import ProgressDisplay
+from headwater.run.state import State
+from headwater.run.tracking import Observers, Tracking
 from headwater.store import Store, full_disk_named, run_folder
+from headwater.trackers import opener
 
 EXTENSIONS = ("routes", "seeds", "arms", "contrasts", "name", "guard")
 """Recipe fields that add to a run without touching what was made."""
@@ -64,6 +69,8 @@ class RunOptions:
     change: bool = False
     redo: str | None = None
     commit_seconds: float = 60.0
+    track: tuple[str, ...] = ()
+    """trackers by name"""
 
 
 def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Console | None = None) -> RunFolder:
@@ -77,8 +84,10 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
         raise InputError(f"run: --workers {options.workers}; at least 1")
     if not options.commit_seconds >= 0:
         raise InputError(f"run: --commit-seconds {options.commit_seconds}; at least 0")
+    root = run_folder(options.runs, recipe.name)
+    openers = {name: opener(name, root) for name in options.track}
     graph = build_graph(recipe)
-    recipe, root = graph.recipe, run_folder(options.runs, recipe.name)
+    recipe = graph.recipe
     if not options.change:
         _refuse_change(root, graph)  # before models are looked for, and again under the lock
     check_labels(graph)
@@ -95,17 +104,44 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
         with Ledger(root / LEDGER) as ledger:  # made here once, before the workers race for it
             settle_ledger(ledger, store)
         refuse_mixed(graph, store)
-        write_json(root / GRAPH, seal(graph.plain({**identity(), PRODUCTS: _products(root, recipe)})))
-        write_json(root / RECIPE, recipe.model_dump(mode="json"))
-        _make_missing(graph, store, options, console)
-        while options.redo is not None and (stale := mixed(graph, store)):
-            for name in stale:  # the new result differs from the old one, so these come from what is gone
-                redo(graph, store, name)
-            _make_missing(graph, store, options, console)
+        shown = graph if options.change else _with_earlier(root, graph)
+        write_json(root / GRAPH, seal(shown.plain({**identity(), PRODUCTS: _products(root, recipe)})))
+        write_json(root / RECIPE, shown.recipe.model_dump(mode="json"))
+        trackers = [Tracking(name, opened, graph, store, console) for name, opened in openers.items()]
+        try:
+            _make_missing(graph, store, options, console, trackers)
+            while options.redo is not None and (stale := mixed(graph, store)):
+                for name in stale:  # the new result differs from the old one, so these come from what is gone
+                    redo(graph, store, name)
+                _make_missing(graph, store, options, console, trackers)
+        finally:
+            for tracker in trackers:
+                tracker.close()
         refuse_unfinished(graph, store)
         refuse_mixed(graph, store)
         hand_out_models(graph, store)
     return RunFolder(root)
+
+
+def _with_earlier(root: Path, graph: Graph) -> Graph:
+    """What the folder is to show: this command's arms and seeds, and those that an earlier one asked for."""
+    if not (root / GRAPH).exists():
+        return graph
+    recipe, before = graph.recipe, Recipe.model_validate_json(json.dumps(RunFolder(root).graph["recipe"]))
+    wanted = (set(before.routes_by_name()), set(recipe.routes_by_name()))
+    if wanted[0] <= wanted[1] and set(before.seeds) <= set(recipe.seeds):
+        return graph
+    known = {route.name for route in recipe.arms}
+    arms = (*recipe.arms, *(route for route in before.arms if route.name not in known))
+    named = {route.name for route in arms}
+    asked = {contrast.name for contrast in recipe.contrasts}
+    earlier = {
+        "routes": tuple(name for name in BY_NAME if name in wanted[0] | wanted[1] and name not in named),
+        "arms": arms,
+        "contrasts": (*recipe.contrasts, *(c for c in before.contrasts if c.name not in asked)),
+        "seeds": (*recipe.seeds, *(seed for seed in before.seeds if seed not in recipe.seeds)),
+    }
+    return build_graph(recipe.model_copy(update=earlier))
 
 
 def _products(root: Path, recipe: Recipe) -> str:
@@ -123,14 +159,24 @@ def _products(root: Path, recipe: Recipe) -> str:
         return "default" if all(tiny) else linears.library()
 
 
-def _make_missing(graph: Graph, store: Store, options: RunOptions, console: Console) -> None:
+def _make_missing(
+    graph: Graph, store: Store, options: RunOptions, console: Console, trackers: Sequence[Tracking]
+) -> None:
     done = {name for name in graph.nodes if (head := store.head(name)) is not None and head.done}
-    if len(done) < len(graph.nodes):
-        _make(graph, store.root, done, options, console)
-
-
-def _make(graph: Graph, root: Path, done: set[str], options: RunOptions, console: Console) -> None:
+    for tracker in trackers:
+        tracker.catch_up(done)
+    if len(done) == len(graph.nodes):
+        return
     amounts = work(graph)
+    state = State(amounts, done, store.root)
+    try:
+        with ProgressDisplay(amounts, done, console) as display:
+            _make(graph, store.root, done, options, Observers([display, state, *trackers]))
+    finally:
+        state.close()
+
+
+def _make(graph: Graph, root: Path, done: set[str], options: RunOptions, observer: Observers) -> None:
     with open_engine(graph.recipe.engine) as engine:
         slots = options.workers or min(engine.slots, fitting(graph))
         environments = tuple(engine.environment(slot) for slot in range(slots))
@@ -141,11 +187,10 @@ def _make(graph: Graph, root: Path, done: set[str], options: RunOptions, console
         commit_seconds=options.commit_seconds,
         environments=environments,
     )
-    display = ProgressDisplay(amounts, done, console)
     before = read_sealed(root / TIMINGS) if (root / TIMINGS).exists() else {}
-    pool = Pool(graph, orders, amounts, display)
+    pool = Pool(graph, orders, work(graph), observer)
     try:
-        with display, _stop_on_signal(pool):
+        with _stop_on_signal(pool):
             pool.run(done)
     finally:
         write_json(root / TIMINGS, seal({**before, **pool.seconds}))

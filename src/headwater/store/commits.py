@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from headwater.errors import InputError, IntegrityError, LockedError
 from headwater.fingerprint import canonical_json, plain
 from headwater.store.disk import REAL_DISK, Disk
-from headwater.store.lock import RunLock, gate
+from headwater.store.lock import Holder, RunLock, gate, holder_of
 from headwater.store.manifest import FileEntry, Manifest, damage
 from headwater.store.names import SHA256, check_file_names, check_node
 from headwater.store.objects import Batch, Digest, Objects
@@ -200,6 +200,10 @@ class Store:
                 "change its rights"
             ) from error
         return RunLock(self.root / "lock", self._disk)
+
+    def holder(self) -> Holder | None:
+        """The process that writes this run now; None when nobody does."""
+        return holder_of(self.root / "lock")
 
     # -- writing
 

@@ -120,6 +120,19 @@ class RunLock:
         )
 
 
+def holder_of(path: Path) -> Holder | None:
+    """The process that writes a run now, as it wrote itself; None when nobody does. Takes no lock, not for a moment."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        holder = _holder(descriptor)
+        return None if holder is None or holder.has_ended else holder
+    finally:
+        os.close(descriptor)
+
+
 def try_flock(descriptor: int, path: Path, *, exclusive: bool) -> bool:
     """Whether the descriptor now has the lock; LockedError where the file system knows no locks."""
     try:
