@@ -10,7 +10,6 @@ from typing import Any
 
 from headwater.folder import STATE
 from headwater.plan.graph import Graph, Node
-from headwater.run.progress import WATCHED
 
 WRITE_SECONDS = 1.0
 
@@ -37,7 +36,8 @@ class State:
         now, row = time.monotonic(), self._running[node.fingerprint]
         first, begun = self._first.setdefault(node.fingerprint, (step, now))
         row["step"] = step + 1
-        row["watched"] = next(({key: metrics[key]} for key in WATCHED if key in metrics), {})
+        names = [watch.metric for watch in node.stage.watch] if node.stage else []
+        row["watched"] = next(({name: metrics[name]} for name in names if name in metrics), {})
         if step > first:
             row["seconds_left"] = (now - begun) / (step - first) * (node.updates - step - 1)
         if now - self._written > WRITE_SECONDS:
