@@ -276,7 +276,7 @@ def test_status_says_where_a_stopped_run_stands_and_how_to_go_on(call: Callable[
 def test_status_of_a_working_run_says_who_works_and_where_each_stage_stands(
     call: Callable[..., Said], half: Path
 ) -> None:
-    running = [{"title": "student-rl on pool", "seed": 0, "updates": 40, "step": 12, "watched": {"reward": 0.25}}]
+    running = [{"title": "student-rl on pool", "seed": 0, "steps": 40, "step": 12, "watched": {"reward": 0.25}}]
     (half / STATE).write_text(json.dumps({"running": [{**running[0], "seconds_left": 95}], "seconds_left": 4000}))
     with Store(half).lock():
         said = call("status", "micro").out

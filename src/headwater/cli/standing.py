@@ -22,7 +22,7 @@ def standing(folder: RunFolder) -> dict[str, Any]:
     if holder is not None:
         said = _said(folder.root / STATE)
     begun = [
-        {"title": node["title"], "seed": node["seed"], "step": step, "updates": node["updates"]}
+        {"title": node["title"], "seed": node["seed"], "step": step, "steps": node["steps"]}
         for name, node in nodes.items()
         if name not in finished and (step := folder.step(name))
     ]
@@ -54,7 +54,7 @@ def lines(found: dict[str, Any], runs: Path) -> Iterator[str]:
     for row in found["running"]:
         yield f"  seed {row['seed']}: {row['title']}: {_progress(row)}"
     for row in [] if found["running"] else found["committed"]:
-        yield f"seed {row['seed']}: {row['title']}: step {row['step']} of {row['updates']} committed"
+        yield f"seed {row['seed']}: {row['title']}: step {row['step']} of {row['steps']} committed"
     left = f" About {_clock(found['seconds_left'])} left." if found["seconds_left"] is not None else ""
     text = f"{found['run']}: {found['done']} of {found['work']} pieces of work done.{left}"
     where = Path(found["folder"])
@@ -70,7 +70,7 @@ def lines(found: dict[str, Any], runs: Path) -> Iterator[str]:
 def _progress(row: dict[str, Any]) -> str:
     if "step" not in row:
         return "begun"
-    parts = [f"step {row['step']} of {row['updates']}"]
+    parts = [f"step {row['step']} of {row['steps']}"]
     parts += [f"{name} {value:.3f}" for name, value in row.get("watched", {}).items()]
     if "seconds_left" in row:
         parts.append(f"about {_clock(row['seconds_left'])} left")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.folder import STATE
-from headwater.plan.graph import Graph, Node
+from headwater.plan.graph import Node
 
 WRITE_SECONDS = 1.0
 
@@ -17,10 +17,10 @@ WRITE_SECONDS = 1.0
 class State:
     """An observer. Mutable: knows what runs and how fast; the file is a convenience, never read by a run."""
 
-    def __init__(self, graph: Graph, done: set[str], workers: int, root: Path):
-        self._path, self._workers = root / STATE, workers
+    def __init__(self, work: Mapping[str, float], done: set[str], root: Path):
+        self._path, self._work = root / STATE, work
         self._begun = time.monotonic()
-        self._left = sum(node.cost for name, node in graph.nodes.items() if name not in done)
+        self._left = sum(flops for name, flops in work.items() if name not in done)
         self._made = 0.0
         self._running: dict[str, dict[str, Any]] = {}
         self._first: dict[str, tuple[int, float]] = {}
@@ -28,7 +28,7 @@ class State:
 
     def started(self, node: Node) -> None:
         """A worker took a node."""
-        self._running[node.fingerprint] = {"title": node.title, "seed": node.seed, "updates": node.updates}
+        self._running[node.fingerprint] = {"title": node.title, "seed": node.seed, "steps": node.steps}
         self._write()
 
     def stepped(self, node: Node, step: int, metrics: Mapping[str, float]) -> None:
@@ -39,14 +39,15 @@ class State:
         names = [watch.metric for watch in node.stage.watch] if node.stage else []
         row["watched"] = next(({name: metrics[name]} for name in names if name in metrics), {})
         if step > first:
-            row["seconds_left"] = (now - begun) / (step - first) * (node.updates - step - 1)
+            row["seconds_left"] = (now - begun) / (step - first) * (node.steps - step - 1)
         if now - self._written > WRITE_SECONDS:
             self._write()
 
     def finished(self, node: Node, seconds: float, commit_seconds: float) -> None:
         """A node was committed."""
         self._running.pop(node.fingerprint, None)
-        self._made, self._left = self._made + node.cost, self._left - node.cost
+        amount = self._work[node.fingerprint]
+        self._made, self._left = self._made + amount, self._left - amount
         self._write()
 
     def stopping(self) -> None:

@@ -80,7 +80,7 @@ class Tracking:
 
     def stepped(self, node: Node, step: int, metrics: Mapping[str, float]) -> None:
         """The next step that the tracker does not know; one that was left out waits for the commit."""
-        if step == self._told.get(node.fingerprint, 0):
+        if node.stage is not None and step == self._told.get(node.fingerprint, 0):
             self._guarded(self._log_steps, node, [(step, metrics)])
 
     def finished(self, node: Node, seconds: float, commit_seconds: float) -> None:
