@@ -42,10 +42,10 @@ def headwater(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[
     return subprocess.run([*HEADWATER, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def make(recipe: Recipe, root: Path, disk: Disk = REAL_DISK, **limits: Any) -> None:
-    """Make every node of the recipe in this process, in order: what `headwater run` has its workers do.
+def make(recipe: Recipe, root: Path, disk: Disk = REAL_DISK, nodes: Iterable[str] | None = None, **limits: Any) -> None:
+    """Make every node of the recipe, or these, in this process, in order: what `headwater run` has its workers do.
 
-    `limits` are the executor's: commit_seconds, stopping.
+    `limits` are the executor's: commit_seconds, stopping, engine.
     """
     silence_progress()
     graph = build_graph(recipe)
@@ -55,7 +55,7 @@ def make(recipe: Recipe, root: Path, disk: Disk = REAL_DISK, **limits: Any) -> N
         with Ledger(root / LEDGER) as ledger:
             settle_ledger(ledger, store)
             executor = Executor(graph=graph, store=store, ledger=ledger, **limits)
-            for node in graph.nodes:
+            for node in nodes or graph.nodes:
                 executor.execute(node)
 
 

@@ -14,12 +14,12 @@ from headwater import cache
 from headwater.batch import FullDistribution, HiddenDistribution, TopKDistribution
 from headwater.cache import Recording
 from headwater.engines.local import LocalTeacher
-from headwater.engines.scripted import ONCE, ScriptedTeacher, scripted_group
 from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError, IntegrityError
 from headwater.records import rollouts_of
 from headwater.rollouts import RolloutTable, write_rollouts
 from headwater.signals import Divergence, Imitation
+from scripted import ONCE, ScriptedTeacher, scripted_group
 
 TEMPERATURE = 0.8
 FULL, HIDDEN = Recording(), Recording(keep="hidden")

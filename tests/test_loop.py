@@ -9,7 +9,6 @@ import torch
 import tiny
 from headwater import cache, loop
 from headwater.engines.local import LocalGenerator, LocalLearner, LocalTeacher
-from headwater.engines.scripted import ScriptedGenerator, ScriptedLearner, ScriptedTeacher, scripted_group
 from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError, LabelError
 from headwater.fingerprint import fingerprint
@@ -23,6 +22,7 @@ from headwater.routes.stages import Step
 from headwater.routes.table import Route
 from headwater.samplers import OnPolicy, Recorded
 from headwater.signals import Divergence, Imitation, Reward
+from scripted import ScriptedGenerator, ScriptedLearner, ScriptedTeacher, scripted_group
 
 
 def table():

@@ -7,7 +7,6 @@ import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from headwater.engines.local import LocalGenerator, LocalLearner
-from headwater.engines.scripted import Script
 from headwater.engines.settings import EngineSettings
 from headwater.interfaces import Seeds
 from headwater.models.family import build, word_tokenizer
@@ -15,6 +14,7 @@ from headwater.models.language_model import LanguageModel, silence_progress
 from headwater.models.shape import QwenShape
 from headwater.optimiser import Optimiser
 from headwater.records import Problem, Rollout, Sampling, rollouts_of
+from scripted import Script
 
 silence_progress()
 

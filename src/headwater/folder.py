@@ -26,12 +26,17 @@ SEAL = "sha256"
 REWRITE = "delete the file; `headwater run` with the same recipe writes it anew"
 
 
+def begun(root: Path) -> bool:
+    """Whether there is a run."""
+    return (root / GRAPH).is_file()
+
+
 class RunFolder:
     """One run on disk, finished or not. Reads only; every result is checked against its manifest."""
 
     def __init__(self, root: Path):
         """Raises InputError when there is no run at `root`."""
-        if not (root / GRAPH).is_file():
+        if not begun(root):
             near = nearest(root.name, [path.parent.name for path in root.parent.glob(f"*/{GRAPH}")])
             raise InputError(f"run: no run at {root} (no {GRAPH}){near}; start one with `headwater run lab`")
         self.root = root
@@ -57,8 +62,7 @@ class RunFolder:
 
     def done(self, node: str) -> bool:
         """Whether the node is finished."""
-        head = self._store.head(node)
-        return head is not None and head.done
+        return self._store.result(node) is not None
 
     def step(self, node: str) -> int:
         """Steps committed so far."""
@@ -68,10 +72,10 @@ class RunFolder:
     def result(self, node: str, name: str) -> bytes | None:
         """One file of a finished node, verified; None when the node is not done or has no such file."""
         if name == "timing.json":
-            seconds = self._timings.get(node)
+            seconds = self.seconds.get(node)
             return None if seconds is None else json.dumps({"seconds": seconds}).encode()
-        head = self._store.head(node)
-        if head is None or not head.done or name not in head.files:
+        head = self._store.result(node)
+        if head is None or name not in head.files:
             return None
         return self._store.read(node, name)
 
@@ -82,7 +86,8 @@ class RunFolder:
         return None if found is None else str(found)
 
     @cached_property
-    def _timings(self) -> Mapping[str, float]:
+    def seconds(self) -> Mapping[str, float]:
+        """Node -> how long it took, as far as the run has come."""
         return read_sealed(self.root / TIMINGS) if (self.root / TIMINGS).exists() else {}
 
     def labels(self, node: str) -> dict[str, set[str]]:
@@ -94,14 +99,14 @@ class RunFolder:
 
         Raises IntegrityError when a chain is broken, or does not end where the commit of a finished node says.
         """
-        heads = {node: self._store.head(node) for node in self._store.nodes()}  # before the ledger, which goes ahead
-        self._ledger.verify({node: head.about["ledger"] for node, head in heads.items() if head and head.done})
+        heads = {node: self._store.result(node) for node in self._store.nodes()}  # before the ledger, which goes ahead
+        self._ledger.verify({node: head.about["ledger"] for node, head in heads.items() if head})
         return self._ledger.digest()
 
     def verify(self) -> list[IntegrityError]:
         """Read every byte that the run relies on or has handed out; one error for each damaged file."""
         found = self._store.verify()
-        for check in (lambda: self.graph, lambda: self._timings, self.ledger_digest, self._check_models):
+        for check in (lambda: self.graph, lambda: self.seconds, self.ledger_digest, self._check_models):
             try:
                 check()
             except IntegrityError as error:
@@ -111,8 +116,8 @@ class RunFolder:
     def _check_models(self) -> None:
         for arm in self.graph["arms"]:
             directory = model_folder(self.root, arm["name"], arm["seed"])
-            head = self._store.head(arm["endpoint"])
-            if head is not None and head.done and directory.exists() and not same_files(directory, head, "model/"):
+            head = self._store.result(arm["endpoint"])
+            if head is not None and directory.exists() and not same_files(directory, head, "model/"):
                 raise IntegrityError(f"{directory}: differs from its commit; `headwater run` copies it anew")
 
     @cached_property

@@ -15,9 +15,9 @@ from headwater.engines.local import LocalTeacher
 from headwater.engines.norms import rms_norm
 from headwater.engines.packing import pack_trees
 from headwater.engines.plain import TakenOver
-from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.signals import Imitation
+from scripted import ONCE
 
 FAMILIES = st.lists(st.tuples(st.integers(1, 6), st.lists(st.integers(0, 5), min_size=1, max_size=4)), max_size=5)
 

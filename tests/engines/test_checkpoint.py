@@ -9,10 +9,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import tiny
 from headwater.batch import Scored
 from headwater.engines.checkpoint import MOMENTS, STATE
-from headwater.engines.scripted import ONCE
 from headwater.errors import IntegrityError
 from headwater.optimiser import Optimiser
 from headwater.signals import Imitation
+from scripted import ONCE
 
 SETTINGS = Optimiser(learning_rate=1e-2, weight_decay=0.1, warmup_share=0.3, clip_norm=0.5)
 

@@ -11,12 +11,12 @@ from headwater.batch import FullDistribution, NoTarget, Scored, ScoredRollout
 from headwater.engines import norms
 from headwater.engines.local import LocalTeacher
 from headwater.engines.optimiser import build, set_rate
-from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError, NumericError
 from headwater.optimiser import Optimiser
 from headwater.records import Verdict
 from headwater.signals import Divergence, Imitation, PolicyTarget, Reward
+from scripted import ONCE
 
 DENSE = {
     "forward": Divergence(direction="forward"),

@@ -11,10 +11,10 @@ import tiny
 from headwater.batch import Scored
 from headwater.engines.local import LocalTeacher
 from headwater.engines.packing import pack
-from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.records import Verdict, rollouts_of
 from headwater.signals import Divergence, Imitation, Reward
+from scripted import ONCE
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 7)), max_size=12)
 

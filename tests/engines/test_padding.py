@@ -7,10 +7,10 @@ import tiny
 from headwater import cache
 from headwater.cache import CachedTeacher, Recording
 from headwater.engines.local import LocalTeacher
-from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.records import rollouts_of
 from headwater.signals import Divergence, Imitation
+from scripted import ONCE
 
 WORDS = len(tiny.WORDS)
 DIVERGENCES = [

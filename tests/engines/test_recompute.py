@@ -7,11 +7,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 import tiny
 from headwater.engines.recompute import recomputed
-from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError
 from headwater.records import Group
 from headwater.signals import Imitation
+from scripted import ONCE
 
 
 def updated(model, *, checkpointing):

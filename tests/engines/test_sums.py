@@ -3,10 +3,10 @@
 import pytest
 
 import tiny
-from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.engines.sums import CHECKED, Sums, compared, stride_of
 from headwater.signals import Imitation
+from scripted import ONCE
 
 
 def drawn(count, length, version=3):

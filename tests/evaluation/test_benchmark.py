@@ -7,11 +7,11 @@ import pytest
 
 import tiny
 from headwater.engines.local import LocalGenerator
-from headwater.engines.scripted import ScriptedGenerator, ScriptedVerifier, scripted_group
 from headwater.engines.settings import EngineSettings
 from headwater.evaluation.benchmark import Benchmark, evaluate
 from headwater.evaluation.estimate import average_at_k
 from headwater.records import Sampling, Verdict
+from scripted import ScriptedGenerator, ScriptedVerifier, scripted_group
 
 RIGHT, WRONG, UNGRADED = Verdict.CORRECT, Verdict.WRONG, Verdict.UNGRADED
 VERDICTS = {"p0": [RIGHT, RIGHT, RIGHT, WRONG], "p1": [WRONG] * 4, "p2": [RIGHT, UNGRADED, WRONG, UNGRADED]}

@@ -6,10 +6,10 @@ import torch
 import tiny
 from headwater.batch import FullDistribution, TopKDistribution
 from headwater.engines.local import LocalTeacher
-from headwater.engines.scripted import ScriptedTeacher, scripted_group
 from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError
 from headwater.evaluation.closeness import closeness, compare
+from scripted import ScriptedTeacher, scripted_group
 
 MEASURES = {"kl_teacher_student", "kl_student_teacher", "overlap", "top1", "student_entropy", "teacher_entropy"}
 

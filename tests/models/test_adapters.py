@@ -8,7 +8,6 @@ from transformers import AutoModelForCausalLM
 
 import tiny
 from headwater.engines.local import LocalLearner
-from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError, IntegrityError
 from headwater.models import adapters
@@ -16,6 +15,7 @@ from headwater.models.choice import Lora
 from headwater.models.language_model import LanguageModel
 from headwater.optimiser import Optimiser
 from headwater.signals import Imitation
+from scripted import ONCE
 
 LORA = Lora(rank=2, alpha=4)
 

@@ -9,7 +9,6 @@ import pytest
 from headwater.plan import build_graph, plan_rows
 from headwater.plan.graph import Arm, Graph, Node
 from headwater.routes.recipe import Recipe
-from headwater.run import done_nodes
 from micro import micro
 
 
@@ -172,7 +171,7 @@ def test_equal_recipes_give_equal_names() -> None:
 def test_the_plan_opens_no_model(tmp_path) -> None:
     recipe = micro(f"student.path={tmp_path / 'nowhere'}")
     graph = build_graph(recipe)
-    assert {row["stage"] for row in plan_rows(graph, done_nodes(graph, tmp_path))} >= {
+    assert {row["stage"] for row in plan_rows(graph, {})} >= {
         "teacher-rl on 1H",
         "warm-up on 1H",
     }

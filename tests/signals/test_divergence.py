@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from headwater.batch import FullDistribution, HiddenDistribution, NoTarget, TopKDistribution
-from headwater.engines.scripted import ONCE, Script, ScriptedTeacher, scripted_group
 from headwater.errors import ObjectiveError
 from headwater.signals import Divergence
 from headwater.signals.divergence import (
@@ -20,6 +19,7 @@ from headwater.signals.divergence import (
     reverse_kl,
     sampled_reverse_kl,
 )
+from scripted import ONCE, Script, ScriptedTeacher, scripted_group
 
 DOUBLE = torch.float64
 EXACT = [

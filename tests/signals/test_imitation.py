@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from headwater.batch import NoTarget
-from headwater.engines.scripted import ONCE, Script, scripted_group
 from headwater.signals import Imitation
+from scripted import ONCE, Script, scripted_group
 
 
 def test_the_loss_is_the_negative_logprob_of_the_recorded_token():

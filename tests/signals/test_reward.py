@@ -8,7 +8,11 @@ import torch
 from pydantic import ValidationError
 
 from headwater.batch import NoTarget
-from headwater.engines.scripted import (
+from headwater.errors import GraderError, InputError, NumericError, ObjectiveError
+from headwater.records import Verdict
+from headwater.signals import PolicyTarget, Reward, group_advantages
+from headwater.signals.reward import k3
+from scripted import (
     ONCE,
     Script,
     ScriptedAnswers,
@@ -16,10 +20,6 @@ from headwater.engines.scripted import (
     ScriptedVerifier,
     scripted_group,
 )
-from headwater.errors import GraderError, InputError, NumericError, ObjectiveError
-from headwater.records import Verdict
-from headwater.signals import PolicyTarget, Reward, group_advantages
-from headwater.signals.reward import k3
 
 DOUBLE = torch.float64
 LETTERS = {"c": Verdict.CORRECT, "w": Verdict.WRONG, "u": Verdict.UNGRADED}

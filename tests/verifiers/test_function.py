@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from headwater.engines.scripted import ONCE, Script, ScriptedAnswers, scripted_group
 from headwater.errors import GraderError, HeadwaterError, InputError, NumericError
 from headwater.records import Grade, Verdict
 from headwater.signals.reward import Reward
 from headwater.verifiers.function import FunctionVerifier
+from scripted import ONCE, Script, ScriptedAnswers, scripted_group
 
 RESPONSES = {"a": ("2", "it is 2"), "b": ("2", "3"), "c": ("5", "")}
 

@@ -58,15 +58,19 @@ def plan(
 
     Example: headwater plan lab --routes all --seeds 3
     """
+    from headwater.folder import RunFolder, begun  # noqa: PLC0415
     from headwater.plan import build_graph, print_plan  # noqa: PLC0415
     from headwater.plan import plan as plan_of  # noqa: PLC0415
-    from headwater.run import done_nodes, measured_seconds  # noqa: PLC0415
+    from headwater.store import run_folder  # noqa: PLC0415
 
     chosen = read(recipe, {"routes": routes, "seeds": seeds, "name": name}, overrides, drop_overlap, runs)
     graph = build_graph(chosen)
     if flops_per_second is not None and not flops_per_second > 0:
         raise InputError(f"plan: --flops-per-second {flops_per_second}; above 0")
-    made = plan_of(graph, done_nodes(graph, runs), measured_seconds(graph, runs), flops_per_second)
+    root = run_folder(runs, graph.recipe.name)
+    folder = RunFolder(root) if begun(root) else None
+    done = {node: folder.done(node) for node in graph.nodes} if folder else {}
+    made = plan_of(graph, done, folder.seconds if folder else {}, flops_per_second)
     if as_json:
         print(json.dumps(made, indent=1))
     else:

@@ -26,8 +26,8 @@ def inputs(node: Node, store: Store) -> dict[str, str]:
     """
     found = {}
     for role, parent in node.parents.items():
-        head = store.head(parent)
-        if head is not None and head.done:
+        head = store.result(parent)
+        if head is not None:
             found[role] = _digest(head.files)
     directory = Path(str(node.settings["path"])) if "path" in node.settings else None
     if directory is not None and directory.is_dir():

@@ -82,9 +82,9 @@ class Executor:
 
         Raises Interrupted after a commit when told to stop; the next call goes on from there.
         """
-        head = self.store.head(name)
-        if head is not None and head.done:
+        if self.store.result(name) is not None:
             return
+        head = self.store.head(name)
         node = self.graph.nodes[name]
         self.commit_cost = 0.0
         work = {

@@ -162,7 +162,7 @@ def _products(root: Path, recipe: Recipe) -> str:
 def _make_missing(
     graph: Graph, store: Store, options: RunOptions, console: Console, trackers: Sequence[Tracking]
 ) -> None:
-    done = {name for name in graph.nodes if (head := store.head(name)) is not None and head.done}
+    done = {name for name in graph.nodes if store.result(name) is not None}
     for tracker in trackers:
         tracker.catch_up(done)
     if len(done) == len(graph.nodes):
@@ -248,8 +248,8 @@ def hand_out_models(graph: Graph, store: Store) -> None:
     """
     for arm in graph.arms:
         target = model_folder(store.root, arm.name, arm.seed)
-        head = store.head(arm.endpoint)
-        if head is None or not head.done or same_files(target, head, MODEL):
+        head = store.result(arm.endpoint)
+        if head is None or same_files(target, head, MODEL):
             continue
         with tempfile.TemporaryDirectory(dir=store.root / "tmp") as scratch:
             checked = store.checkout(arm.endpoint, Path(scratch) / "linked", MODEL)

@@ -91,6 +91,11 @@ class Store:
         """
         return self._at_head(node, lambda manifest: manifest)
 
+    def result(self, node: str) -> Manifest | None:
+        """The node's last commit where that finished it, else None."""
+        head = self.head(node)
+        return head if head is not None and head.done else None
+
     def read(self, node: str, name: str) -> bytes:
         """One file of the node's head, its size and hash checked now."""
 

@@ -16,7 +16,6 @@ from headwater.engines.cluster.sharding import whole
 from headwater.engines.cluster.share import deal
 from headwater.engines.cluster.teacher import ShardedTeacher
 from headwater.engines.local import LocalLearner, LocalTeacher
-from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError
 from headwater.models import adapters
@@ -25,6 +24,7 @@ from headwater.models.family import build
 from headwater.models.shape import QwenShape
 from headwater.optimiser import Optimiser
 from headwater.signals import Divergence, Imitation, PolicyTarget, Reward
+from scripted import ONCE
 
 WORDS = ["<pad>", "<end>", *"abcdefgh", *[f"w{i}" for i in range(60)]]
 """70 rows, which neither 3 ranks nor 4 share evenly."""

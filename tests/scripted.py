@@ -6,15 +6,18 @@ much fails by name.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headwater.batch import Scored, TeacherDistribution
-from headwater.interfaces import At, Generator, Learner, Seeds, Signal, Teacher, Verifier, Workers
+from headwater.batch import FullDistribution, Scored, TeacherDistribution, TopKDistribution
+from headwater.interfaces import At, Engine, Generator, Learner, Seeds, Signal, Teacher, Training, Verifier, Workers
+from headwater.models.choice import ModelSource
 from headwater.records import Group, Problem, Rollout, Sampling, Verdict
 
 ONCE = At(step=0, updates=1)
@@ -145,3 +148,94 @@ class Script:
             recorded=self.recorded,
             temperature=self.temperature,
         )
+
+
+@dataclass(kw_only=True)
+class CopiedLearner(ScriptedLearner):
+    """Learns nothing, and saves the directory that it was made of."""
+
+    source: Path
+
+    def save(self, directory: Path) -> None:
+        shutil.copytree(self.source, directory, copy_function=shutil.copyfile)
+        super().save(directory / "training")
+
+    def load(self, directory: Path) -> None:
+        super().load(directory / "training")
+
+
+class Sayer(Generator):
+    """Says one word and ends, whatever it is asked."""
+
+    def generate(self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds) -> list[Group]:
+        return [self._group(problem, samples, seeds) for problem in problems]
+
+    def sync(self) -> None:
+        """It says the same."""
+
+    def _group(self, problem: Problem, samples: int, seeds: Seeds) -> Group:
+        rollouts = (
+            Rollout(
+                rollout_id=f"{seeds.stream}/{seeds.step}/{problem.problem_id}/{sample}",
+                problem_id=problem.problem_id,
+                prompt_ids=(2, 3),
+                response_ids=(4 + sample, 1),
+                response_text="#",
+                logprobs=(-1.0, -1.0),
+                policy_version=-1,
+                finish_reason="stop",
+            )
+            for sample in range(samples)
+        )
+        return Group(problem=problem, rollouts=tuple(rollouts))
+
+
+@dataclass(kw_only=True)
+class Undecided(Teacher):
+    """Finds every token as likely as any other; says so of all of them, or of the first `known` alone."""
+
+    words: int = 51
+    known: int | None = None
+
+    @property
+    def exact(self) -> bool:  # type: ignore[override]
+        return self.known is None
+
+    def distributions(self, rollouts: Sequence[Rollout], temperature: float) -> list[TeacherDistribution]:
+        rows = (torch.full((len(rollout.response_ids), self.words), 1.0).log_softmax(-1) for rollout in rollouts)
+        if self.known is None:
+            return [FullDistribution(full=logprobs) for logprobs in rows]
+        return [TopKDistribution.from_logprobs(logprobs, self.known) for logprobs in rows]
+
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
+        return [torch.full((len(rollout.response_ids),), 1.0 / self.words).log() for rollout in rollouts]
+
+
+@dataclass(kw_only=True)
+class ScriptedEngine(Engine):
+    """The second kind of engine: opens no model; `asked` lists what was made, of what."""
+
+    known: int | None = None
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    closed: bool = False
+
+    slots = 1
+    piece = 100
+
+    def environment(self, slot: int) -> Mapping[str, str]:
+        return {}
+
+    def learner(self, model: ModelSource, training: Training) -> CopiedLearner:
+        self.asked.append(("learner", str(model.path)))
+        return CopiedLearner(source=Path(model.path))
+
+    def generator(self, model: ModelSource | Learner) -> Sayer:
+        self.asked.append(("generator", str(model.path) if isinstance(model, ModelSource) else "the learner"))
+        return Sayer()
+
+    def teacher(self, model: ModelSource) -> Undecided:
+        self.asked.append(("teacher", str(model.path)))
+        return Undecided(known=self.known)
+
+    def close(self) -> None:
+        self.closed = True
