@@ -56,7 +56,7 @@ def test_every_stage_that_grades_and_no_other_stores_an_audit_of_its_verdicts(ru
 
 def test_a_stage_in_progress_keeps_its_sample_and_goes_on_with_it(run: Finished, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        steps = iter([False] * 12 * 2 + [False, False, True])  # into the first stage that grades
+        steps = iter([False] * 11 * 2 + [False, False, True])  # into the first stage that grades; no last step asks
         make(micro(), tmp_path, stopping=lambda: next(steps))
     store = Store(tmp_path)
     (name,) = [name for name in store.nodes() if not (head := store.head(name)) or not head.done]
