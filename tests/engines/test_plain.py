@@ -11,7 +11,6 @@ from headwater.engines import decoding, linears, plain
 from headwater.engines.body import Body
 from headwater.engines.head import Head
 from headwater.engines.linears import Copies
-from headwater.engines.scripted import ONCE
 from headwater.engines.settings import EngineSettings
 from headwater.errors import NumericError
 from headwater.guard import Guard
@@ -20,6 +19,7 @@ from headwater.models.choice import Lora
 from headwater.models.language_model import LanguageModel
 from headwater.records import StepRecord
 from headwater.signals import Imitation
+from scripted import ONCE
 
 FAMILIES = pytest.mark.parametrize("family", tiny.FAMILIES)
 PRECISIONS = pytest.mark.parametrize("precision", ["float32", "bfloat16"])
