@@ -55,7 +55,7 @@ def uses(root: Path) -> dict[Path, Callable[[], object]]:
         for path in (path for path in directory.rglob("*") if path.is_file()):
             found[path] = lambda head=head, directory=directory: model(directory, head)
     found[root / GRAPH] = lambda: RunFolder(root).graph
-    found[root / TIMINGS] = lambda: RunFolder(root)._timings
+    found[root / TIMINGS] = lambda: RunFolder(root).seconds
     found[root / LEDGER] = lambda: ledger(root, heads)
     heads = {node: head.about["ledger"] for node in store.nodes() if (head := store.head(node))}
     return found
