@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headwater.errors import InputError, IntegrityError, LockedError
-from headwater.fingerprint import canonical_json, plain
+from headwater.fingerprint import plain
 from headwater.store.disk import REAL_DISK, Disk
 from headwater.store.lock import Holder, RunLock, gate, holder_of
 from headwater.store.manifest import FileEntry, Manifest, damage
 from headwater.store.names import SHA256, check_file_names, check_node
 from headwater.store.objects import Batch, Digest, Objects
-from headwater.store.space import FULL, require_space, space_for
+from headwater.store.space import FULL, require_space, sizes_of, space_for
 
 PRUNE_BYTES = 64 * 2**20  # a process leaves at most about this much behind before it prunes
 COMMIT_PATIENCE = 600.0  # seconds that a commit waits for a prune, which takes far less
@@ -66,7 +66,7 @@ class Store:
             raise InputError(f"store: step {step!r} of node {node} is not a count; use 0, 1, 2, ...")
         kept = {name: file for name, file in files.items() if isinstance(file, FileEntry)}
         written = {n: f for n, f in files.items() if not isinstance(f, FileEntry) and not self._objects.owns(f)}
-        with space_for(_sizes(written, about, len(files)), node=node, root=self.root, disk=self._disk):
+        with space_for(sizes_of(written, about, len(files)), node=node, root=self.root, disk=self._disk):
             self._prepare()
             with gate(self.root / "gate", self._disk, exclusive=False, patience=COMMIT_PATIENCE) as passed:
                 if not passed:
@@ -395,9 +395,3 @@ class Store:
                 for name in self._left_behind.keys() - needed:
                     self._disk.unlink(self._objects.path(name))
             self._left_behind = {}
-
-
-def _sizes(files: Mapping[str, Path | bytes], about: Mapping[str, Any], entries: int) -> dict[str, int]:
-    """Bytes of each file that is written, and about as many as the manifest of so many entries will have."""
-    sizes = {name: len(f) if isinstance(f, bytes) else f.stat().st_size for name, f in files.items()}
-    return sizes | {"the manifest": len(canonical_json(about).encode()) + 256 * entries + 512}

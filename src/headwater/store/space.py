@@ -8,13 +8,21 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from headwater.errors import ResourceError
+from headwater.fingerprint import canonical_json
 from headwater.store.disk import REAL_DISK, Disk
 
 BLOCK = 4096  # bytes; a file takes whole blocks
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 RUST_ERRNO = re.compile(r"os error (\d+)")  # safetensors tells the system's error in words
+
+
+def sizes_of(files: Mapping[str, Path | bytes], about: Mapping[str, Any], entries: int) -> dict[str, int]:
+    """Bytes of each file that is written, and about as many as the manifest of so many entries will have."""
+    sizes = {name: len(f) if isinstance(f, bytes) else f.stat().st_size for name, f in files.items()}
+    return sizes | {"the manifest": len(canonical_json(about).encode()) + 256 * entries + 512}
 
 
 def require_space(sizes: Mapping[str, int], *, node: str, root: Path, disk: Disk) -> int:
