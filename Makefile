@@ -38,10 +38,10 @@ test: check qwen3-tokenizer
 golden: $(STAMP)
 	HEADWATER_PRODUCTS=default PYTHONPATH="$(PYTHONPATH):tests/golden:tests" $(BIN)/python -m golden_runs
 
-# What needs packages that a run does not: each tracker against its real library, offline. They install in a minute.
+# What needs packages that a run does not: each tracker and lm-evaluation-harness for real, offline. They install in a minute.
 integration: $(STAMP)
-	$(BIN)/python -m pip install --quiet --editable ".[trackers]"
-	$(BIN)/python -m pytest tests/trackers
+	$(BIN)/python -m pip install --quiet --editable ".[trackers,harness]"
+	$(BIN)/python -m pytest tests/trackers tests/export
 
 # The full counts of docs/reliability.md, with the figures that stand there; two cores, nothing else running.
 torture: $(STAMP)

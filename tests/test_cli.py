@@ -27,7 +27,10 @@ from headwater.run.identity import identity
 from headwater.store import Disk, Store
 from micro import FILE, HEADWATER, Finished, finished, headwater, make, micro
 
-COMMANDS = ["demo", "init", "validate", "plan", "run", "status", "report", "verify", "eval", "convert", "bench"]
+COMMANDS = [
+    "demo", "init", "validate", "plan", "run", "status", "report", "verify", "eval", "convert", "push", "export", "env",
+    "bench",
+]  # fmt: skip
 
 
 class Said(NamedTuple):

@@ -79,6 +79,31 @@ class RunFolder:
             return None
         return self._store.read(node, name)
 
+    def arm(self, name: str, seed: int | None = None) -> dict[str, Any]:
+        """An arm by name, of the first seed if none is given. Raises InputError when there is none."""
+        arms = [arm for arm in self.graph["arms"] if seed is None or arm["seed"] == seed]
+        found = next((arm for arm in arms if arm["name"] == name), None)
+        if found is None:
+            names = list(dict.fromkeys(str(arm["name"]) for arm in arms))
+            of = "" if seed is None else f" of seed {seed}"
+            raise InputError(f"run {self.name}: no arm {name:.60}{of}{nearest(name, names)}; it has {', '.join(names)}")
+        return dict(found)
+
+    def model(self, arm: Mapping[str, Any]) -> Path:
+        """Where an arm's final model is handed out, every byte checked.
+
+        Raises InputError when it is not made yet, IntegrityError when it differs from its commit.
+        """
+        directory = model_folder(self.root, arm["name"], arm["seed"])
+        head = self._store.head(arm["endpoint"])
+        if head is None or not head.done or not directory.exists():
+            raise InputError(
+                f"run {self.name}: {arm['name']}, seed {arm['seed']}, is not made yet; `headwater run` first"
+            )
+        if not same_files(directory, head, "model/"):
+            raise IntegrityError(f"{directory}: differs from its commit; `headwater run` copies it anew")
+        return directory
+
     def origin(self, node: str) -> str | None:
         """What an imported model was when it was imported: a hub commit, or the digest of its directory."""
         head = self._store.head(node)

@@ -20,6 +20,7 @@ from headwater.cli.measuring import eval as evaluate
 from headwater.cli.measuring import verify
 from headwater.cli.planning import plan, validate
 from headwater.cli.running import report, run, status
+from headwater.cli.sharing import env, export, push
 from headwater.errors import HeadwaterError
 
 app = App(
@@ -30,7 +31,7 @@ app = App(
     version_flags=["--version"],
 )
 
-for _command in (demo, init, validate, plan, run, status, report, verify, evaluate, convert, bench):
+for _command in (demo, init, validate, plan, run, status, report, verify, evaluate, convert, push, export, env, bench):
     app.command(_command)
 
 

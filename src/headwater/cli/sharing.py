@@ -1,0 +1,69 @@
+"""Commands that share: push, export, env."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from headwater.cli.options import RunName, Runs, open_run
+
+ArmName = Annotated[str, Parameter(help="an arm of the run, such as R3-full")]
+Seed = Annotated[int | None, Parameter(help="the first one if not given")]
+
+
+def push(
+    run: RunName,
+    arm: ArmName,
+    *,
+    to: Annotated[str, Parameter(help="hub id, owner/name; made if it is not there")],
+    seed: Seed = None,
+    runs: Runs = Path("runs"),
+    adapter: Annotated[bool, Parameter(negative="", help="the adapter alone, without the weights")] = False,
+    public: Annotated[bool, Parameter(negative="", help="a new repository is private without this")] = False,
+    base_model: Annotated[str | None, Parameter(help="hub id of the model it was made from")] = None,
+    licence: Annotated[str | None, Parameter(name=["--licence", "--license"], help="such as apache-2.0")] = None,
+) -> None:
+    """Send an arm's model to a model hub, with a card: base model, data, licence, scores, route and labels.
+
+    Example: headwater push lab R3-full --to me/small-and-taught
+    """
+    from headwater.export.card import Said  # noqa: PLC0415
+    from headwater.export.push import push as send  # noqa: PLC0415
+
+    folder = open_run(run, runs)
+    said = Said(base_model=base_model, licence=licence)
+    print(send(folder, folder.arm(arm, seed), to, said, adapter=adapter, private=not public))
+
+
+def export(
+    run: RunName,
+    arm: ArmName,
+    *,
+    to: Annotated[Literal["lm-eval"], Parameter(help="lm-eval: a task of lm-evaluation-harness and its command")],
+    folder: Annotated[Path, Parameter(help="where the files go")] = Path("lm-eval"),
+    benchmark: Annotated[str | None, Parameter(help="the primary one if not given")] = None,
+    seed: Seed = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write the same benchmark for another harness, and print the command that measures the arm with it.
+
+    Example: headwater export lab R3-full --to lm-eval
+    """
+    from headwater.export.lm_eval import export as write  # noqa: PLC0415
+
+    found = open_run(run, runs)
+    print(write(found, found.arm(arm, seed), folder, benchmark))
+
+
+def env(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+    """Print what a bug report needs: versions, machine, threads; no name of a user, host or folder.
+
+    Example: headwater env
+    """
+    from headwater.export.environment import environment  # noqa: PLC0415
+
+    found = environment()
+    print(json.dumps(found, indent=1) if as_json else "\n".join(f"{name:22} {value}" for name, value in found.items()))
