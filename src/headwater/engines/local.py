@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -239,10 +239,18 @@ class LocalLearner(Learner):
         self._checked = False
 
 
+class Followed(Protocol):
+    """Whose weights a generator writes with."""
+
+    version: int
+
+    def drop_gradients(self) -> None: ...
+
+
 class LocalGenerator(Generator):
     """Samples from a model in this process; stamps each rollout with the learner's version (None: a fixed model)."""
 
-    def __init__(self, model: LanguageModel, learner: LocalLearner | None, engine: EngineSettings):
+    def __init__(self, model: LanguageModel, learner: Followed | None, engine: EngineSettings):
         model.to(engine.torch_device)
         self._model = model
         self._body = Body(model, engine.precision)

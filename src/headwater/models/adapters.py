@@ -11,6 +11,7 @@ Left out: dropout (sampler and trainer must see one policy), biases, adapters on
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,19 @@ def attached(network: nn.Module) -> bool:
     return bool(_trained(network))
 
 
+def is_part(name: str) -> bool:
+    """Whether a parameter of that name belongs to an adapter and not to its base."""
+    return ".lora_" in name
+
+
+def delta(layer: Any, whole: Callable[[Tensor], Tensor]) -> Tensor:
+    """What an adapted layer adds to its weight; `whole` puts a parameter together that lies in parts."""
+    added = whole(layer.lora_B[_NAME].weight) @ whole(layer.lora_A[_NAME].weight) * layer.scaling[_NAME]
+    return added.T if layer.fan_in_fan_out else added
+
+
 def _trained(network: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: parameter for name, parameter in network.named_parameters() if ".lora_" in name}
+    return {name: parameter for name, parameter in network.named_parameters() if is_part(name)}
 
 
 @torch.no_grad()
@@ -82,7 +94,7 @@ def merged(network: PreTrainedModel) -> dict[str, Tensor]:
     layers: dict[str, Any] = dict(network.named_modules())
     state = {}
     for name, value in network.state_dict().items():
-        if ".lora_" in name:
+        if is_part(name):
             continue
         owner, _, rest = name.partition(".base_layer.")
         if rest == "weight":

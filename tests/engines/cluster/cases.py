@@ -14,7 +14,7 @@ from headwater.batch import Scored, ScoredRollout, TopKDistribution, token_mean_
 from headwater.engines.cluster.learner import ShardedLearner
 from headwater.engines.cluster.sharding import whole
 from headwater.engines.cluster.share import deal
-from headwater.engines.cluster.teacher import ShardedTeacher
+from headwater.engines.cluster.teacher import Promised, ShardedTeacher
 from headwater.engines.local import LocalLearner, LocalTeacher
 from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError
@@ -141,8 +141,8 @@ def first(mesh):
     return mesh.get_local_rank() == 0
 
 
-def sharded(mesh, form="tied", settings=CLIPPED, given=None, teacher=None):
-    return ShardedLearner(student(form), settings, UPDATES, 1.0, given or engine(), mesh, teacher)
+def sharded(mesh, form="tied", settings=CLIPPED, given=None, teachers=None):
+    return ShardedLearner(student(form), settings, UPDATES, 1.0, given or engine(), mesh, teachers or {})
 
 
 def local(form="tied", settings=CLIPPED, given=None):
@@ -155,10 +155,10 @@ def parity(mesh, signal, form="tied", problems=5, inner_steps=1, **settings):
     live = signal == "reverse"
     asked = ShardedTeacher(teacher_model(), given, mesh) if live else None
     near = LocalTeacher(teacher_model(), given)
-    many, many_metrics = sharded(mesh, form, taught, given, asked), []
+    many, many_metrics = sharded(mesh, form, taught, given, {"near": asked} if live else {}), []
     start = tensors(many)
     for step in range(UPDATES):
-        batch = scored(signal, step, asked if live else near, problems=problems)
+        batch = scored(signal, step, Promised("near", near) if live else near, problems=problems)
         many_metrics.append(many.update(share(batch, mesh), SIGNALS[signal]))
     found = tensors(many)
     if not first(mesh):
@@ -291,7 +291,12 @@ def references(mesh):
     given = rollouts(0)
     sets = deal(given, mesh.size())
     reference = ShardedTeacher(teacher_model(), engine(), mesh)
-    mine = reference.logprobs([given[i] for i in sets[mesh.get_local_rank()]], 0.8)
+    ours = [given[i] for i in sets[mesh.get_local_rank()]]
+    mine = reference.logprobs(ours, 0.8)
+    states = torch.cat(reference.hidden(ours))
+    again = torch.log_softmax(states @ reference.head.T / 0.8, -1)
+    ids = torch.tensor([token for one in ours for token in one.response_ids])
+    assert (again.gather(-1, ids[:, None])[:, 0] - torch.cat(mine)).abs().max() < 1e-5
     expected = LocalTeacher(teacher_model(), engine()).logprobs(given, 0.8)
     return max(
         float((found - expected[i]).abs().max()) for found, i in zip(mine, sets[mesh.get_local_rank()], strict=True)

@@ -7,6 +7,8 @@ the same calls in the same order; a fault of one rank is told to all before anyo
 
 from __future__ import annotations
 
+import types
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -44,10 +46,11 @@ class ShardedLearner(LocalLearner):
         temperature: float,
         engine: EngineSettings,
         mesh: DeviceMesh,
-        teacher: ShardedTeacher | None = None,
+        teachers: Mapping[str, ShardedTeacher] = types.MappingProxyType({}),
     ):
-        self._mesh, self._teacher = mesh, teacher
-        self._asking = False
+        self._mesh, self._teachers = mesh, teachers
+        self._asking: str | None = None
+        """the teacher that this update's passes ask"""
         super().__init__(model, optimiser, updates, temperature, engine)
         self._body.keeps = False
         _ = self._body.trees  # the trial is a pass that all ranks make, so it is made now
@@ -60,8 +63,12 @@ class ShardedLearner(LocalLearner):
         return told(value, self._mesh)
 
     def _gradient(self, scored: Scored, signal: Signal, *, fresh: bool) -> dict[str, float]:
-        asks = any(isinstance(member.target, Asked) for member in scored.rollouts)
-        self._asking = any(self._everywhere(asks))
+        targets = [member.target for member in scored.rollouts]
+        asked = sorted({target.teacher for target in targets if isinstance(target, Asked)})
+        named = {name for part in self._everywhere(asked) for name in part}
+        if len(named) > 1:
+            raise HeadwaterError(f"learner: one update asks the teachers {', '.join(sorted(named))}; ranks ask one")
+        self._asking = next(iter(named), None)
         return super()._gradient(scored, signal, fresh=fresh)
 
     def _whole_head(self) -> Head:
@@ -82,8 +89,8 @@ class ShardedLearner(LocalLearner):
         ids = torch.zeros((1, 1), dtype=torch.long, device=self.model.network.device)
         with recomputed(self.model.network, wanted=self._engine.gradient_checkpointing):
             hidden = self.model.hidden(ids)
-        if self._asking and self._teacher is not None:
-            self._teacher.idle()
+        if self._asking is not None:
+            self._teachers[self._asking].idle()
         hidden.backward(torch.zeros_like(hidden))
 
     def _probed(self, head: Head) -> Tensor:
@@ -103,9 +110,8 @@ class ShardedLearner(LocalLearner):
         batch = super()._tokens(layout, scored)
         if not isinstance(batch.target, Asked):
             return batch
-        if self._teacher is None:
-            raise HeadwaterError("learner: a teacher is asked for, and its ranks were given none")
-        return replace(batch, target=self._teacher.on(layout, batch.target.temperature))
+        teacher = self._teachers[batch.target.teacher]
+        return replace(batch, target=teacher.on(layout, batch.target.temperature))
 
     def save(self, directory: Path) -> None:
         """The first rank writes what one process would write; it alone holds whole tensors, in its host's memory."""

@@ -7,7 +7,7 @@ batch would be 34 GB for an 8B teacher at 512 responses of 4,096 tokens, its log
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,13 +32,29 @@ from headwater.records import Rollout
 class Asked(TeacherDistribution):
     """A distribution that is not made yet: the rank that trains on these tokens asks for it when it comes to them."""
 
+    teacher: str
     temperature: float
 
 
-class ShardedTeacher(Teacher):
-    """One rank's part of a frozen model. Every rank makes the same calls in the same order."""
+class Promised(Teacher):
+    """A teacher as the learner's ranks know it, by name: it gives promises. What is asked at once, it has from `asked`."""
 
     exact = True
+
+    def __init__(self, name: str, asked: Teacher):
+        self._name, self._asked = name, asked
+
+    def distributions(self, rollouts: Sequence[Rollout], temperature: float) -> list[TeacherDistribution]:
+        """A promise for each rollout."""
+        return [Asked(teacher=self._name, temperature=temperature) for _ in rollouts]
+
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
+        """As the teacher gives them."""
+        return self._asked.logprobs(rollouts, temperature)
+
+
+class ShardedTeacher:
+    """One rank's part of a frozen model. Every rank makes the same calls in the same order."""
 
     def __init__(self, model: LanguageModel, engine: EngineSettings, mesh: DeviceMesh):
         if model.head[1] is not None:
@@ -49,42 +65,45 @@ class ShardedTeacher(Teacher):
         self._engine, self._mesh = engine, mesh
         self._body = Body(model, engine.precision)
         shard(model, mesh)
-        weight = whole(model.head[0].detach())  # once for good; two teachers do not gather theirs again
-        self._head: Head = replace(make_head(model, 1.0, engine), weight=weight)
-        self._rows = weight[: model.emitted]
+        weight = whole(model.head[0].detach())  # once for good
+        self._applied: Head = replace(make_head(model, 1.0, engine), weight=weight)
+        self.head = weight[: model.emitted]
+        """[vocab hidden] whole on this rank: the rows that a tokenizer can emit"""
         self._body.keeps = False
         _ = self._body.trees  # the trial is a pass that all ranks make, so it is made now
         reshard(model)
-
-    def distributions(self, rollouts: Sequence[Rollout], temperature: float) -> list[TeacherDistribution]:
-        """A promise for each rollout: see `on`."""
-        return [Asked(temperature=temperature) for _ in rollouts]
 
     @torch.no_grad()
     def on(self, layout: Layout, temperature: float) -> HiddenDistribution:
         """What the teacher says at each response token of a layout, on this rank."""
         with self._body.work():
             hidden = self._body.scored_hidden(layout)
-        return HiddenDistribution(hidden=hidden, head=self._rows, temperature=temperature)
+        return HiddenDistribution(hidden=hidden, head=self.head, temperature=temperature)
 
     @torch.no_grad()
     def idle(self) -> None:
         """Go along with the other ranks, which have a layout."""
         self.model.hidden(torch.zeros((1, 1), dtype=torch.long, device=self.model.network.device))
 
-    @torch.no_grad()
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
         """Logprob of each response token of this rank's rollouts, on the CPU."""
-        head = replace(self._head, temperature=temperature)
+        head = replace(self._applied, temperature=temperature)
+        return self._over(rollouts, lambda hidden, ids: tiled_logprobs(hidden, head, ids))
+
+    def hidden(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, "token hidden"]]:
+        """Hidden states at the response tokens of this rank's rollouts, on the CPU."""
+        return self._over(rollouts, lambda hidden, ids: hidden)
+
+    @torch.no_grad()
+    def _over(self, rollouts: Sequence[Rollout], made: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
         layouts = list(self._body.pack(rollouts, self._engine.tokens_a_pass(self.model)))
         found: dict[int, Tensor] = {}
         for k in range(max(told(len(layouts), self._mesh))):
             if k >= len(layouts):
                 self.idle()
                 continue
-            hidden = self.on(layouts[k], temperature).hidden
-            ids = layouts[k].response_ids.to(hidden.device)
-            made = tiled_logprobs(hidden, head, ids).cpu().split(layouts[k].response_lengths)
-            found.update(zip(layouts[k].members, made, strict=True))
+            hidden = self.on(layouts[k], 1.0).hidden
+            values = made(hidden, layouts[k].response_ids.to(hidden.device)).cpu()
+            found.update(zip(layouts[k].members, values.split(layouts[k].response_lengths), strict=True))
         reshard(self.model)
         return [found[i] for i in range(len(rollouts))]

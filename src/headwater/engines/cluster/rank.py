@@ -1,0 +1,168 @@
+"""What one rank holds and does: a part of the learner and of each frozen model, and a generator of its own.
+
+It knows nothing of Ray, which only starts, watches and ends it. But for `generate`, all ranks make the same calls in
+the same order.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+
+from headwater.batch import Scored
+from headwater.engines.cluster.learner import ShardedLearner
+from headwater.engines.cluster.teacher import ShardedTeacher
+from headwater.engines.cluster.weights import plain
+from headwater.engines.local import LocalGenerator
+from headwater.engines.settings import EngineSettings
+from headwater.errors import HeadwaterError
+from headwater.interfaces import Seeds, Signal
+from headwater.models import adapters
+from headwater.models.choice import ModelSource
+from headwater.models.language_model import LanguageModel, silence_progress
+from headwater.optimiser import Optimiser
+from headwater.records import Group, Problem, Rollout, Sampling
+
+LEARNER = "learner"
+"""The name of the generator that follows the learner."""
+
+
+@dataclass(kw_only=True)
+class Version:
+    """What a generator stamps on its rollouts: the updates that its weights have seen."""
+
+    version: int = -1
+
+    def drop_gradients(self) -> None:
+        """A copy has none."""
+
+
+class Rank:
+    """One process of a group."""
+
+    def __init__(self, settings: EngineSettings):
+        silence_progress()
+        torch.set_num_threads(1)
+        self._settings = settings
+        self._mesh: DeviceMesh | None = None
+        self._learner: ShardedLearner | None = None
+        self._teachers: dict[str, ShardedTeacher] = {}
+        self._writers: dict[str, LocalGenerator] = {}
+        self._copy: LanguageModel | None = None
+        self._version = Version()
+        self.beats = 0
+        """passes made: the count of a rank that is stuck stands still"""
+
+    def join(self, address: str, rank: int, ranks: int, patience: float) -> None:
+        """Find the others at this address (tcp://host:port)."""
+        device = self._settings.torch_device.type
+        backend = "nccl" if device == "cuda" else "gloo"
+        timeout = datetime.timedelta(seconds=patience)
+        dist.init_process_group(backend, init_method=address, rank=rank, world_size=ranks, timeout=timeout)
+        self._mesh = DeviceMesh(device, list(range(ranks)))
+
+    # what is opened
+
+    def open_teacher(self, name: str, model: ModelSource) -> None:
+        """Take up a part of a frozen model."""
+        if name not in self._teachers:
+            self._teachers[name] = ShardedTeacher(self._opened(model), self._settings, self._ranks)
+
+    def open_learner(self, model: ModelSource, optimiser: Optimiser, updates: int, temperature: float) -> None:
+        """Take up a part of a model that learns; it takes the place of the one before."""
+        self._learner = self._copy = None
+        self._writers.pop(LEARNER, None)
+        opened = self._opened(model)
+        if model.adapter is not None:
+            adapters.attach(opened.network, model.adapter, model.adapter_seed)
+        self._learner = ShardedLearner(
+            opened, optimiser, updates, temperature, self._settings, self._ranks, self._teachers
+        )
+
+    def open_writer(self, name: str, model: ModelSource) -> None:
+        """Hold a whole copy of a model to write with; under LEARNER, one that `sync` brings up to date."""
+        if name in self._writers:
+            return
+        opened = self._opened(model)
+        if name == LEARNER:
+            self._copy, self._version = opened, Version()
+        self._writers[name] = LocalGenerator(opened, self._version if name == LEARNER else None, self._settings)
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Give up frozen models that nothing asks any more."""
+        for name in names:
+            self._teachers.pop(name, None)
+            self._writers.pop(name, None)
+
+    def _opened(self, model: ModelSource) -> LanguageModel:
+        opened = LanguageModel.load(model.path, dtype="auto")
+        opened.body.register_forward_pre_hook(self._beat)
+        return opened
+
+    def _beat(self, *_: object) -> None:
+        self.beats += 1
+
+    # what is asked
+
+    def update(self, part: Scored, signal: Signal) -> dict[str, float]:
+        """This rank's share of an update; the metrics are those of the whole batch."""
+        return self._learning.update(part, signal)
+
+    def sync(self) -> int:
+        """Bring the learner's weights to this rank's own copy; their version."""
+        self._learning.drop_gradients()
+        if self._copy is None:
+            raise HeadwaterError("generator: it was not opened")
+        own = dict(self._copy.network.named_parameters())
+        with torch.no_grad():
+            for name, tensor in plain(self._learning.model):
+                own[name].copy_(tensor)
+        self._version.version = self._learning.version
+        return self._version.version
+
+    def generate(
+        self, name: str, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds
+    ) -> list[Group]:
+        """Responses of this rank's own copy; other ranks may do something else meanwhile."""
+        return self._writers[name].generate(problems, samples, sampling, seeds)
+
+    def logprobs(self, name: str, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
+        """What a frozen model gives the tokens of this rank's rollouts."""
+        return self._teachers[name].logprobs(rollouts, temperature)
+
+    def hidden(self, name: str, rollouts: Sequence[Rollout]) -> list[Float[Tensor, "token hidden"]]:
+        """A frozen model's hidden states at the response tokens of this rank's rollouts, on the CPU."""
+        return self._teachers[name].hidden(rollouts)
+
+    def head(self, name: str) -> Float[Tensor, "vocab hidden"]:
+        """The rows of a frozen model's head that a tokenizer can emit, on the CPU."""
+        return self._teachers[name].head.cpu()
+
+    def save(self, directory: Path) -> None:
+        """Write the learner; the first rank does."""
+        self._learning.save(directory)
+
+    def load(self, directory: Path) -> int:
+        """Take up this rank's part of a checkpoint; its version."""
+        self._learning.load(directory)
+        return self._learning.version
+
+    @property
+    def _learning(self) -> ShardedLearner:
+        if self._learner is None:
+            raise HeadwaterError("learner: it was not opened")
+        return self._learner
+
+    @property
+    def _ranks(self) -> DeviceMesh:
+        if self._mesh is None:
+            raise HeadwaterError("rank: it has not joined the others")
+        return self._mesh
