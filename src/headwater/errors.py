@@ -9,6 +9,7 @@
     |- IntegrityError      4   stored bytes are not what was written
     |- NumericError        5   a loss, gradient, logprob or reward is not finite; a run collapses
     |- ResourceError       6   disk or memory does not suffice
+    |  `- EngineLost       6   a process that computes died or stands still; a run goes on from its last commit
     |- GraderError         7   too many responses could not be graded
     `- Interrupted        75   stopped by a signal; the same command goes on
 
@@ -68,6 +69,10 @@ class ResourceError(HeadwaterError):
     """Disk or memory does not suffice."""
 
     exit_code = 6
+
+
+class EngineLost(ResourceError):
+    """A process that computes died, or stands still; what was committed is safe, and a new one goes on from there."""
 
 
 class GraderError(HeadwaterError):

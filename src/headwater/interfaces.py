@@ -101,6 +101,10 @@ class Learner(ABC):
         Raises NumericError, with the weights unchanged, when the loss or a gradient is not finite.
         """
 
+    def near(self, teacher: Teacher) -> Teacher:
+        """The teacher as signals should ask it: where the learner can ask it itself, pass by pass, for promises."""
+        return teacher
+
     @abstractmethod
     def save(self, directory: Path) -> None:
         """Write a Hugging Face model directory, and under `training/` what resuming needs."""

@@ -271,28 +271,41 @@ class LocalGenerator(Generator):
         rows = self._engine.rows_a_wave(self._model, places)
         row_seeds = [[seeds.of(problems[i].problem_id, s) for s in range(samples)] for i in order]
         drawn = draw_responses(self._body, [prompts[i] for i in order], row_seeds, sampling, rows)
-        _refuse_not_finite([problems[i] for i in order], drawn, seeds.step)
-        groups: dict[int, Group] = {}
+        refuse_not_finite([problems[i] for i in order], drawn, seeds.step)
         version = self._learner.version if self._learner is not None else -1
-        for i, responses in zip(order, drawn, strict=True):
-            rollouts = tuple(
-                Rollout(
-                    rollout_id=f"{seeds.stream}/{seeds.step}/{problems[i].problem_id}/{s}",
-                    problem_id=problems[i].problem_id,
-                    prompt_ids=prompts[i],
-                    response_ids=response.ids,
-                    response_text=self._model.decode(response.ids),
-                    logprobs=response.logprobs,
-                    policy_version=version,
-                    finish_reason="stop" if response.stopped else "length",
-                )
-                for s, response in enumerate(responses)
-            )
-            groups[i] = Group(problem=problems[i], rollouts=rollouts)
+        groups = {
+            i: grouped(self._model, problems[i], prompts[i], responses, seeds, version)
+            for i, responses in zip(order, drawn, strict=True)
+        }
         return [groups[i] for i in range(len(problems))]
 
 
-def _refuse_not_finite(problems: Sequence[Problem], drawn: Sequence[Sequence[Drawn]], step: int) -> None:
+def grouped(
+    model: LanguageModel,
+    problem: Problem,
+    prompt: tuple[int, ...],
+    responses: Sequence[Drawn],
+    seeds: Seeds,
+    version: int,
+) -> Group:
+    """What was drawn from one prompt, as rollouts."""
+    rollouts = tuple(
+        Rollout(
+            rollout_id=f"{seeds.stream}/{seeds.step}/{problem.problem_id}/{s}",
+            problem_id=problem.problem_id,
+            prompt_ids=prompt,
+            response_ids=response.ids,
+            response_text=model.decode(response.ids),
+            logprobs=response.logprobs,
+            policy_version=version,
+            finish_reason="stop" if response.stopped else "length",
+        )
+        for s, response in enumerate(responses)
+    )
+    return Group(problem=problem, rollouts=rollouts)
+
+
+def refuse_not_finite(problems: Sequence[Problem], drawn: Sequence[Sequence[Drawn]], step: int) -> None:
     """Stop before such a response is scored, recorded or graded."""
     for problem, responses in zip(problems, drawn, strict=True):
         if not all(math.isfinite(sum(response.logprobs)) for response in responses):

@@ -39,6 +39,16 @@ Bytes = Annotated[int, Field(ge=2**20, le=2**46)]
 Size = Annotated[int, Field(ge=1, le=2**24)]
 
 
+class Cluster(Value):
+    """Ranks, each one process with one GPU (or, on a CPU, a process)."""
+
+    gpus: Annotated[int, Field(ge=1, le=4096)] = Field(description="ranks: GPUs that learn and write together")
+    generator: Literal["own", "vllm"] = Field("own", description="what writes: headwater's own, or vLLM")
+    vllm_python: str | None = Field(None, description="the Python that has vLLM; null: the one that runs headwater")
+    address: str | None = Field(None, description="the Ray cluster to join; null starts Ray on this machine")
+    patience: float = Field(600.0, gt=0, description="seconds without a pass on any rank after which all are ended")
+
+
 class EngineSettings(Value):
     """Where and how a run computes."""
 
@@ -54,6 +64,7 @@ class EngineSettings(Value):
     micro_batch_tokens: Size | None = Field(None, description="padded tokens of one pass; null: from memory")
     head_bytes: Bytes | None = Field(None, description="bytes of one tile of logits; null: from memory")
     rows: Size | None = Field(None, description="responses sampled side by side; null: from memory")
+    cluster: Cluster | None = Field(None, description="many GPUs; null: this process and one device")
 
     @property
     def torch_device(self) -> torch.device:
@@ -66,7 +77,10 @@ class EngineSettings(Value):
     @property
     def numerics(self) -> dict[str, Any]:
         """What changes a result, as plain data: part of the name of everything that a model computes."""
-        return {**{name: getattr(self, name) for name in NUMERICS}, "device": self.torch_device.type}
+        found = {**{name: getattr(self, name) for name in NUMERICS}, "device": self.torch_device.type}
+        if self.cluster is not None and self.cluster.generator != "own":  # other draws from the same distribution
+            found["generator"] = self.cluster.generator
+        return found
 
     def tokens_a_tile(self, vocab: int) -> int:
         """Tokens in a slice of the head: a quarter of memory for its logits, as far as more of them help."""

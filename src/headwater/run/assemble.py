@@ -56,7 +56,7 @@ def assemble(stage: Stage, model: ModelSource, given: Given, engine: Engine) -> 
     return Workers(
         learner=learner,
         generator=engine.generator(learner),
-        teachers=given.teachers,
+        teachers={name: learner.near(teacher) for name, teacher in given.teachers.items()},
         reference=given.reference or _absent(stage, "reference"),
         answers=given.answers,
         verifier=given.verifier or _absent(stage, "verifier"),

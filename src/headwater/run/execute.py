@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -15,7 +16,7 @@ from typing import Any
 from headwater import cache
 from headwater.cache import CachedTeacher
 from headwater.engines.opening import open_engine
-from headwater.errors import InputError
+from headwater.errors import EngineLost, InputError
 from headwater.evaluation.benchmark import Tally, evaluate
 from headwater.evaluation.closeness import SAMPLES, added, means, sums
 from headwater.fingerprint import derive_seed, fingerprint
@@ -41,6 +42,9 @@ from headwater.run.identity import identity
 from headwater.run.measuring import benchmark_of
 from headwater.store import Manifest, Source, Store, full_disk_named
 
+LOG = logging.getLogger(__name__)
+RESTARTS = 3
+"""Times in a row, without a commit between them, that a node goes on after what computes was lost."""
 METRICS = "metrics.jsonl"
 METRICS_LINE = 1024
 """Bytes that a step's metrics take, at most."""
@@ -97,8 +101,23 @@ class Executor:
         self._inputs = inputs(node, self.store)
         if head is not None and (role := other_input(head, self._inputs)) is not None:
             raise not_from_this(node, role)
-        with full_disk_named(node.title, self.store.root), self._scratch() as scratch:
-            work(node, scratch)
+        lost = 0
+        while True:
+            begun = self._committed(name)
+            try:
+                with full_disk_named(node.title, self.store.root), self._scratch() as scratch:
+                    work(node, scratch)
+                return
+            except EngineLost as error:  # the next thing that is made starts the engine again
+                lost = lost + 1 if self._committed(name) == begun else 1
+                if lost > RESTARTS:
+                    raise
+                LOG.warning("%s: %s Going on from the last commit.", node.title, error)
+
+    def _committed(self, name: str) -> int:
+        """The step of a node's last commit; -1 where there is none."""
+        head = self.store.head(name)
+        return -1 if head is None else head.step
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 Every rank builds the same batch and takes its share; the first rank runs the same updates in one process too.
 """
 
+import contextlib
 import dataclasses
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 import tiny
 from headwater.batch import Scored, ScoredRollout, TopKDistribution, token_mean_weights
+from headwater.engines.cluster import learner as limits
 from headwater.engines.cluster.learner import ShardedLearner
 from headwater.engines.cluster.sharding import whole
 from headwater.engines.cluster.share import deal
@@ -178,15 +180,34 @@ def parity(mesh, signal, form="tied", problems=5, inner_steps=1, **settings):
 
 def gap(mesh, nudge):
     """The sampler's gap on rollouts of the present weights, or of weights that have since moved by `nudge`."""
-    found = {}
-    for name, learner in (("ranks", sharded(mesh)), ("one", local())):
-        groups = tiny.sample(student(), tiny.problems(6), learner=tiny_version(0), tokens=12)
-        batch = Imitation().score(groups, tiny.workers(), ONCE)
-        with torch.no_grad():
-            learner.model.network.model.norm.weight.mul_(1 + nudge)
-        part = share(batch, mesh) if name == "ranks" else batch
-        found[name] = learner.update(part, Imitation())
-    return found
+    learners = {"ranks": sharded(mesh), "one": local()}
+    with unlimited():
+        return {name: nudged(mesh, learner, nudge) for name, learner in learners.items()}
+
+
+def limited(mesh, nudge):
+    """What each rank says of such rollouts, and how far its weights went."""
+    learner = sharded(mesh)
+    said = refused(lambda: nudged(mesh, learner, nudge))
+    return {"said": learner._everywhere(said), "version": learner.version}
+
+
+def nudged(mesh, learner, nudge):
+    groups = tiny.sample(student(), tiny.problems(6), learner=tiny_version(0), tokens=12)
+    batch = Imitation().score(groups, tiny.workers(), ONCE)
+    with torch.no_grad():
+        learner.model.network.model.norm.weight.mul_(1 + nudge)
+    return learner.update(share(batch, mesh) if isinstance(learner, ShardedLearner) else batch, Imitation())
+
+
+@contextlib.contextmanager
+def unlimited():
+    kept = dict(limits.GAP_LIMITS)
+    limits.GAP_LIMITS.update(dict.fromkeys(kept, math.inf))
+    try:
+        yield
+    finally:
+        limits.GAP_LIMITS.update(kept)
 
 
 def tiny_version(version):
@@ -316,6 +337,7 @@ CASES = {
     for case in (
         parity,
         gap,
+        limited,
         bad_token,
         stale,
         exploding,

@@ -67,6 +67,13 @@ def test_the_samplers_gap_is_measured_on_the_same_tokens_whatever_the_ranks(rank
             assert found["ranks"][name] == pytest.approx(found["one"][name], rel=1e-3, abs=2e-6)
 
 
+def test_rollouts_of_other_weights_stop_the_run_before_the_step(ranks):
+    found = ranks.run("limited", 3, nudge=0.2)
+    assert len(set(found["said"])) == 1 and found["said"][0].startswith("NumericError: update 0: logprobs as sampled")
+    assert found["version"] == 0
+    assert ranks.run("limited", 3, nudge=0.0) == {"said": [None] * 3, "version": 1}
+
+
 # faults are told to all
 
 

@@ -1,4 +1,4 @@
-"""What one rank holds and does: a part of the learner and of each frozen model, and a generator of its own.
+"""What one rank holds and does: a part of the learner and of each frozen model, and a writer of its own.
 
 It knows nothing of Ray, which only starts, watches and ends it. But for `generate`, all ranks make the same calls in
 the same order.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from headwater.batch import Scored
 from headwater.engines.cluster.learner import ShardedLearner
 from headwater.engines.cluster.teacher import ShardedTeacher
 from headwater.engines.cluster.weights import plain
-from headwater.engines.local import LocalGenerator
+from headwater.engines.cluster.writer import OwnWriter, VllmWriter, Writer
 from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError
 from headwater.interfaces import Seeds, Signal
@@ -35,16 +34,6 @@ LEARNER = "learner"
 """The name of the generator that follows the learner."""
 
 
-@dataclass(kw_only=True)
-class Version:
-    """What a generator stamps on its rollouts: the updates that its weights have seen."""
-
-    version: int = -1
-
-    def drop_gradients(self) -> None:
-        """A copy has none."""
-
-
 class Rank:
     """One process of a group."""
 
@@ -55,9 +44,7 @@ class Rank:
         self._mesh: DeviceMesh | None = None
         self._learner: ShardedLearner | None = None
         self._teachers: dict[str, ShardedTeacher] = {}
-        self._writers: dict[str, LocalGenerator] = {}
-        self._copy: LanguageModel | None = None
-        self._version = Version()
+        self._writers: dict[str, Writer] = {}
         self.beats = 0
         """passes made: the count of a rank that is stuck stands still"""
 
@@ -78,8 +65,8 @@ class Rank:
 
     def open_learner(self, model: ModelSource, optimiser: Optimiser, updates: int, temperature: float) -> None:
         """Take up a part of a model that learns; it takes the place of the one before."""
-        self._learner = self._copy = None
-        self._writers.pop(LEARNER, None)
+        self._learner = None
+        self.forget([LEARNER])
         opened = self._opened(model)
         if model.adapter is not None:
             adapters.attach(opened.network, model.adapter, model.adapter_seed)
@@ -88,19 +75,21 @@ class Rank:
         )
 
     def open_writer(self, name: str, model: ModelSource) -> None:
-        """Hold a whole copy of a model to write with; under LEARNER, one that `sync` brings up to date."""
+        """Hold a whole model to write with; under LEARNER, one that `sync` brings up to date."""
+        cluster = self._settings.cluster
         if name in self._writers:
             return
-        opened = self._opened(model)
-        if name == LEARNER:
-            self._copy, self._version = opened, Version()
-        self._writers[name] = LocalGenerator(opened, self._version if name == LEARNER else None, self._settings)
+        if cluster is not None and cluster.generator == "vllm":
+            self._writers[name] = VllmWriter(Path(model.path), cluster.vllm_python, self._settings, self._beat)
+        else:
+            self._writers[name] = OwnWriter(self._opened(model), self._settings)
 
     def forget(self, names: Sequence[str]) -> None:
         """Give up frozen models that nothing asks any more."""
         for name in names:
             self._teachers.pop(name, None)
-            self._writers.pop(name, None)
+            if (writer := self._writers.pop(name, None)) is not None:
+                writer.close()
 
     def _opened(self, model: ModelSource) -> LanguageModel:
         opened = LanguageModel.load(model.path, dtype="auto")
@@ -117,21 +106,14 @@ class Rank:
         return self._learning.update(part, signal)
 
     def sync(self) -> int:
-        """Bring the learner's weights to this rank's own copy; their version."""
+        """Bring the learner's weights to this rank's writer; the version that it has now."""
         self._learning.drop_gradients()
-        if self._copy is None:
-            raise HeadwaterError("generator: it was not opened")
-        own = dict(self._copy.network.named_parameters())
-        with torch.no_grad():
-            for name, tensor in plain(self._learning.model):
-                own[name].copy_(tensor)
-        self._version.version = self._learning.version
-        return self._version.version
+        return self._writers[LEARNER].take(plain(self._learning.model), self._learning.version)
 
     def generate(
         self, name: str, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds
     ) -> list[Group]:
-        """Responses of this rank's own copy; other ranks may do something else meanwhile."""
+        """Responses of this rank's own writer; other ranks may do something else meanwhile."""
         return self._writers[name].generate(problems, samples, sampling, seeds)
 
     def logprobs(self, name: str, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:

@@ -37,7 +37,7 @@ class Asked(TeacherDistribution):
 
 
 class Promised(Teacher):
-    """A teacher as the learner's ranks know it, by name: it gives promises. What is asked at once, it has from `asked`."""
+    """A teacher as the learner's ranks know it, by name: it gives promises, and asks `asked` for what is wanted now."""
 
     exact = True
 

@@ -1,0 +1,168 @@
+"""The cluster engine whole: a run on ranks under Ray ends as that of one process, through deaths and stops.
+
+Needs Ray: `make cluster-test` sets up an environment with it and runs these.
+"""
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+import torch
+
+import micro
+from headwater.engines.opening import open_engine
+from headwater.errors import EngineLost, NumericError
+from headwater.ledger import Ledger
+from headwater.plan import build_graph
+from headwater.store import Store
+
+pytestmark = pytest.mark.cluster
+
+ROUTE = "routes=[R3-full]"
+GPUS = 2
+
+
+def recipe(*more, patience=60):
+    return micro.micro(ROUTE, "engine.device=cpu", f"engine.cluster={{gpus: {GPUS}, patience: {patience}}}", *more)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run on ranks that nothing disturbs."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("whole")
+    run(recipe(), root)
+    return root
+
+
+def run(given, root, disturb=None):
+    """Make every node; `disturb` is called in a thread with the engine, and ends when it is told to."""
+    engine, over = open_engine(given.engine), threading.Event()
+    thread = threading.Thread(target=disturb, args=(engine, over)) if disturb else None
+    if thread:
+        thread.start()
+    try:
+        with engine:
+            micro.make(given, root, engine=engine, commit_seconds=0)
+    finally:
+        over.set()
+        if thread:
+            thread.join()
+
+
+def metrics(given, root):
+    store = Store(root)
+    return {
+        node.title: [json.loads(line)["metrics"] for line in store.read(name, "metrics.jsonl").splitlines()]
+        for name, node in build_graph(given).nodes.items()
+        if node.kind in ("model", "train")
+    }
+
+
+def labels(root):
+    with Ledger(root / micro.LEDGER) as ledger:
+        return ledger.digest()
+
+
+def alive(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_run_on_ranks_is_the_run_of_one_process(whole, tmp_path):
+    one = micro.micro(ROUTE, "engine.device=cpu")
+    micro.make(one, tmp_path, commit_seconds=0)
+    assert labels(tmp_path) == labels(whole)
+    assert list(build_graph(one).nodes) == list(build_graph(recipe()).nodes)  # ranks are no part of a name
+    found, expected = metrics(recipe(), whole), metrics(one, tmp_path)
+    assert found.keys() == expected.keys()
+    for title, steps in expected.items():
+        for many, single in zip(found[title], steps, strict=True):
+            assert many.keys() == single.keys()
+            for name in single.keys() - {"padding", "seconds"}:
+                assert many[name] == pytest.approx(single[name], rel=1e-4, abs=1e-5), (title, name)
+
+
+def test_a_run_begun_in_one_process_goes_on_on_ranks_and_back(whole, tmp_path):
+    one = micro.micro(ROUTE, "engine.device=cpu")
+    stop = iter([False] * 15 + [True] + [False] * 1000)
+    with pytest.raises(Exception, match="run again to go on"):
+        micro.make(one, tmp_path, commit_seconds=0, stopping=lambda: next(stop))
+    run(recipe(), tmp_path)
+    assert labels(tmp_path) == labels(whole)
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_a_rank_that_is_killed_costs_nothing_but_time(whole, tmp_path, moment):
+    killed = []
+
+    def kill(engine, over):
+        draw = random.Random(moment)
+        while not over.wait(0.2):
+            group = engine._group
+            if group is not None and len(group.pids) == GPUS:
+                over.wait(draw.uniform(0, 12))
+                pid = draw.choice(group.pids or [0])
+                if pid and alive(pid):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+                return
+
+    run(recipe(), tmp_path, kill)
+    assert killed
+    assert micro.identity(tmp_path) == micro.identity(whole)
+
+
+def test_a_rank_that_is_stopped_is_found_and_its_process_ended(whole, tmp_path):
+    stopped = []
+
+    def stop(engine, over):
+        while not over.wait(0.2):
+            group = engine._group
+            if group is not None and len(group.pids) == GPUS and group._ranks:
+                over.wait(6)
+                stopped.append(group.pids[1])
+                os.kill(stopped[0], signal.SIGSTOP)
+                return
+
+    run(recipe("engine.cluster.patience=8"), tmp_path, stop)
+    assert stopped and not alive(stopped[0])
+    assert micro.identity(tmp_path) == micro.identity(whole)
+
+
+def opened(patience):
+    engine = open_engine(recipe(patience=patience).engine)
+    return engine, engine.ranks
+
+
+def test_a_call_that_stands_still_is_told_with_its_ranks_in_time():
+    engine, group = opened(patience=5)
+    with engine:
+        os.kill(group.pids[0], signal.SIGSTOP)
+        begun, pids = time.monotonic(), group.pids
+        with pytest.raises(EngineLost, match=r"rank 0 gave no sign for 5 s in forget"):
+            group.all("forget", [])
+        assert time.monotonic() - begun < 30
+        assert not any(alive(pid) for pid in pids)
+
+
+def test_what_a_rank_refuses_is_raised_here_and_leaves_the_ranks_usable():
+    engine, group = opened(patience=30)
+    with engine:
+        with pytest.raises(Exception, match="learner: it was not opened") as found:
+            group.all("sync")
+        assert not isinstance(found.value, (EngineLost, NumericError))
+        assert group.all("forget", []) == [None, None]
+
+
+def test_closing_leaves_no_process():
+    engine, group = opened(patience=30)
+    pids = group.pids
+    engine.close()
+    assert not any(alive(pid) for pid in pids)
