@@ -4,12 +4,13 @@ import pytest
 import torch
 
 import tiny
-from headwater.engines.settings import NUMERICS, EngineSettings
+from headwater.engines.settings import NUMERICS, Cluster, EngineSettings
 from headwater.errors import InputError
 from headwater.plan.graph import build_graph
 from headwater.routes.recipe import Recipe
 
 SIZES = {"gradient_checkpointing": True, "memory": 2**24, "micro_batch_tokens": 7, "head_bytes": 2**20, "rows": 3}
+SIZES["cluster"] = Cluster(gpus=2)
 CHANGES = {"device": "cpu", "attention": "eager", "precision": "bfloat16"}
 
 
@@ -24,6 +25,14 @@ def test_a_node_is_named_after_what_changes_its_result_and_nothing_else(name):
     here = name == "device" and not torch.cuda.is_available()  # auto means the CPU then: nothing is changed
     plain, other = (set(build_graph(Recipe(engine=engine)).nodes) for engine in (EngineSettings(), changed))
     assert (plain == other) == (name in SIZES or here)
+
+
+def test_what_writes_is_part_of_a_name_where_it_draws_other_numbers():
+    names = [
+        set(build_graph(Recipe(engine=EngineSettings(cluster=Cluster(gpus=8, generator=writer)))).nodes)
+        for writer in ("own", "vllm")
+    ]
+    assert names[0] == set(build_graph(Recipe()).nodes) != names[1]
 
 
 def test_more_memory_lays_more_on_the_device_until_it_no_longer_helps():

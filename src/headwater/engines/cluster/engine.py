@@ -7,6 +7,7 @@ what it stands for, at the next call.
 from __future__ import annotations
 
 import itertools
+import os
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from headwater.engines.cluster.group import Group
 from headwater.engines.cluster.rank import LEARNER
 from headwater.engines.cluster.share import deal
 from headwater.engines.cluster.teacher import Promised
+from headwater.engines.local_engine import PIECE
+from headwater.engines.process import environment
 from headwater.engines.settings import Cluster, EngineSettings
 from headwater.errors import EngineLost, HeadwaterError, InputError
 from headwater.interfaces import Engine, Generator, Learner, Seeds, Signal, Teacher, Training
@@ -44,6 +47,15 @@ class ClusterEngine(Engine):
     def slots(self) -> int:
         """One piece of work at a time has all the GPUs."""
         return 1
+
+    def environment(self, slot: int) -> Mapping[str, str]:
+        """The one process sees every GPU; Ray gives each rank its own."""
+        return environment(os.environ)
+
+    @property
+    def piece(self) -> int:
+        """A full batch of rows for each rank."""
+        return self._cluster.gpus * PIECE[self._settings.torch_device.type]
 
     def learner(self, model: ModelSource, training: Training) -> ClusterLearner:
         """Sharded over the ranks, with the frozen models that were opened before it at hand."""

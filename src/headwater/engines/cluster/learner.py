@@ -78,11 +78,12 @@ class ShardedLearner(LocalLearner):
             raise HeadwaterError(f"learner: one update asks the teachers {', '.join(sorted(named))}; ranks ask one")
         self._asking = next(iter(named), None)
         metrics = super()._gradient(scored, signal, fresh=fresh)
-        limit = GAP_LIMITS[self._engine.precision]
+        kind = "bfloat16" if self._body.rounds else "float32"
+        limit = GAP_LIMITS[kind]
         if (gap := metrics.get("sampler_gap", 0.0)) > limit or not math.isfinite(gap):
             raise NumericError(
                 f"update {self.version}: logprobs as sampled and as trained are {gap:.2g} nats apart on average, and "
-                f"{limit:g} is the most in {self._engine.precision}: the generator's weights are not the learner's, or "
+                f"{limit:g} is the most in {kind}: the generator's weights are not the learner's, or "
                 "it draws from another distribution. No step was taken; look at the sync and at tied embeddings."
             )
         return metrics
