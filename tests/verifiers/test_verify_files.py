@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def test_json_holds_the_same(
         ("{", "line 2: no JSON"),
         ("[1]", "line 2: a list where an object is needed"),
         ('{"response": "x"}', "line 2: gold or answer is missing"),
-        ('{"gold": [3], "response": "x"}', "line 2: gold or answer is no text"),
+        ('{"gold": [3], "response": "x"}', "line 2: gold or answer is an array"),
         ('{"gold": "3"}', "line 2: response is missing"),
         ('{"gold": "3", "response": "x", "label": 1}', "line 2: label is 1, neither true nor false"),
         ("[" * 100_000, "line 2: no JSON"),
@@ -184,3 +185,82 @@ def test_more_than_half_a_percent_ungraded_is_exit_code_7_after_the_counts(
     assert code == 7
     assert "1 correct, 0 wrong, 1 ungraded" in out
     assert "1 of 2 responses have no verdict; at most 0.50%" in err
+
+
+def test_number_golds_keep_every_digit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "12345678901234567890.12345678901234567891"
+    path = lines(
+        tmp_path / "out.jsonl",
+        f'{{"gold": {long}, "response": "\\\\boxed{{{long}}}", "label": true}}',
+        f'{{"gold": {long}, "response": "\\\\boxed{{{long[:-1]}2}}", "label": false}}',
+        '{"gold": 0.10, "response": "\\\\boxed{0.1}", "label": true}',
+    )
+    code, out, _ = call(capsys, monkeypatch, str(path), "--answer-type", "decimal", "--json")
+    assert (code, json.loads(out)["disagreements"]) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"gold": NaN, "response": "x"}', "line 2: NaN is no number of JSON"),
+        ('{"gold": "3", "gold": "4", "response": "x"}', "line 2: the key 'gold' stands there twice"),
+        ('{"gold": " ", "response": "x"}', "line 2: gold or answer is empty"),
+        ('{"gold": ["4"], "response": "x"}', "line 2: gold or answer is an array; write its one value as text"),
+        ('{"gold": "3", "response": 4}', "line 2: response is no text"),
+    ],
+)
+def test_what_is_no_gold_is_named_with_its_line(
+    line: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, err = call(
+        capsys, monkeypatch, str(lines(tmp_path / "out.jsonl", ROWS[0], line)), "--answer-type", "text"
+    )
+    assert (code, out) == (2, "")
+    assert reason in err
+
+
+def test_a_compressed_file_is_read_and_an_array_is_refused_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = json.dumps({"gold": "7", "response": r"\boxed{7}"})
+    packed = tmp_path / "out.jsonl.gz"
+    packed.write_bytes(gzip.compress(row.encode()))
+    code, out, _ = call(capsys, monkeypatch, str(packed), "--answer-type", "integer")
+    assert code == 0 and "1 correct, 0 wrong" in out
+    packed.write_bytes(packed.read_bytes()[:-6])
+    assert call(capsys, monkeypatch, str(packed), "--answer-type", "integer")[0] == 2
+    array = tmp_path / "array.json"
+    array.write_text(f"[{row},\n{row}]")
+    code, _, err = call(capsys, monkeypatch, str(array), "--answer-type", "integer")
+    assert code == 2 and "one JSON array; write each of its objects on a line" in err
+
+
+def test_a_prompt_that_opens_a_thought_is_told_by_option_or_by_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_ended = {"gold": "4", "response": r"Perhaps \boxed{4}? Let me", "label": False}
+    closed = {"gold": "4", "response": r"so 4</think> It is \boxed{4}.", "label": True}
+    path = lines(tmp_path / "out.jsonl", open_ended, closed)
+    for option, wrong in ((["--prompt-end", "<think>\n"], []), ([], [1])):
+        _, out, _ = call(capsys, monkeypatch, str(path), "--answer-type", "integer", *option, "--json")
+        assert [row["line"] for row in json.loads(out)["disagreements"]] == wrong
+    path = lines(
+        tmp_path / "rows.jsonl", {**open_ended, "prompt": "2+2?\n<think>\n"}, {**closed, "prompt": "2+2?<think>"}
+    )
+    _, out, _ = call(capsys, monkeypatch, str(path), "--answer-type", "integer", "--json")
+    assert json.loads(out)["disagreements"] == []
+
+
+def test_a_second_opinion_is_asked_for_and_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lines(
+        tmp_path / "out.jsonl",
+        {"gold": r"5\text{ cm}", "response": r"\boxed{5\text{ m}}"},
+        {"gold": "x^2-1", "response": r"\boxed{(x-1)(x+1)}"},
+    )
+    _, out, _ = call(capsys, monkeypatch, str(path), "--answer-type", "expression", "--second")
+    assert "1 correct, 1 wrong" in out
+    assert "1 agree, 0 have none, 1 differ (lines 1)" in out

@@ -25,13 +25,16 @@ def verify(
     extractor: Annotated[Extractor, Parameter(help="where the answer stands in a response")] = "boxed",
     marker: Annotated[str, Parameter(help="what stands before the answer, for --extractor marker")] = "####",
     end: Annotated[str, Parameter(help="what stands behind it; the end of the response if not given")] = "",
+    prompt_end: Annotated[str, Parameter(help="how the prompt ends, where the response goes on: <think>")] = "",
     tolerance: Annotated[float, Parameter(help="largest distance of a right decimal")] = 0.0,
     function: Annotated[str | None, Parameter(help="a reward function of your own instead, path.py:name")] = None,
+    second: Annotated[bool, Parameter(help="ask a second grader too: Math-Verify, for expressions")] = False,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Read every byte of a run again and name each damaged file, or grade a file of responses.
 
-    A line of the file is {"gold": ..., "response": ...}, with "id" and "label" (true or false) if there are any.
+    A line of the file is {"gold": ..., "response": ...}, with "id", "label" (true or false) and "prompt" if there are
+    any. The file may be compressed by gzip.
     Exit code 7 when more than 0.5 % of the responses could not be graded.
 
     Example: headwater verify lab
@@ -39,7 +42,7 @@ def verify(
     """
     if answer_type is not None or function is not None or Path(what).suffix in SUFFIXES:
         grading = {"extractor": extractor, "marker": marker, "end": end, "tolerance": tolerance, "function": function}
-        _verify_file(Path(what), answer_type, grading, as_json)
+        _verify_file(Path(what), answer_type, {**grading, "prompt_end": prompt_end}, second, as_json)
         return
     damaged = open_run(what, runs).verify()
     for error in damaged[:-1]:
@@ -49,7 +52,9 @@ def verify(
     print(f"{what}: every byte is as it was written, and the ledger agrees with the commits.")
 
 
-def _verify_file(path: Path, answer_type: AnswerType | None, settings: dict[str, Any], as_json: bool) -> None:
+def _verify_file(
+    path: Path, answer_type: AnswerType | None, settings: dict[str, Any], second: bool, as_json: bool
+) -> None:
     """Counts of right, wrong and ungraded, and where they differ from the file's labels."""
     from pydantic import ValidationError  # noqa: PLC0415
 
@@ -65,7 +70,7 @@ def _verify_file(path: Path, answer_type: AnswerType | None, settings: dict[str,
         grading = Grading(answer_type=answer_type or "integer", **settings)
     except ValidationError as error:
         raise InputError(f"verify: {error.errors()[0]['msg']}") from error
-    tally = verify_file(path, grading)
+    tally = verify_file(path, grading, second=second)
     print(json.dumps(tally.to_json(), indent=1) if as_json else tally.to_text())
     tally.refuse_ungraded()
 

@@ -236,7 +236,7 @@ def _text(node: Formula) -> str:
 def _draw(seed: str, place: object, name: str) -> Fraction:
     """A fraction between -1 and 1."""
     digest = hashlib.sha256(f"{seed}\0{place}\0{name}".encode(errors="backslashreplace")).digest()
-    return Fraction(int.from_bytes(digest[:4], "big") - 2**31, 2**31 + 11)
+    return Fraction(int.from_bytes(digest[:3], "big") - 2**23, 2**23 + 9)
 
 
 def _complex_points(gold: Formula, seed: str) -> Iterator[Point]:

@@ -38,9 +38,10 @@ def decide(gold: str, answer: str) -> bool:
     """Whether the answer is the gold answer. A gold answer that has no reading is compared as text."""
     if len(answer) > LONGEST_EXPRESSION:
         return False
-    gold = unwrapped(gold)
-    if _inked(gold) == _inked(answer):
+    bare = unwrapped(gold)
+    if _inked(answer) in (_inked(gold), _inked(bare)):
         return True
+    gold = bare
     right = _shape(gold, Context())
     if _undressed(gold) == _undressed(answer) and (right is None or isinstance(right, Words)):
         return True  # April 10, without its \\text

@@ -284,7 +284,8 @@ def _near(text: str, start: int, stop: int) -> bool:
     # start > stop: the earlier box stands inside the last one
     if not 0 <= stop - start <= _LONGEST_JOINT:
         return False
-    return all(word.lower() in _JOINERS for word in re.split(r"[^A-Za-z0-9]+", text[start:stop]))
+    between = re.sub(r"\\(?:q?quad|text|mathrm|mbox|hspace)(?![A-Za-z])", " ", text[start:stop])
+    return all(word.lower() in _JOINERS for word in re.split(r"[^A-Za-z0-9]+", between))
 
 
 def _bounded(text: str, start: int, stop: int) -> str | None:

@@ -461,6 +461,8 @@ def _ordinal(nodes: Nodes) -> bool:
 
 def _tail_text(nodes: Nodes, *, bare: bool) -> str:
     """The nodes as the text of a unit; "" where one of them can be in none."""
+    if not nodes:
+        return ""
     pieces = []
     typed = not nodes[0].glued and [node.text for node in nodes[:3]] in (["m", "/", "s"], ["g", "/", "mol"])
     for place, node in enumerate(nodes):

@@ -26,6 +26,8 @@ LARGEST_IRRATIONAL = 6_000
 _BUDGET = 3_000_000
 """Operations of one evaluation, each counted as its words of 64 bits, a function as sixteen times as many."""
 _LARGEST_FACTORIAL = 3_000
+_LARGEST_GAMMA = 2_500
+"""Bits of precision in which a factorial of a broken number is worked out."""
 
 Value = Any
 """Fraction, or mpmath's mpf or mpc."""
@@ -245,7 +247,7 @@ class Evaluator:
     def _gamma(self, value: Value) -> Value:
         if not _is_real(value) or (value <= 0 and self._tiny(self.float(value - int(value)))):
             raise Undefined
-        if abs(value) > 400:
+        if abs(value) > 400 or self._bits > _LARGEST_GAMMA:
             raise TooLarge
         self._spend(200)
         return self._seen(self._mp.gamma(self.float(value)))
