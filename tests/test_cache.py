@@ -103,6 +103,13 @@ def test_a_file_changed_after_it_was_opened_is_noticed_when_it_is_read(tmp_path)
         opened["p/0"]
 
 
+def test_a_recording_replaces_an_older_one_with_all_its_shards(tmp_path):
+    groups = recorded(tmp_path)
+    cache.write(tmp_path, groups[2:], live(), FULL, temperature=TEMPERATURE, first=2)
+    cache.write(tmp_path, groups[:1], live(), FULL, temperature=TEMPERATURE)
+    assert list(cache.CachedTeacher(tmp_path).rollouts.values()) == list(groups[0].rollouts)
+
+
 def test_a_file_of_rollouts_is_a_data_set(tmp_path):
     rollouts = rollouts_of(recorded(tmp_path))
     rows = datasets.Dataset.from_file(str(tmp_path / ROLLOUTS))

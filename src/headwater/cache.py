@@ -144,6 +144,8 @@ def write(
     wide for the integers that are stored, or no response has a token.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    for old in [] if first else _shards(directory, ROLLOUTS) + _shards(directory, DISTRIBUTIONS):
+        old.unlink()  # of another recording, whose later shards would be read as this one's
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     tokens = sum(len(rollout.response_ids) for rollout in rollouts)
     if not tokens:
@@ -161,6 +163,11 @@ def write(
     if recording.keep == "hidden" and head is not None and not first:
         save_file({"head": head.detach().cpu().clone().contiguous()}, directory / HEAD)
     write_rollouts(directory / ROLLOUTS.format(first), rollouts)
+
+
+def _shards(directory: Path, name: str) -> list[Path]:
+    """The files of that kind, in the order of the pool."""
+    return sorted(directory.glob(name.replace("{:08}", "*")))
 
 
 class _Table:
@@ -216,8 +223,8 @@ class CachedTeacher(Teacher):
 
     def __init__(self, directory: Path, device: torch.device | None = None):
         """Open a cache; `device` is where its head is used."""
-        self.rollouts = RolloutTable(sorted(directory.glob(ROLLOUTS.replace("{:08}", "*"))))
-        shards = [_open_table(path) for path in sorted(directory.glob(DISTRIBUTIONS.replace("{:08}", "*")))]
+        self.rollouts = RolloutTable(_shards(directory, ROLLOUTS))
+        shards = [_open_table(path) for path in _shards(directory, DISTRIBUTIONS)]
         stored = [next(iter(columns.values())).get_shape()[0] for _, columns in shards]
         tokens = [int(rows[-1]) for rows in self.rollouts.rows]
         about = {json.dumps([facts, sorted(columns)]) for facts, columns in shards}

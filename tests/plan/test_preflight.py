@@ -130,6 +130,17 @@ def test_a_prompt_without_room_is_listed_with_all_others(at_home: Path) -> None:
     assert faults("max_response_tokens=8") == []
 
 
+def test_a_memory_in_which_no_response_fits_is_refused_with_one_in_which_it_does(at_home: Path) -> None:
+    tight = ("engine.memory=1048576", "max_response_tokens=9000")
+    [said] = [fault for fault in faults(*tight) if fault.startswith("engine.memory") and "the student's" in fault]
+    need = int(said.rpartition(" ")[2].rstrip("."))
+    assert need > 2**20
+    mended = faults(f"engine.memory={need}", "max_response_tokens=9000")
+    assert not any("engine.memory: " in fault and "sampler" in fault for fault in mended)
+    assert any("sampler" in fault for fault in faults(f"engine.memory={need - 1}", "max_response_tokens=9000"))
+    assert not any("sampler" in fault for fault in faults(*tight, "engine.rows=1"))  # said by hand
+
+
 def test_control_tokens_in_prompts_are_all_listed(at_home: Path) -> None:
     with Path("labels.jsonl").open("a") as file:
         for start in ("3 <eos> +2 :", "4 <pad> +2 :"):

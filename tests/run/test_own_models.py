@@ -185,7 +185,7 @@ def test_gold_answers_of_another_type_are_refused_before_training(tmp_path: Path
     path = recipe(tmp_path)
     text = (tmp_path / "labels.jsonl").read_text()
     (tmp_path / "labels.jsonl").write_text(text.replace('"solution": "', '"solution": "x + '))
-    with pytest.raises(InputError, match="not of type integer"):
+    with pytest.raises(InputError, match="no reading as integer"):
         check_labels(build_graph(read_recipe(str(path))))
 
 

@@ -22,6 +22,7 @@ from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import check_pair
 from headwater.records import Problem, Rollout, Sampling, StepRecord
+from headwater.run.measuring import piece_of
 from headwater.verifiers.typed import TypedVerifier
 
 LEARNER, REFERENCE = "the learner", "its reference"
@@ -90,8 +91,11 @@ def record(  # noqa: PLR0913  a notebook's settings are parameters
     live = {"writer": model, "teacher": teacher or model}
     with open_engine(engine, live) as opened:
         generator, scorer = opened.generator(ModelSource(path="writer")), opened.teacher(ModelSource(path="teacher"))
-        groups = generator.generate(problems, samples, sampling, seeds)
-        cache.write(directory, groups, scorer, recording, temperature=sampling.temperature, vocabulary=model.vocabulary)
+        about: dict[str, Any] = {"temperature": sampling.temperature, "vocabulary": model.vocabulary}
+        size = piece_of(opened, samples, sampling)
+        for first in range(0, len(problems), size):
+            groups = generator.generate(problems[first : first + size], samples, sampling, seeds)
+            cache.write(directory, groups, scorer, recording, first=first, **about)
     return CachedTeacher(directory, engine.torch_device)
 
 

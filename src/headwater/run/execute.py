@@ -39,7 +39,7 @@ from headwater.run.card import model_card
 from headwater.run.committer import Committer, Files
 from headwater.run.consistency import inputs, not_from_this, other_input
 from headwater.run.identity import identity
-from headwater.run.measuring import benchmark_of
+from headwater.run.measuring import benchmark_of, piece_of
 from headwater.store import Manifest, Source, Store, full_disk_named
 
 LOG = logging.getLogger(__name__)
@@ -254,10 +254,6 @@ class Executor:
         self.on_step(node, StepRecord(step=problems - 1, metrics={}))
         committer.step(problems)
 
-    def _piece(self, samples: int, sampling: Sampling) -> int:
-        """Problems of one piece."""
-        return max(1, self._engine.piece // (samples * sampling.max_response_tokens))
-
     # recordings and measurements
 
     def _record_rollouts(self, node: Node, scratch: Path) -> None:
@@ -287,7 +283,7 @@ class Executor:
             before = self.store.head(node.fingerprint)
             return {**(before.files if before else {}), **_files(folder, "")}
 
-        committer, size = self._committer(node, files, scratch), self._piece(samples, sampling)
+        committer, size = self._committer(node, files, scratch), piece_of(self._engine, samples, sampling)
         for made in range(first, len(problems), size):
             piece = problems[made : made + size]
             groups = generator.generate(piece, samples, sampling, seeds)
@@ -316,7 +312,7 @@ class Executor:
             node.seed,
             ungraded_limit=recipe.reward.ungraded_limit,
             tally=tally,
-            piece=self._piece(benchmark.samples, benchmark.sampling),
+            piece=piece_of(self._engine, benchmark.samples, benchmark.sampling),
             on_piece=lambda problems: self._made(node, committer, problems),
         )
         committer.commit(len(benchmark.problems), done=True)
@@ -338,7 +334,7 @@ class Executor:
             return {"closeness.json": _json({"temperature": sampling.temperature, **states})}
 
         head = self.store.head(node.fingerprint)
-        committer, size = self._committer(node, files, scratch), self._piece(SAMPLES, sampling)
+        committer, size = self._committer(node, files, scratch), piece_of(self._engine, SAMPLES, sampling)
         for made in range(head.step if head else 0, len(problems), size):
             piece = problems[made : made + size]
             for role, generator in generators.items():

@@ -7,6 +7,7 @@ from typing import Any
 from headwater.data.problems import RunData
 from headwater.engines.opening import open_engine
 from headwater.evaluation.benchmark import Benchmark, evaluate
+from headwater.interfaces import Engine
 from headwater.models.choice import ModelSource
 from headwater.models.language_model import silence_progress
 from headwater.problems.labels import LabelSet
@@ -31,6 +32,11 @@ def benchmark_of(recipe: Recipe, held_out: LabelSet, name: str) -> Benchmark:
     )
 
 
+def piece_of(engine: Engine, samples: int, sampling: Sampling) -> int:
+    """Problems of one piece of a recording or a measurement: so many are in memory at a time, or lost by a kill."""
+    return max(1, engine.piece // (samples * sampling.max_response_tokens))
+
+
 def evaluate_model(source: str, recipe: Recipe, seed: int = 0) -> dict[str, dict[str, Any]]:
     """Open a model directory or hub id and measure it: benchmark -> scores, the primary one first."""
     silence_progress()
@@ -41,8 +47,14 @@ def evaluate_model(source: str, recipe: Recipe, seed: int = 0) -> dict[str, dict
             for name, held_out in RunData(recipe.problems).benchmarks.items():
                 benchmark = benchmark_of(recipe, held_out, name)
                 verifier = graders.verifier(recipe.problems.grading_of(name))
-                limit = recipe.reward.ungraded_limit
-                measured[name] = evaluate(benchmark, generator, verifier, seed, ungraded_limit=limit)
+                measured[name] = evaluate(
+                    benchmark,
+                    generator,
+                    verifier,
+                    seed,
+                    ungraded_limit=recipe.reward.ungraded_limit,
+                    piece=piece_of(engine, benchmark.samples, benchmark.sampling),
+                )
     finally:
         graders.close()
     return measured
