@@ -26,10 +26,12 @@ def run(
     overrides: Overrides = None,
     drop_overlap: DropOverlap = False,
     runs: Runs = Path("runs"),
-    workers: Annotated[int | None, Parameter(help="worker processes; the cores if not given")] = None,
+    workers: Annotated[
+        int | None, Parameter(help="worker processes; if not given one a GPU, or one a core as far as memory goes")
+    ] = None,
     change: Annotated[bool, Parameter(help="remake what a changed recipe touches, in the same folder")] = False,
     redo: Annotated[str | None, Parameter(help="make a node (64 hex digits) again, and what depends on it")] = None,
-    commit_seconds: Annotated[float, Parameter(help="seconds between commits of a stage in progress")] = 60.0,
+    commit_seconds: Annotated[float, Parameter(help="seconds between commits of work in progress")] = 60.0,
     track: Annotated[str | None, Parameter(help="trackio, wandb, tensorboard, mlflow; several with commas")] = None,
     as_json: Annotated[bool, Parameter(name="--json", help="print the summary as JSON")] = False,
 ) -> None:
