@@ -202,3 +202,14 @@ def test_an_outline_is_the_model_but_for_its_numbers(tmp_path: Path) -> None:
     assert (outline.size, outline.parameters, outline.stop_ids) == (model.size, model.parameters, model.stop_ids)
     assert outline.vocabulary == model.vocabulary
     assert outline.encode(tiny.problems()[0]) == model.encode(tiny.problems()[0])
+
+
+def test_what_is_wrong_behind_an_unreachable_benchmark_is_listed_too(at_home: Path) -> None:
+    rows = [json.loads(line) for line in Path("labels.jsonl").read_text().splitlines()]
+    rows += [{"problem": rows[0]["problem"], "solution": "-99"}, {"problem": "no answer here"}]
+    Path("labels.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    found = faults("problems.benchmarks.other={source: {path: nowhere.jsonl}}")
+    assert any("nowhere.jsonl" in fault for fault in found)
+    bad = next(fault for fault in found if "rows are bad" in fault)
+    assert "line 18" in bad  # the missing answer
+    assert "have rows with different answers (line 1 and line 17)" in bad  # and the contradiction

@@ -66,7 +66,7 @@ def init(
 
 def _shipped(recipe: str, target: Path) -> None:
     """A shipped recipe as it is, but for its name, which is the file's."""
-    from headwater.routes.recipe import recipe_text  # noqa: PLC0415
+    from headwater.routes.shipped import recipe_text  # noqa: PLC0415
 
     text = recipe_text(recipe)
     named = (

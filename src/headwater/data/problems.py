@@ -47,9 +47,10 @@ class RunData:
         """The held-out problems by name, the primary benchmark first. Their answers train nothing."""
         if self.source.kind == "arithmetic":
             return {HELD_OUT: self._made(self.source.held_out, "held out", frozenset())}
-        return {name: self._benchmark(name) for name in self.source.names}
+        return {name: self.benchmark(name) for name in self.source.names}
 
-    def _benchmark(self, name: str) -> LabelSet:
+    def benchmark(self, name: str) -> LabelSet:
+        """One benchmark of files or of a family, read anew."""
         choice = self.source.benchmarks[name]
         found = _read(choice.source, self.source.grading_of(name))
         return found if choice.problems is None else found.draw(choice.problems, self.source.seed)
@@ -57,15 +58,16 @@ class RunData:
     @cached_property
     def _all(self) -> LabelSet:
         """Every labelled problem of the source, but for those with too long a prompt."""
-        return self._everything.keep(frozenset(self._everything.answers) - frozenset(self._long))
+        return self.everything.keep(frozenset(self.everything.answers) - frozenset(self._long))
 
     @cached_property
     def _long(self) -> dict[str, int]:
         """Problem -> tokens of its prompt, where they are too many."""
-        return {} if self.longest is None else self.longest.beyond(self._everything.problems)
+        return {} if self.longest is None else self.longest.beyond(self.everything.problems)
 
     @cached_property
-    def _everything(self) -> LabelSet:
+    def everything(self) -> LabelSet:
+        """The labelled problems of the source, before any is left out."""
         if self.source.labels is not None:
             return _read(self.source.labels, self.source.grading)
         held_out = frozenset[str]().union(*(found.answers for found in self.benchmarks.values()))
@@ -99,7 +101,7 @@ class RunData:
     def of(self, source: ProblemSource) -> RunData:
         """The same sources with another number of labels; what was read is kept."""
         other = replace(self, source=source)
-        kept = ("benchmarks", "_everything", "_long", "_all", "overlap", "_pool")
+        kept = ("benchmarks", "everything", "_long", "_all", "overlap", "_pool")
         vars(other).update({name: value for name, value in vars(self).items() if name in kept})
         return other
 

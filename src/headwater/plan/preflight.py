@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from headwater.data.problems import RunData
 from headwater.errors import InputError
 from headwater.folder import RunFolder
 from headwater.models.language_model import LanguageModel
@@ -23,6 +25,7 @@ from headwater.models.preflight import id_faults, probes, prompt_faults, stop_fa
 from headwater.plan.cost import Costs, in_bytes, total
 from headwater.plan.graph import Graph, build_graph
 from headwater.plan.prompts import long_prompts
+from headwater.problems.labels import LabelSet
 from headwater.records import Problem
 from headwater.routes.recipe import Recipe
 from headwater.store import REAL_DISK, run_folder
@@ -78,7 +81,24 @@ def _graph(recipe: Recipe, found: Preflight) -> Graph | None:
         return build_graph(recipe)
     except InputError as error:
         found.faults.append(str(error))
-        return None
+    _sources(recipe, found)
+    return None
+
+
+def _sources(recipe: Recipe, found: Preflight) -> None:
+    """What is wrong with each source of problems by itself, where they do not make a run together."""
+    data, problems = RunData(recipe.problems), recipe.problems
+    sets: list[tuple[str, Grading, Callable[[], LabelSet]]] = [
+        ("labels", problems.grading, lambda: data.everything),
+        *((f"benchmark {name}", problems.grading_of(name), partial(data.benchmark, name)) for name in problems.names),
+    ]
+    for where, grading, read in sets if problems.kind != "arithmetic" else ():
+        try:
+            held = read()
+            check_golds(where, held.answers, held.places, grading)
+        except InputError as error:
+            if str(error) not in found.faults:
+                found.faults.append(str(error))
 
 
 def check_labels(graph: Graph) -> None:

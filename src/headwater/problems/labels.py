@@ -195,7 +195,7 @@ def gather(rows: Iterable[Row], reading: Reading) -> LabelSet:
     if found.bad and reading.on_bad == "refuse":
         raise InputError(
             f"problems {found.bad[0][1]}. {len(found.bad)} of {found.count} rows are bad: correct them, or set on_bad "
-            "to drop (every dropped row is recorded)"
+            f"to drop (every dropped row is recorded){_also_disputed(found, reading)}"
         )
     return _label_set(found, reading, _take_disputed(found, reading))
 
@@ -246,6 +246,15 @@ def _take_disputed(found: _Gathered, reading: Reading) -> frozenset[str]:
             row = DroppedRow(file=entry.file, line=entry.line, reason=reason, rows=1 + found.repeats[key])
             found.bad.append((entry.position, row))
     return disputed
+
+
+def _also_disputed(found: _Gathered, reading: Reading) -> str:
+    """Contradictions beside bad rows: one reading of the file names both."""
+    try:
+        _take_disputed(found, reading)
+    except InputError as error:
+        return f". Also, {error}"
+    return ""
 
 
 def _place(found: _Gathered, key: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -28,6 +27,7 @@ from headwater.optimiser import Optimiser
 from headwater.routes import contrast as contrasts
 from headwater.routes import document, table
 from headwater.routes.contrast import Contrast
+from headwater.routes.shipped import recipe_text, shipped
 from headwater.routes.stages import Step
 from headwater.routes.table import Route
 from headwater.samplers import OnPolicy, Recorded
@@ -233,21 +233,6 @@ class Recipe(Value):
             "student-rl": self.reward,
         }
         return signals[step.stage]
-
-
-def shipped() -> tuple[str, ...]:
-    """Names of the recipes that come with headwater."""
-    folder = resources.files("headwater") / "recipes"
-    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
-
-
-def recipe_text(name: str) -> str:
-    """The text of a shipped recipe. Raises InputError when there is none of that name."""
-    if name not in shipped():
-        raise InputError(
-            f"recipe: no file and no shipped recipe {name!r}{nearest(name, shipped())}; shipped: {', '.join(shipped())}"
-        )
-    return (resources.files("headwater") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
