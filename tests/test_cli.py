@@ -96,7 +96,10 @@ def test_an_example_of_the_help_is_a_command_that_parses() -> None:
         assert function.__name__ == command
 
 
-@pytest.mark.parametrize("arguments", [[], ["run", "--help"], ["--version"], ["run", "--what"], ["status", "x"], ["init", "x"]])
+MISTYPED = [[], ["run", "--help"], ["--version"], ["run", "--what"], ["status", "x"], ["init", "x"]]
+
+
+@pytest.mark.parametrize("arguments", MISTYPED)
 def test_help_and_a_mistyped_command_do_not_wait_for_torch(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom headwater.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
