@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test integration cluster-test check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
+.PHONY: demo test docs integration cluster-test check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
 
 install: $(STAMP)
 
@@ -37,6 +37,11 @@ test: check qwen3-tokenizer
 # The golden runs as the code makes them now (tests/golden): a change of method commits them and says why.
 golden: $(STAMP)
 	HEADWATER_PRODUCTS=default PYTHONPATH="$(PYTHONPATH):tests/golden:tests" $(BIN)/python -m golden_runs
+
+# The documentation as a site in build/site: settings and Python names are made from the code; a warning fails it.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 # What needs packages that a run does not: each tracker and lm-evaluation-harness for real, offline. They install in a minute.
 integration: $(STAMP)
