@@ -23,6 +23,8 @@ LIGHT = [
     "headwater.problems.pools",
     "headwater.verifiers.extract",
     "headwater.verifiers.typed",
+    "headwater.verifiers.choose",
+    "headwater.verifiers.files",
     "headwater.evaluation.estimate",
     "headwater.report",
     "headwater.report.page",
@@ -37,6 +39,11 @@ def imported(names):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
+
+
+def test_grading_imports_no_computer_algebra():
+    names = ["headwater.verifiers.choose", "headwater.verifiers.files", "headwater.verifiers.audit"]
+    assert not {"torch", "sympy", "scipy", "math_verify", "pebble"} & imported(names)
 
 
 def test_values_grading_statistics_and_report_import_no_torch():

@@ -4,9 +4,9 @@ Policy, so that nobody has to guess:
 
     right     1,000 = 1\,000 = 1 000 = 10^3 written out; 2.0 = 2; .5 = 0.5; \tfrac{6}{8} = 3/4; a leading $ or +;
               (1, 2) without its brackets where the type is tuple; sets in any order; (B), b, \text{B} and B) 12
-              for B; full-width digits, as Chinese text has them
+              and "Option B" for B; digits of other scripts; 1 and 2 for a set
     wrong     5% for 5, 5 cm for 5, 1.5e3, 1 or 2, 1+1, 1/3 for 0.333, "two", 6/2 for an integer answer,
-              1.000 for 1,000, digits of other scripts, mixed numbers, answers longer than 1,000 characters
+              1.000 for 1,000, mixed numbers, answers longer than 1,000 characters
     ungraded  only a gold answer that is none of its type (`check_golds` finds those before training)
 
 Left out: units, percent signs in the gold and symbolic equality, which need `expression`.
