@@ -16,13 +16,13 @@ from headwater.verifiers.equality import Set, equal, proportional, rounds, same_
 from headwater.verifiers.formula import Formula, number
 from headwater.verifiers.latex import is_prose
 from headwater.verifiers.names import Name
+from headwater.verifiers.reading import Context, read_nodes
 from headwater.verifiers.shapes import (
     PERCENT,
     REALS,
     Based,
     Combination,
     Conditional,
-    Context,
     Infinity,
     Interval,
     Leaf,
@@ -35,7 +35,6 @@ from headwater.verifiers.shapes import (
     Shape,
     Words,
     formulas_of,
-    read_nodes,
 )
 from headwater.verifiers.units import GROUPS
 
@@ -282,7 +281,7 @@ def _stated(gold: Shape, answer: Relation) -> bool:
         return region is not None and isinstance(known, Interval | Combination) and _interval(known, region)
     if signs == ("=",) and _stands(answer, 1) and not _stands(answer, 0):
         answer = _turned(answer)
-    lettered = any(one.letters for one in formulas_of(gold)) or "i" in _constants(gold)
+    lettered = any(one.letters or one.has_i for one in formulas_of(gold))
     if not lettered and any(answer.names):  # a + b = 5, f(2) = 5: a name of what has no letters
         if answer.names[-1] and not answer.names[0]:
             answer = _turned(answer)
@@ -293,10 +292,6 @@ def _stated(gold: Shape, answer: Relation) -> bool:
     if not answer.signs:
         return matches(gold, answer.sides[0])
     return _steps(gold, answer.signs, answer.sides)
-
-
-def _constants(shape: Shape) -> set[str]:
-    return {node.name for one in formulas_of(shape) for node in one.nodes() if node.op == "constant"}
 
 
 def _steps(gold: Shape, signs: Sequence[str], sides: Sequence[Shape]) -> bool:

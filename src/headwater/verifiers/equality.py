@@ -39,21 +39,26 @@ def equal(gold: Formula, answer: Formula, *, finished: bool) -> bool:
     """
     if gold == answer:
         return True
-    if finished and unfinished(answer) - unfinished(gold):
-        return False
-    if gold.letters != answer.letters:
+    if gold.letters != answer.letters or (finished and unfinished(answer) - unfinished(gold)):
         return False
     seed = _seed(gold, answer)
     if not gold.letters:
         return _same_at({}, gold, answer, seed, real=False) is True
-    real = not any(node.op == "constant" and node.name == "i" for node in (*gold.nodes(), *answer.nodes()))
+    real = not (gold.has_i or answer.has_i)
     points = _real_points(gold, seed) if real else []
+    if points and _bars(answer) - _bars(gold) - {name for point in points for name in point if point[name] < 0}:
+        return False  # \sqrt{|x|} says more than \sqrt{x}
     if len(points) < _FEWEST:
         points, real = list(_complex_points(gold, seed)), False
     same = [_same_at(point, gold, answer, seed, real=real) for point in points]
     if real:
         return all(one is True for one in same)
     return False not in same and same.count(True) >= _FEWEST
+
+
+def _bars(node: Formula) -> frozenset[str]:
+    """The letters inside bars."""
+    return frozenset[str]().union(*(one.letters for one in node.nodes() if one.op == "abs"))
 
 
 def proportional(gold: Sequence[Formula], answer: Sequence[Formula], *, positive: bool) -> bool:

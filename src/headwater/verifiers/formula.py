@@ -34,6 +34,11 @@ class Formula:
             return frozenset({self.name})
         return frozenset[str]().union(*(part.letters for part in self.parts))
 
+    @property
+    def has_i(self) -> bool:
+        """Whether the imaginary unit is in it."""
+        return any(node.op == "constant" and node.name == "i" for node in self.nodes())
+
     def nodes(self) -> list[Formula]:
         """The tree's nodes, the root first."""
         found = [self]

@@ -13,7 +13,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from headwater.verifiers.units import BARE, SIGNS_OF_MONEY, group_of, multiplier_of, unit_of
+from headwater.verifiers.alphabet import (
+    ARGUMENTS,
+    CLOSING,
+    FUNCTIONS,
+    JOINT,
+    LOOKS,
+    MEASURE,
+    NAMES,
+    NUMERAL,
+    OPAQUE,
+    OPENING,
+    RAISED,
+    RELATIONS,
+    SAME,
+    SIGNS,
+    STRINGS,
+    SUPERSCRIPTS,
+    SYMBOLS,
+    TOKEN,
+    UNICODE,
+    WIDE,
+)
+from headwater.verifiers.units import BARE, group_of, multiplier_of, unit_of
 
 LONGEST_EXPRESSION = 1_000
 """Characters of an answer that is an expression; the longest gold answer of MATH has 159."""
@@ -55,125 +77,6 @@ class Node:
 
 Nodes = tuple[Node, ...]
 
-# fmt: off
-_GREEK = (
-    "\\alpha", "\\beta", "\\gamma", "\\delta", "\\epsilon", "\\varepsilon", "\\zeta", "\\eta", "\\theta", "\\vartheta",
-    "\\iota", "\\kappa", "\\lambda", "\\mu", "\\nu", "\\xi", "\\rho", "\\sigma", "\\tau", "\\upsilon", "\\phi",
-    "\\varphi", "\\chi", "\\psi", "\\omega", "\\Gamma", "\\Delta", "\\Theta", "\\Lambda", "\\Xi", "\\Sigma",
-    "\\Upsilon", "\\Phi", "\\Psi", "\\Omega", "\\ell",
-)
-SYMBOLS = frozenset({"\\pi", "\\infty", "\\emptyset", "\\circ", "\\angle", "\\triangle", *_GREEK})
-FUNCTIONS = frozenset({
-    "\\sin", "\\cos", "\\tan", "\\cot", "\\sec", "\\csc", "\\arcsin", "\\arccos", "\\arctan", "\\sinh", "\\cosh",
-    "\\tanh", "\\log", "\\ln", "\\exp",
-})
-_OPAQUE = frozenset({
-    "\\int", "\\iint", "\\oint", "\\sum", "\\prod", "\\lim", "\\limsup", "\\liminf", "\\max", "\\min", "\\sup", "\\inf", "\\det",
-    "\\dim", "\\ker", "\\deg", "\\arg", "\\gcd", "\\Re", "\\Im", "\\Pr", "\\partial", "\\nabla", "\\to", "\\prime",
-    "\\forall", "\\exists", "\\perp", "\\parallel", "\\dagger", "\\bigcup", "\\square", "\\#",
-})
-_ARGUMENTS = {
-    "\\frac": 2, "\\binom": 2, "\\sqrt": 1, "\\surd": 1, "\\overline": 1, "\\mathbb": 1, "\\pmod": 1, "\\vec": 1, "\\hat": 1,
-}
-_LOOKS = frozenset({"\\boldsymbol", "\\bm", "\\underline", "\\ensuremath", "\\smash", "\\mathrm"})
-"""How its argument looks and not what it is."""
-_SAME = {
-    "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\dbinom": "\\binom", "\\tbinom": "\\binom",
-    "\\varnothing": "\\emptyset", "\\lbrace": "\\{", "\\rbrace": "\\}", "\\lbrack": "[", "\\rbrack": "]",
-    "\\lvert": "|", "\\rvert": "|", "\\vert": "|", "\\mid": "|", "\\lVert": "\\|", "\\rVert": "\\|", "\\Vert": "\\|",
-    "\\bar": "\\overline", "\\dot": "\\overline", "\\colon": ":", "\\nicefrac": "\\frac", "\\sfrac": "\\frac",
-    "\\tilde": "\\hat", "\\widehat": "\\hat", "\\widetilde": "\\hat", "\\ddot": "\\hat", "\\check": "\\hat",
-    "\\mathcal": "\\hat", "\\mathscr": "\\hat", "\\mathfrak": "\\hat", "\\star": "\\ast", "\\rightarrow": "\\to",
-    "\\Bbb": "\\mathbb", "\\dots": "\\ldots", "\\cdots": "\\ldots", "\\dotsc": "\\ldots", "\\cr": "\\\\",
-    "\\overrightarrow": "\\vec", "\\lg": "\\log", "\\tg": "\\tan", "\\ctg": "\\cot", "\\cosec": "\\csc", "\\arctg": "\\arctan",
-    "**": "^", "'": "\\prime", "\\imath": "i", "\\texteuro": "\\euro", "\\textdollar": "\\$", "\\textsterling": "\\pounds",
-}
-_NAMES = {
-    "pi": "\\pi", "sqrt": "\\surd", **{name[1:]: name for name in FUNCTIONS if name != "\\sec"},
-}
-"""What is typed without its backslash and is no product of letters."""
-_SIGNS = {
-    "+": "+", "-": "-", "*": "*", "/": "/", "!": "!", "|": "|", ":": ":", "\\cdot": "*", "\\times": "*", "\\ast": "*",
-    "\\div": "/", "\\pm": "\\pm", "\\cup": "\\cup", "\\cap": "\\cap", "\\setminus": "\\setminus", "\\|": "\\|",
-    "\\backslash": "\\setminus", "%": "%", "\\%": "%", "&": "&", "\\\\": "\\\\", "\\ldots": "\\ldots",
-    **{sign: sign for sign in SIGNS_OF_MONEY},
-}
-_RELATIONS = {
-    "=": "=", "<": "<", ">": ">", "\\lt": "<", "\\gt": ">", "\\approx": "~", "\\in": "in", "\\equiv": "=",
-    "\\le": "<=", "\\leq": "<=", "\\leqslant": "<=", "\\ge": ">=", "\\geq": ">=", "\\geqslant": ">=",
-    "\\ne": "!=", "\\neq": "!=",
-}
-_OPENING = {
-    "(": (")", "]"), "[": (")", "]"), "{": ("}",), "\\{": ("\\}",), "\\langle": ("\\rangle",),
-    "\\lfloor": ("\\rfloor",), "\\lceil": ("\\rceil",),
-}
-_CLOSING = frozenset({")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil"})
-
-_UNICODE = {
-    "\u2212": "-", "\u2013": "-", "\u2014": "-", "\u00d7": "\\times ", "\u00b7": "\\cdot ", "\u22c5": "\\cdot ", "\u00f7": "/",
-    "\u03c0": "\\pi ", "\u221e": "\\infty ", "\u00b0": "^\\circ ", "\u2264": "\\leq ", "\u2265": "\\geq ",
-    "\u2260": "\\neq ", "\u222a": "\\cup ", "\u2208": "\\in ", "\u2205": "\\emptyset ", "\u00b1": "\\pm ",
-    "\u221a": "\\surd ", "\u211d": "\\mathbb{R}", "\u2124": "\\mathbb{Z}", "\u2115": "\\mathbb{N}", "\u211a": "\\mathbb{Q}",
-    "\u2248": "\\approx ", "\u03b8": "\\theta ", "\u00a0": " ", "\u2103": "^\\circ C", "\u2109": "^\\circ F",
-    "\u2009": " ", "\u202f": " ", "\u00ba": "^\\circ ", "\u2044": "/", "\u20ac": "\\euro ", "\u00a3": "\\pounds ",
-    "\u20b9": "\\rupee ", "\u00a5": "\\yen ", "\uffe5": "\\yen ", "\u00a2": "\\cent ", "\u2032": "'", "\u2019": "'",
-    **dict(zip("₩₽₺₪₫฿₦₱", ("\\won ", "\\ruble ", "\\lira ", "\\shekel ", "\\dong ", "\\baht ", "\\naira ", "\\peso "), strict=True)),
-    "\u2220": "\\angle ", "\u2229": "\\cap ", "\u2026": "\\ldots ", "\u2236": ":", "\u00bc": "\\frac{1}{4}",
-    "\u00bd": "\\frac{1}{2}", "\u00be": "\\frac{3}{4}", "\u2153": "\\frac{1}{3}", "\u2154": "\\frac{2}{3}",
-    "\u3001": ",", "\u060c": ",", "\u3002": ".", "\u066b": ".", "\u066c": "{,}", "\u066a": "%", "\u2200": "\\forall ",
-    "\u3000": " ",
-}
-# fmt: on
-_LETTERS = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega "
-    "Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega"
-)
-_UNICODE |= {
-    letter: f"\\{name} " for letter, name in zip("αβγδεζηθικλμνξρστυφχψωΓΔΘΛΞΣΦΨΩ", _LETTERS.split(), strict=True)
-}
-_SUPERSCRIPTS = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b", "0123456789-")
-_RAISED = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+")
-WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
-"""Full-width forms, as Chinese text has them, are the same characters; some characters have no width at all."""
-_STRINGS = tuple((re.compile(pattern), meant) for pattern, meant in (
-    (r"\\degree(?![A-Za-z])|\^\s*\{\s*\\degree\s*\}|\^\s*\\degree(?![A-Za-z])", r"^\\circ "),
-    (r">=", r"\\geq "), (r"<=", r"\\leq "), (r"\.\.\.", r"\\ldots "), (r":=", "="),
-    (r"\\dot\s*\{?([0-9])\}?([0-9]*)\\dot\s*\{?([0-9])\}?", r"\\overline{\1\2\3}"),  # the dots mark the ends of a period
-    (r"\{:\}", ":"), (r"(?<=[0-9])\s*([AaPp])\.\s?[Mm]\.?(?![A-Za-z])", r"\\text{\1m}"),
-    (r"\\([RZNQ])(?![A-Za-z])", r"\\mathbb{\1}"),
-    (r"(?<![A-Za-z\\])Rs\.?\s*(?=[0-9\\])", r"\\rupee "), (r"(?<![A-Za-z])(?:US|HK|NZ|[ACS])\s*\\\$\s*(?=[0-9])", r"\\$"),
-    (r"(?<![\u3400-\u9fff])\s*(?:或者|或|或\s*者)\s*(?![\u3400-\u9fff])", " or "),
-    (r"(?<![\u3400-\u9fff])\s*[和与及]\s*(?![\u3400-\u9fff])", " and "),
-    (r"(?:答案)[是为]?[::]?\s*(?=.)", ""),
-))  # fmt: skip
-_NO_INK = (
-    r"\\[hv]?phantom\s*(?:\{[^{}]*\}|.)|\\math(?:rm|bf|it|sf)\s+(?=[0-9A-Za-z])|\\(?:left|right)\s*\.(?![0-9])"
-    r"|\\(?:textcolor|color|hspace|vspace)\*?\s*\{[^{}]*\}"
-    r"|\\(?:quad|qquad|displaystyle|textstyle|limits|left|right|middle|[bB]igg?[lrm]?|strut|bf|rm|it|sf|tt|boldmath"
-    r"|tiny|small|normalsize|large|Large|LARGE|huge|Huge|nobreak|hfill|newline|allowbreak)(?![A-Za-z])"
-    r"|\\[,;:! >()\[\]]|(?:\\)+\s*\Z|[$~\s]"
-)
-_TEXT = (
-    r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|[mh]box|math(?:rm|bf|it|sf)|operatorname\*?)\s*"
-    r"\{(?P<words>(?:[^{}\\]|\\[$%&#_ ,;:!]|\\[a-z]+ )*)\}"
-)
-_OTHER_SCRIPT = r"[^\W\d_a-zA-Z][^\W\d_]*"
-_TOKEN = re.compile(
-    r"(?P<number>[0-9]{1,3}(?:(?:(?:\{,\}|,\{\}|\\text\{,\})(?:\\[!,;: ]|~| )*|,\s?\\!\s*|\\[,;: ]|~| )[0-9]{3})+"
-    r"(?![0-9]|\s*(?:/|\\[dtc]?frac)|[ ~][0-9])(?:\.[0-9]+)?"
-    r"|[0-9]*\.[0-9]*(?=\\(?:overline|bar|dot)(?![a-z]))|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
-    rf"|(?P<blank>(?:{_NO_INK})+)|(?P<text>{_TEXT})"
-    r"|(?P<begin>\\begin\s*\{(?P<environment>[pbBvV]?(?:small)?matrix|array)\}(?:\s*\{[lcr| ]*\})?)"
-    r"|(?P<end>\\end\s*\{(?:[pbBvV]?(?:small)?matrix|array)\})"
-    r"|(?P<line>\\\\\s*\[-?[0-9.]+\s*(?:pt|em|ex|mm|cm)\])"
-    rf"|(?P<foreign>{_OTHER_SCRIPT})|(?P<hyphened>[A-Za-z]+(?:-[A-Za-z]{{4,}})+|[A-Za-z]{{4,}}-[A-Za-z]+)"
-    r"|(?P<command>\\(?:[A-Za-z]+|.)|\*\*)|(?P<letters>[A-Za-z]+)|(?P<sign>[-+*/^_=<>!|:;,.(){}\[\]&%'])",
-    re.DOTALL,
-)
-_JOINT = re.compile(r"\s*(?:(?<![0-9])[,;、]|[,;、](?![0-9])|(?:,\s*)?(?:\b(?:and|or)\b|或者|或|和(?=\s*\d)))\s*")
-_MEASURE = re.compile(r"([$€£¥₹₩₽₺₪₫฿₦₱]?)\s*([0-9][0-9,]*(?:\.[0-9]+)?)\s*(%|[^\W\d_][^\d]*)?")
-_NUMERAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
-
 
 class _Token(NamedTuple):
     kind: str
@@ -205,16 +108,16 @@ def _scan(text: str) -> list[_Token]:
         raise Unreadable(f"longer than {LONGEST_EXPRESSION} characters")
     text = ascii_digits(text)
     if not text.isascii():
-        text = _RAISED.sub(lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
-        text = "".join(_UNICODE.get(character, character) for character in text)
-    for pattern, meant in _STRINGS:
+        text = RAISED.sub(lambda match: f"^{{{match[0].translate(SUPERSCRIPTS)}}}", text)
+        text = "".join(UNICODE.get(character, character) for character in text)
+    for pattern, meant in STRINGS:
         text = pattern.sub(meant, text)
     if re.search(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]", text):
         raise Unreadable("a character without a LaTeX name")
     tokens: list[_Token] = []
     position, glued = 0, False
     while position < len(text):
-        match = _TOKEN.match(text, position)
+        match = TOKEN.match(text, position)
         if match is None:
             raise Unreadable(f"{text[position]!r}")
         if match["blank"] is None:
@@ -242,7 +145,7 @@ def _tokens(match: re.Match[str], glued: bool, before: _Token | None) -> list[_T
         return [_Token("begin", match["environment"], glued)]
     if match["end"] is not None:
         return [_Token("end", "", glued)]
-    return [_Token("command", _SAME.get(match[0], match[0]), glued)]
+    return [_Token("command", SAME.get(match[0], match[0]), glued)]
 
 
 def _text_of(words: str) -> str:
@@ -253,8 +156,8 @@ def _text_of(words: str) -> str:
 
 
 def _letters(text: str, glued: bool, before: _Token | None) -> _Token:
-    if text in _NAMES:
-        return _Token("command", _NAMES[text], glued)
+    if text in NAMES:
+        return _Token("command", NAMES[text], glued)
     measured = before is not None and (before.kind in ("number", "words") or before.text in ("}", ")", "\\pi"))
     known = text in BARE or text.lower() in BARE or (text == "in" and not glued)
     return _Token("words" if measured and known else "letters", text, glued)
@@ -265,25 +168,25 @@ def _spelled(command: str, inside: str) -> list[_Token]:
         return [_Token("upright" if command.startswith("\\mathrm") else "letters", inside, False)]  # \mathrm{i}
     if command.startswith("\\operatorname"):
         inside = inside.rstrip("*")
-        if "\\" + inside in FUNCTIONS or "\\" + inside in _SAME:
-            return [_Token("command", _SAME.get("\\" + inside, "\\" + inside), False)]
+        if "\\" + inside in FUNCTIONS or "\\" + inside in SAME:
+            return [_Token("command", SAME.get("\\" + inside, "\\" + inside), False)]
     return _words(inside)
 
 
 def _words(text: str) -> list[_Token]:
     r"""\text{2 and 3} is a list, \text{3 apples} a number with a unit, \text{October 30} only words."""
     tokens: list[_Token] = []
-    joints = _JOINT.findall(text.strip())
-    for number, piece in enumerate(_JOINT.split(text.strip())):
+    joints = JOINT.findall(text.strip())
+    for number, piece in enumerate(JOINT.split(text.strip())):
         if number:
             joint = joints[number - 1]
             text = "and" if "and" in joint or "和" in joint else "or" if "or" in joint or "或" in joint else ","
             tokens.append(_Token("comma", text, False))
-        measure = _MEASURE.fullmatch(piece)
+        measure = MEASURE.fullmatch(piece)
         if measure is not None and measure_words(measure[3] or ""):
             tokens += _scan(f"{_SIGN_OF.get(measure[1], '')}{measure[2]}")
             tokens += [_Token("words", measure[3].strip(), False)] if measure[3] else []
-        elif _NUMERAL.fullmatch(piece):
+        elif NUMERAL.fullmatch(piece):
             tokens += _scan(piece)
         elif (ordinal := re.fullmatch(r"([0-9]+)-?(st|nd|rd|th)", piece)) is not None:
             tokens += [_Token("number", ordinal[1], False), _Token("words", ordinal[2], True)]
@@ -295,7 +198,7 @@ def _words(text: str) -> list[_Token]:
 
 
 _SIGN_OF = {"$": "\\$", "€": "\\euro", "£": "\\pounds", "¥": "\\yen", "₹": "\\rupee"} | {
-    sign: command.strip() for sign, command in _UNICODE.items() if sign in "₩₽₺₪₫฿₦₱¢"
+    sign: command.strip() for sign, command in UNICODE.items() if sign in "₩₽₺₪₫฿₦₱¢"
 }
 
 
@@ -355,9 +258,9 @@ def _opened_outwards(tokens: list[_Token]) -> list[_Token]:
                 end = ")" if tokens[other].text == "[" else "]"
                 found[other] = tokens[other]._replace(text=end)
                 continue
-        if token.text in _OPENING:
+        if token.text in OPENING:
             stack.append(token.text)
-        elif token.text in _CLOSING and stack:
+        elif token.text in CLOSING and stack:
             stack.pop()
     return found
 
@@ -391,7 +294,7 @@ class _Reader:
         nodes: list[Node] = []
         while self.position < len(self.tokens):
             token = self.tokens[self.position]
-            if token.text in closing or token.kind == "end" or (token.kind == "command" and token.text in _CLOSING):
+            if token.text in closing or token.kind == "end" or (token.kind == "command" and token.text in CLOSING):
                 break
             self.position += 1
             if token.text in ("\\over", "\\choose"):
@@ -410,21 +313,21 @@ class _Reader:
             return Node("matrix", text, (inside,), glued)
         if kind != "command":
             return Node(kind, text, (), glued)
-        if text in _OPENING:
+        if text in OPENING:
             return self._group(text, glued)
-        if text in _ARGUMENTS:
+        if text in ARGUMENTS:
             return self._macro(text, glued)
-        if text in _LOOKS:
+        if text in LOOKS:
             inside = self._argument(whole=False)
             return Node("group", "{}", (_uprighted(inside) if text == "\\mathrm" else inside,), glued)
         if text in ("^", "_"):
             return Node("power" if text == "^" else "index", "", (self._argument(whole=True),), glued)
         if text in (",", ";"):
             return Node("comma", text, (), glued)
-        for kind, table in (("sign", _SIGNS), ("relation", _RELATIONS)):
+        for kind, table in (("sign", SIGNS), ("relation", RELATIONS)):
             if text in table:
                 return Node(kind, table[text], (), glued)
-        for kind, names in (("symbol", SYMBOLS), ("function", FUNCTIONS), ("opaque", _OPAQUE)):
+        for kind, names in (("symbol", SYMBOLS), ("function", FUNCTIONS), ("opaque", OPAQUE)):
             if text in names:
                 return Node(kind, text, (), glued)
         if text == ".":
@@ -441,7 +344,7 @@ class _Reader:
 
     def _group(self, opening: str, glued: bool) -> Node:
         inside = self.run(frozenset())
-        closing = self._take(lambda token: token.text in _OPENING[opening])
+        closing = self._take(lambda token: token.text in OPENING[opening])
         return Node("group", opening + closing.text, (inside,), glued)
 
     def _macro(self, name: str, glued: bool) -> Node:
@@ -452,7 +355,7 @@ class _Reader:
             self._take(lambda token: token.text == "]")
             parts = [root]
         whole = name == "\\surd"
-        arguments = [self._argument(whole=whole) for _ in range(_ARGUMENTS[name])]
+        arguments = [self._argument(whole=whole) for _ in range(ARGUMENTS[name])]
         return Node("macro", "\\sqrt" if whole else name, (*arguments, *parts), glued)
 
     def _argument(self, *, whole: bool) -> Nodes:

@@ -68,7 +68,9 @@ _CHINESE = {
 _CLASSIFIERS = (
     "个個只隻条條本张張种種次颗顆支枝辆輛台头頭匹件套间間棵朵块塊杯瓶袋箱盒组組对對排页頁题題道場场枚冊개권마리대"
 )
-_NUMERALS_OF_CHINESE = re.compile("[一二三四五六七八九十百千万萬亿億兆零〇半倍分之成折负正不非无無第约少多两]")
+_NUMERALS_OF_CHINESE = re.compile(
+    "[一二三四五六七八九十百千万萬亿億兆零〇半倍分之成折负正不非无無第约少多两左右以内外余超欠亏]|次方|次幂|方根"
+)
 MULTIPLIERS = {
     "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "quadrillion": 10**15,
     "quintillion": 10**18, "lakh": 10**5, "lac": 10**5, "crore": 10**7, "百": 10**2, "千": 10**3, "万": 10**4, "萬": 10**4,
@@ -94,7 +96,7 @@ _NUMBER_WORD = re.compile(
     r"(?:(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)-?)?(?:zero(?:e?s)?|one|two|three|four|five|six|seven|eight|nine|ten"
     r"|eleven|twelve|\w+teen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|first|second|third|fourth|fifth|sixth|seventh|eighth"
     r"|ninth|tenth|eleventh|twelfth|\w+teenth|\w+tieth|hundred|hundredth|thousand|thousandth|\w*illion|\w*illionth|half|halve|quarter"
-    r"|dozen|gross|score|myriad|lakh|lac|crore|arab|kharab|googol|nought|naught|thou|grand|kilo|mega|giga|milli|micro|nano|centi|deca"
+    r"|dozen|gross|score|myriad|trio|duo|duet|quartet|quintet|sextet|octet|multiple|ream|lakh|lac|crore|arab|kharab|googol|nought|naught|thou|grand|kilo|mega|giga|milli|micro|nano|centi|deca"
     r"|deci|hecto|tera|pico|mil|ppm|ppb|bp|basi|tithe|tuple|twin|triplet|single|double|triple|quadruple|quintuple|couple|square|cube"
     r"|factorial|percent|percentage|permille|promille|negative|minu|plu|opposite|inverse|reciprocal|power|exponent|log|base|mod|time)s?"
     r"|halves|grosses|\w+fold|\w+folds|\w+tuples?|tens|teens|ones"
@@ -103,11 +105,27 @@ _NO_NOUN = re.compile(
     r".*(?:ss|us|is|wards|less|ways|where|ous)|(?:no|yes|as|was|has|does|its|hers|ours|theirs|yours|others|always|sometimes|perhaps|beside"
     r"|besides|besides|alas|lots|loads|heaps|lacks|needs|equals|exceeds|gives|makes|becomes|remains|means|contains|divides|fails|says"
     r"|goes|misses|differs|follows|repeats|vanishes|diverges|converges|lies|falls|rises|drops|grows|leaves|takes|comes|ends|starts|stands"
-    r"|errors|mistakes|wrongs|oops|whoops|alas|nulls|voids|nopes|nots|nones|nils|falses|fewers|deficits|shortfalls|debts|losses|opposites|downs|ups|lefts"
+    r"|errors|mistakes|wrongs|afterwards|upstairs|downstairs|overseas|indoors|outdoors|whereas|versus|oops|whoops|alas|nulls|voids|nopes|nots|nones|nils|falses|fewers|deficits|shortfalls|debts|losses|opposites|downs|ups|lefts"
     r"|rights|norths|souths|easts|wests|backs|unders|overs|belows|aboves|mores|guesses|estimates|roots|remainders|limits|decimals|digits-off)"
 )
 _DENIALS = frozenset(
-    {"not", "no", "never", "wrong", "except", "without", "isn't", "cannot", "or", "neither", "nor", "false"}
+    {
+        "not",
+        "no",
+        "never",
+        "wrong",
+        "incorrect",
+        "invalid",
+        "untrue",
+        "except",
+        "without",
+        "isn't",
+        "cannot",
+        "or",
+        "neither",
+        "nor",
+        "false",
+    }
 )
 
 _COMPOUND = {"mph": "mile/hour", "kph": "kilometer/hour", "kmh": "kilometer/hour", "kmph": "kilometer/hour"} | {
@@ -257,7 +275,8 @@ def _parsed(text: str) -> Counter[str] | None:
                 ahead = 0
                 if not stack:
                     sign = 1
-    return None if stack or ahead or not total else total
+    turned = total["degree"] > 0 and any(power > 0 for name, power in total.items() if name != "degree")
+    return None if stack or ahead or turned or not total else total  # 5 degrees N is a place
 
 
 def _unit_name(name: str, word: str, compound: bool) -> str | None:
@@ -294,7 +313,7 @@ def counted(text: str) -> str | None:
     return " ".join([*before, noun[:-1]])
 
 
-_FINE = frozenset({"buses", "classes", "boxes", "glasses", "squares", "cubes", "roots", "twins", "couples", "triplets", "octopuses", "passes",
+_FINE = frozenset({"buses", "classes", "boxes", "glasses", "squares", "cubes", "roots",    "octopuses", "passes",
                    "axes", "factors", "degrees", "kisses", "crosses", "dresses", "mattresses", "digits", "limits"})  # fmt: skip
 
 
@@ -306,7 +325,7 @@ def is_no_noun(word: str) -> bool:
 def _chinese_count(text: str) -> str | None:
     """A measure word with what it measures: 个, 个苹果, 种方法."""
     if text[:1] and text[0] in _CLASSIFIERS and len(text) <= 6 and not text.isascii():
-        return None if _NUMERALS_OF_CHINESE.search(text[1:]) or re.search(r"[\s\d]", text) else text
+        return None if _NUMERALS_OF_CHINESE.search(text[1:]) or re.search(r"[\s\d]|次[方幂]|方根", text) else text
     return None
 
 

@@ -135,3 +135,17 @@ def _power_of_ten(value: Fraction, power: Node) -> Number | None:
         if exponent is not None and abs(exponent) <= _LARGEST_EXPONENT
         else None
     )
+
+
+def stamp(nodes: Nodes) -> str | None:
+    """The text of plain numbers with hyphens between them: a date, a range, a score, a telephone number; no sum."""
+    if nodes[0].text == "-" and len(nodes) > 3:
+        behind = stamp(nodes[1:])
+        return None if behind is None else f"-{behind}"
+    numbers = [node for node in nodes if node.kind == "number"]
+    between = nodes[1::2]
+    dashed = len(nodes) % 2 == 1 and len(numbers) == len(nodes) // 2 + 1 and numbers == list(nodes[::2])
+    if len(numbers) > 1 and dashed and all(node.text == "-" for node in between):
+        return "-".join(node.text for node in numbers)
+    slashed = len(numbers) > 2 and dashed and all(node.text == "/" for node in between)
+    return "/".join(node.text for node in numbers) if slashed else None

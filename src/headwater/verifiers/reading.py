@@ -1,0 +1,399 @@
+r"""From the nodes of an answer to its shape: parts at commas, relations and brackets, and what stands around a number.
+
+A comma between digits has two readings, 1,000 or 1, 000; so has a letter behind a number, five metres or five times m.
+`Context` says which one is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from headwater.verifiers.conditions import split_condition
+from headwater.verifiers.formula import formula, index_text, is_degree, product_of, whole_number
+from headwater.verifiers.latex import Node, Nodes, Unreadable, is_prose, parse_latex
+from headwater.verifiers.names import Name, name_of, spelled
+from headwater.verifiers.shapes import (
+    REALS,
+    Based,
+    Combination,
+    Conditional,
+    Infinity,
+    Interval,
+    Leaf,
+    Listing,
+    Matrix,
+    Quantity,
+    Ratio,
+    Relation,
+    Shape,
+    Words,
+)
+from headwater.verifiers.units import LETTER_UNITS, SIGNS_OF_MONEY, group_of, multiplier_of, ordinal_ending, unit_of
+from headwater.verifiers.written import Number, join_thousands, stamp, written_number
+
+_ALL_REALS = frozenset({"all real numbers", "all reals", "all real x", "the real numbers", "real numbers"})
+_ANNOUNCED = re.compile(r"(?:the )?(?:final )?answer(?: is)?:?", re.IGNORECASE)
+_CURRENCIES = frozenset({*SIGNS_OF_MONEY.values()})
+_BASES = {
+    "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
+    "ten": "10", "eleven": "11", "twelve": "12", "sixteen": "16",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`separators`: every comma parts two answers; `measured`: a letter behind a number may be its unit."""
+
+    separators: bool = False
+    measured: bool = False
+
+
+def read(text: str, context: Context = Context()) -> Shape:
+    """The shape of an answer. Raises Unreadable for what has none."""
+    return read_nodes(parse_latex(text), context)
+
+
+def read_nodes(nodes: Nodes, context: Context) -> Shape:
+    """The shape of an answer whose conditions may stand behind it."""
+    reader = _Shaper(context)
+    main, condition = split_condition(nodes)
+    shape = reader.read(main)
+    return shape if condition is None else Conditional(shape, condition, main)
+
+
+class _Shaper:
+    def __init__(self, context: Context):
+        self.context = context
+
+    def read(self, nodes: Nodes) -> Shape:
+        """One answer, or several with commas between them."""
+        while nodes and (nodes[-1].kind == "stop" or nodes[-1].text in (",", ";")):
+            nodes = nodes[:-1]
+        if not nodes:
+            raise Unreadable("nothing")
+        if len(nodes) == 1 and nodes[0].kind == "group" and nodes[0].text in ("{}", "()"):
+            inside = nodes[0].parts[0]
+            if nodes[0].text == "{}" or not any(node.kind == "comma" for node in inside):
+                return self.read(inside)
+        if any(node.kind == "comma" for node in nodes):
+            joined = nodes if self.context.separators else join_thousands(nodes)
+            parts = _split(joined, "comma")
+            if len(parts) > 1:
+                return self._joined(parts, {node.text for node in joined if node.kind == "comma"})
+            nodes = joined
+        return self._relation(nodes) if any(node.kind == "relation" for node in nodes) else self.single(nodes)
+
+    def _joined(self, parts: list[Nodes], joints: set[str]) -> Shape:
+        """A list; x < 2 or x > 3 is a union, x > 2 and x < 3 an intersection."""
+        words = joints & {"or", "and"}
+        signs = [{node.text for node in part if node.kind == "relation"} for part in parts]
+        if len(words) == 1 and all(signs) and {"<", ">", "<=", ">="} & set[str]().union(*signs):
+            operator = "\\cup" if words == {"or"} else "\\cap"
+            return Combination(operator, tuple(self.read(part) for part in parts))
+        listing = self._listing("list", parts)
+        return Listing("list", listing.items, joints.pop() if len(joints) == 1 else "")
+
+    def _listing(self, kind: str, parts: list[Nodes]) -> Listing:
+        items: list[Shape] = []
+        for part in parts:
+            item = Words("...") if [node.text for node in part] == ["\\ldots"] else self.read(part)
+            plus_minus = isinstance(item, Listing) and item.kind == "list"
+            if plus_minus and kind == "tuple":
+                raise Unreadable("a tuple with two values in one place")
+            items += item.items if isinstance(item, Listing) and plus_minus else [item]
+        return Listing(kind, tuple(items))
+
+    def _relation(self, nodes: Nodes) -> Shape:
+        signs = tuple(node.text for node in nodes if node.kind == "relation")
+        if nodes[0].kind == "relation" and signs == ("~",):
+            return self.single(nodes[1:])
+        if len(signs) > 4:
+            raise Unreadable("a long chain of relations")
+        parts = _split(nodes, "relation")
+        if len(parts) != len(signs) + 1:
+            raise Unreadable("a relation without one of its sides")
+        names = tuple(name_of(part) for part in parts)
+        return Relation(signs, tuple(self._side(*both) for both in zip(parts, names, strict=True)), names)
+
+    def _side(self, nodes: Nodes, name: Name | None) -> Shape:
+        try:
+            return self.single(nodes)
+        except Unreadable:
+            if name is None:
+                raise
+            return Words(f"the name {name.text}")
+
+    def single(self, nodes: Nodes) -> Shape:
+        """One answer without relations."""
+        if any(node.text == "\\mathbb" for node in nodes):  # R - {0}
+            nodes = tuple(Node("sign", "\\setminus") if node.text == "-" else node for node in nodes)
+        for sign in ("\\cup", "\\cap", "\\setminus"):
+            if any(node.text == sign for node in nodes):
+                return Combination(sign, tuple(self.single(part) for part in _split(nodes, "sign", sign)))
+        if len(nodes) == 1:
+            if nodes[0].kind == "group" and (bracketed := self._bracketed(nodes[0])) is not None:
+                return bracketed
+            if nodes[0].kind == "matrix":
+                return self._matrix(nodes[0])
+            if nodes[0].text in ("\\emptyset", "\\mathbb"):
+                return _named_set(nodes[0])
+        if count_of(nodes, "\\pm"):
+            return self._plus_minus(nodes)
+        return self._quantity(nodes)
+
+    def _bracketed(self, group: Node) -> Shape | None:
+        inside = group.parts[0]
+        everywhere = _Shaper(replace(self.context, separators=True))
+        if group.text == "\\{\\}" and (condition := _set_builder(inside)):
+            return self.read(condition)
+        if group.text == "\\{\\}":
+            return everywhere._listing("set", _split(inside, "comma")) if inside else Listing("set", ())
+        if group.text == "{}" or (group.text == "()" and not any(node.kind == "comma" for node in inside)):
+            if len(inside) == 1 and inside[0].kind == "matrix":
+                return self._matrix(inside[0])
+            return self.read(inside)
+        if group.text in ("()", "\\langle\\rangle"):
+            return everywhere._listing("tuple", _split(inside, "comma"))
+        if group.text in ("[]", "[)", "(]"):
+            if group.text == "[]" and len(inside) == 1 and inside[0].kind == "matrix":
+                return self._matrix(inside[0])
+            ends = _split(inside, "comma")
+            if len(ends) == 2:
+                return Interval(group.text, (everywhere.read(ends[0]), everywhere.read(ends[1])))
+        return None
+
+    def _matrix(self, node: Node) -> Matrix:
+        lines: list[list[list[Node]]] = [[[]]]
+        for part in node.parts[0]:
+            if part.text == "\\\\":
+                lines.append([[]])
+            elif part.text == "&":
+                lines[-1].append([])
+            else:
+                lines[-1][-1].append(part)
+        if lines[-1] == [[]]:
+            lines.pop()
+        rows = tuple(tuple(self.read(tuple(cell)) for cell in line) for line in lines)
+        return Matrix("v" if node.text in ("vmatrix", "Vmatrix") else "", rows)
+
+    def _plus_minus(self, nodes: Nodes) -> Shape:
+        if count_of(nodes, "\\pm") > 1:
+            raise Unreadable("several signs of plus or minus")
+        return Listing("list", tuple(self._quantity(_signed(nodes, sign)) for sign in ("+", "-")))
+
+    # Numbers with what stands around them
+
+    def _quantity(self, nodes: Nodes) -> Shape:
+        """A value with what is written before or behind it as its unit."""
+        if (text := stamp(nodes)) is not None:
+            return Words(text)
+        if all(node.kind == "words" for node in nodes):
+            text = " ".join(node.text for node in nodes).strip(" .:;!()[]")
+            return REALS if text.casefold() in _ALL_REALS else Words(text)
+        if nodes[0].kind == "words" and _ANNOUNCED.fullmatch(nodes[0].text.strip(" :")):
+            return self._quantity(nodes[1:])
+        signed = nodes[0].kind == "sign" and nodes[0].text == "-"
+        if len(nodes) > 1 + signed and (money := _money(nodes[signed])) is not None:
+            inner = self._quantity((*nodes[:signed], *nodes[signed + 1 :]))
+            if isinstance(inner, Quantity):
+                return (
+                    Quantity(inner.value, tuple(sorted((*inner.unit, (money, 1)))))
+                    if inner.unit != ((money, 1),)
+                    else inner
+                )
+            return Quantity(inner, ((money, 1),))
+        if len(nodes) > 1 and nodes[-1].text == "\\pmod":
+            return Quantity(self._value(nodes[:-1]), ((f"mod {spelled(nodes[-1].parts[0])}", 1),))
+        if len(nodes) > 2 and _ordinal(nodes):
+            return self._quantity(nodes[:-1])
+        if len(nodes) == 2 and _ordinal(nodes):
+            return self._value(nodes[:1])
+        for size in range(min(len(nodes) - 1, 12), 0, -1):
+            if (found := self._with_tail(nodes[:-size], nodes[-size:])) is not None:
+                return found
+        if any(node.kind == "words" for node in nodes) and all(
+            node.kind in ("words", "letters", "number") for node in nodes
+        ):
+            return Words(" ".join(node.text for node in nodes).strip(" .:;!()[]"))
+        return self._value(nodes)
+
+    def _with_tail(self, head: Nodes, tail: Nodes) -> Shape | None:
+        """The head's value where the tail is a unit or a multiplier of it; None where it is neither."""
+        text = _tail_text(tail, bare=self.context.measured and len(head) == 1 and head[0].kind == "number")
+        if not text or _of_function(head, tail):
+            return None
+        factor, rest = multiplier_of(text) if unit_of(text) is None else (1, text)
+        unit = unit_of(rest) if rest else ()
+        if unit is None and (group := group_of(text)) is not None:
+            unit = unit_of(group[1]) if group[1] else ()
+            unit = None if unit is None else tuple(sorted((*unit, (group[0], 1))))
+        if unit is None:
+            return None
+        if head[-1].kind == "sign" and head[-1].text == "*" and len(head) > 1:
+            head = head[:-1]
+        text_of_head = stamp(head)
+        value = self._value(head) if text_of_head is None else Words(text_of_head)
+        if factor > 1:
+            if not isinstance(value, Number):
+                return None
+            value = Number(value.value * factor)
+        return Quantity(value, unit) if unit else value
+
+    def _value(self, nodes: Nodes) -> Shape:
+        if len(nodes) == 1 and nodes[0].text in ("{}", "()"):
+            return self.read(nodes[0].parts[0])
+        if len(nodes) == 1 and nodes[0].kind == "words":
+            return self._quantity(nodes)
+        if (number := written_number(nodes)) is not None:
+            return number
+        if len(nodes) > 1 and nodes[-1].kind == "index" and (based := _based(nodes)) is not None:
+            return based
+        if any(node.text == ":" for node in nodes):
+            return Ratio(tuple(spelled(part) for part in _split(nodes, "sign", ":")))
+        unsigned = nodes[1:] if nodes[0].text in ("+", "-") else nodes
+        if len(unsigned) == 1 and unsigned[0].text == "\\infty":
+            return Infinity(-1 if nodes[0].text == "-" else 1)
+        if len(nodes) == 1 and nodes[0].kind in ("letters", "upright"):
+            return _run(nodes[0].text)
+        return Leaf(formula(nodes))
+
+
+def _run(text: str) -> Shape:
+    """A run of letters: CD is a segment, `no` and `seat` are words, xy is a product."""
+    if len(text) > 1 and text.isupper():
+        return Words(text)
+    if len(text) > 1 and is_prose(text):
+        return Words(text, product_of(text) if len(text) < 7 else None)
+    return Leaf(product_of(text), text)
+
+
+def _split(nodes: Nodes, kind: str, text: str = "") -> list[Nodes]:
+    """The stretches between the nodes of this kind; two separators side by side (", and") are one."""
+    parts: list[list[Node]] = [[]]
+    for node in nodes:
+        if node.kind != kind or (text and node.text != text):
+            parts[-1].append(node)
+        elif parts[-1]:
+            parts.append([])
+        elif len(parts) == 1 or node.text not in ("or", "and"):
+            raise Unreadable("a separator with nothing before it")
+    if not parts[-1]:
+        raise Unreadable("a separator with nothing behind it")
+    return [tuple(part) for part in parts]
+
+
+def _set_builder(inside: Nodes) -> Nodes:
+    r"""What stands behind the bar of \{x | x > 2\}, where x is a real number; nothing for every other set."""
+    bar = next((place for place, node in enumerate(inside) if node.kind == "sign" and node.text in (":", "|")), 0)
+    head, tail = inside[:bar], inside[bar + 1 :]
+    real = len(head) == 1 or (len(head) == 3 and head[1].text == "in" and head[2].text == "\\mathbb")
+    letter = bool(head) and head[0].kind == "letters" and len(head[0].text) == 1
+    return tail if real and letter and any(node.kind == "relation" for node in tail) else ()
+
+
+def _named_set(node: Node) -> Shape:
+    if node.text == "\\emptyset":
+        return Listing("set", ())
+    name = "".join(part.text for part in node.parts[0])
+    if name == "R":
+        return REALS
+    if name in ("Z", "N", "Q", "C"):
+        return Words(f"the set {name}")
+    raise Unreadable("a set of numbers that has no name")
+
+
+def count_of(nodes: Nodes, text: str) -> int:
+    """How often a node says this, at any depth."""
+    return sum((node.text == text) + sum(count_of(part, text) for part in node.parts) for node in nodes)
+
+
+def _signed(nodes: Nodes, sign: str) -> Nodes:
+    """With this sign where there is plus or minus."""
+    return tuple(
+        Node("sign", sign)
+        if node.text == "\\pm"
+        else Node(node.kind, node.text, tuple(_signed(part, sign) for part in node.parts), node.glued)
+        for node in nodes
+    )
+
+
+def _money(node: Node) -> str | None:
+    if node.text in SIGNS_OF_MONEY:
+        return SIGNS_OF_MONEY[node.text]
+    unit = unit_of(node.text) if node.kind == "words" else None
+    return unit[0][0] if unit and len(unit) == 1 and unit[0][1] == 1 and unit[0][0] in _CURRENCIES else None
+
+
+def _ordinal(nodes: Nodes) -> bool:
+    """Whether the last node makes the number before it an ordinal."""
+    last, before = nodes[-1], nodes[-2]
+    if before.kind != "number":
+        return False
+    inside = last.parts[0] if last.kind == "power" else (last,)
+    return len(inside) == 1 and inside[0].kind in ("words", "letters") and ordinal_ending(before.text, inside[0].text)
+
+
+def _tail_text(nodes: Nodes, *, bare: bool) -> str:
+    """The nodes as the text of a unit; "" where one of them can be in none."""
+    if not nodes:
+        return ""
+    pieces = []
+    typed = not nodes[0].glued and [node.text for node in nodes[:3]] in (["m", "/", "s"], ["g", "/", "mol"])
+    for place, node in enumerate(nodes):
+        before = nodes[place - 1].text if place else ""
+        scale = place > 0 and is_degree(nodes[place - 1]) and node.text in ("C", "F")
+        behind = before in ("/", "*") and nodes[0].kind in ("words", "upright")
+        piece = _tail_piece(node, bare=bare or scale or behind or typed)
+        if piece is None or (place == 0 and piece[0] in "*^"):
+            return ""
+        pieces.append(piece)
+    text = " ".join(pieces)
+    return re.sub(r" (?=\^)|(?<=μ) ", "", text)
+
+
+def _tail_piece(node: Node, *, bare: bool) -> str | None:
+    match node.kind:
+        case "words" | "upright":
+            return node.text
+        case "letters":
+            return (
+                node.text
+                if bare and (node.text in LETTER_UNITS or len(node.text) > 1 or node.text in ("C", "F"))
+                else None
+            )
+        case "symbol":
+            return {"\\mu": "μ", "\\Omega": "Ω"}.get(node.text)
+        case "sign":
+            return {"*": "*", "/": "/", "%": "%", **SIGNS_OF_MONEY}.get(node.text)
+        case "power":
+            if is_degree(node) or [part.text for part in node.parts[0]] == ["o"]:
+                return "°"
+            exponent = whole_number(node.parts[0])
+            return None if exponent is None or abs(exponent) > 9 else f"^{exponent}"
+        case "group" | "macro":
+            if node.text in ("{}", "()") or node.text == "\\frac":
+                inner = [_tail_text(part, bare=bare) for part in node.parts]
+                if all(inner):
+                    return "/".join(f"({text})" for text in inner)
+    return None
+
+
+def _of_function(head: Nodes, tail: Nodes) -> bool:
+    """\\cos 30^\\circ is a function of an angle, not an angle of a cosine."""
+    return is_degree(tail[0]) and any(node.kind == "function" for node in head)
+
+
+def _based(nodes: Nodes) -> Based | None:
+    sign = "-" if nodes[0].text == "-" else ""
+    digits = nodes[bool(sign) : -1]
+    if len(digits) == 1 and digits[0].kind == "group" and digits[0].text == "()":
+        digits = digits[0].parts[0]
+    text = "".join(node.text for node in digits)
+    if all(node.kind in ("number", "words", "letters", "upright") for node in digits) and re.fullmatch(
+        r"[0-9][0-9A-Z]*|[A-Z][0-9A-Z]*[0-9][0-9A-Z]*", text
+    ):
+        index = nodes[-1].parts[0]
+        base = _BASES.get(index[0].text, "") if index and index[0].kind == "words" else index_text(index)
+        return Based(sign + text.lstrip("0"), base) if base.isdigit() else None
+    return None
