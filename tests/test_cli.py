@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
 import os
 import shlex
@@ -296,6 +298,15 @@ def test_status_of_a_working_run_says_who_works_and_where_each_stage_stands(
     assert all(len(line) <= 80 for line in said.splitlines()[1:])
     assert found["holder"]["pid"] == os.getpid()
     assert "running" not in call("status", "micro").out  # what a process that is gone has left says nothing
+
+
+def test_a_report_as_csv_has_a_line_an_arm_and_seed(call: Callable[..., Said], root: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(call("report", "micro", "--csv").out)))
+    summary = json.loads(call("report", "micro", "--json").out)
+    assert {row["arm"] for row in rows} == {arm["name"] for arm in summary["arms"]}
+    scores = {arm["name"]: arm["scores"][0]["average"]["mean"] for arm in summary["arms"]}
+    assert {row["arm"]: float(row["average"]) for row in rows} == scores
+    assert {row["arm"]: row["labels_read"] for row in rows}["R7"] == "8"
 
 
 def test_a_run_is_found_by_its_name_its_folder_and_its_recipe(call: Callable[..., Said], root: Path) -> None:

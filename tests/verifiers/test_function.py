@@ -16,6 +16,14 @@ from scripted import ONCE, Script, ScriptedAnswers, scripted_group
 RESPONSES = {"a": ("2", "it is 2"), "b": ("2", "3"), "c": ("5", "")}
 
 
+def test_an_async_function_is_awaited() -> None:
+    async def score(completions: list[str], answer: list[str], **_: object) -> list[float]:
+        return [float(gold in text) for text, gold in zip(completions, answer, strict=True)]
+
+    grades = FunctionVerifier(function=score).grade({"a": ("7", "it is 7"), "b": ("7", "it is 8")})
+    assert [grades[name].reward for name in "ab"] == [1.0, 0.0]
+
+
 def length_reward(completions: list[str], **_: Any) -> list[float]:
     return [len(text) / 10 for text in completions]
 

@@ -33,6 +33,7 @@ app = App(
 
 for _command in (demo, init, validate, plan, run, status, report, verify, evaluate, convert, push, export, env, bench):
     app.command(_command)
+app.register_install_completion_command()
 
 
 class Stopped(BaseException):

@@ -79,6 +79,9 @@ def report(
     runs: Runs = Path("runs"),
     as_json: Annotated[bool, Parameter(name="--json")] = False,
     markdown: Annotated[bool, Parameter(help="print the tables as Markdown, every seed shown")] = False,
+    as_csv: Annotated[
+        bool, Parameter(name="--csv", negative="", help="print the scores, a line an arm and seed")
+    ] = False,
 ) -> None:
     """Write report.html of a run, finished or not, and print its tables.
 
@@ -87,6 +90,11 @@ def report(
     from headwater.folder import RECIPE  # noqa: PLC0415
 
     folder = open_run(run, runs)
+    if as_csv:
+        from headwater.export.table import scores_csv  # noqa: PLC0415
+
+        print(scores_csv(folder), end="")
+        return
     if not markdown:
         _show(folder, as_json, command("run", str(runs / folder.root.name / RECIPE), runs))
         return

@@ -184,7 +184,7 @@ def _sentences(plan: Mapping[str, Any]) -> Iterable[str]:
         yield f"{UNKNOWN}: not known, because a model's configuration is not here; give its folder, or fetch it once"
     if totals["hours_left"] is not None:
         yield (
-            f"time: about {_hours(totals['hours_left'])} hours of one worker at {totals['flops_per_second']:.2g} FLOPs "
+            f"time: about {_duration(totals['hours_left'])} of one worker at {totals['flops_per_second']:.2g} FLOPs "
             f"a second ({totals['speed']})"
         )
     else:
@@ -199,8 +199,19 @@ def _count(tokens: int) -> str:
     return next((f"{tokens / unit:.3g}{name}" for unit, name in _COUNTS if tokens >= unit), str(tokens))
 
 
-def _hours(hours: float) -> str:
-    return f"{float(f'{hours:.2g}'):,.0f}" if hours >= 10 else f"{hours:.2g}"
+def _duration(hours: float) -> str:
+    """Two digits of it, in the unit that a person would take."""
+    seconds = 3600 * hours
+    if seconds < 1:
+        return "less than a second"
+    for unit, name in ((3600, "hours"), (60, "minutes"), (1, "seconds")):
+        if seconds >= 2 * unit or unit == 1:
+            return (
+                f"{float(f'{seconds / unit:.2g}'):,.3g} {name}"
+                if seconds < 100 * unit
+                else f"{seconds / unit:,.0f} {name}"
+            )
+    return ""
 
 
 def _flops(flops: float | None) -> str:

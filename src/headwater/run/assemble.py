@@ -23,6 +23,7 @@ from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import check_pair
 from headwater.records import Problem, Rollout, Sampling, StepRecord
 from headwater.run.measuring import piece_of
+from headwater.verifiers.function import FunctionVerifier, RewardFunction
 from headwater.verifiers.typed import TypedVerifier
 
 LEARNER, REFERENCE = "the learner", "its reference"
@@ -104,8 +105,13 @@ class Labels:
     """Answers by problem id, how they are graded, and the ledger that notes each use."""
 
     answers: Mapping[str, str] = field(repr=False)
-    verifier: Verifier = field(default_factory=TypedVerifier)
+    verifier: Verifier | RewardFunction = field(default_factory=TypedVerifier)
     ledger: str = ":memory:"
+
+    @property
+    def grader(self) -> Verifier:
+        """The verifier; a plain reward function in TRL's form becomes one."""
+        return FunctionVerifier(function=self.verifier) if callable(self.verifier) else self.verifier
 
 
 def train(  # noqa: PLR0913
@@ -152,7 +158,7 @@ def train(  # noqa: PLR0913
         given = Given(
             problems=problems,
             answers=answers,
-            verifier=labels.verifier if labels else None,
+            verifier=labels.grader if labels else None,
             teachers={
                 name: one if isinstance(one, CachedTeacher) else opened.teacher(ModelSource(path=name))
                 for name, one in named.items()

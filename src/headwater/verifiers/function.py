@@ -7,15 +7,17 @@ The gold answer may be a whole row, packed as JSON (`problems.packed`): its keys
 goes in as `prompts`, and completions are messages where the prompt is messages, all as in TRL. A function that
 names its columns instead of taking **columns gets those alone.
 
-Left out of TRL's arguments: completion_ids, trainer_state and the loggers; asynchronous functions.
+An async function is awaited, all responses of a step at once. Left out of TRL's arguments: completion_ids,
+trainer_state and the loggers.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +26,10 @@ from headwater.records import Grade, Verdict
 from headwater.verifiers.answers import Answers
 
 RewardFunction = Callable[..., Sequence[float | None]]
+
+
+async def _settled(rewards: Awaitable[Any]) -> Any:
+    return await rewards
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +59,9 @@ class FunctionVerifier:
             return {}
         columns = self._columns(responses)
         try:
-            rewards = self.function(**self._wanted(columns))
+            rewards: Any = self.function(**self._wanted(columns))
+            if inspect.isawaitable(rewards):  # an async function: all of its responses at once
+                rewards = asyncio.run(_settled(rewards))
         except Exception as error:
             raise GraderError(f"{self.name}: raised {type(error).__name__}: {error}") from error
         if not isinstance(rewards, list | tuple) or len(rewards) != len(responses):
