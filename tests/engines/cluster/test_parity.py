@@ -52,8 +52,18 @@ def test_each_rank_holds_its_part_alone(ranks):
     assert ranks.run("parity", 3, signal="imitation")["local rows"] == 24
 
 
-def test_a_references_logprobs_are_those_of_one_process(ranks):
-    assert ranks.run("references", 3) <= 1e-5
+@pytest.mark.parametrize(("dtype", "limit"), [("float32", 1e-5), ("bfloat16", 0.1)])
+def test_a_references_logprobs_are_those_of_one_process(ranks, dtype, limit):
+    found = ranks.run("references", 3, dtype=dtype)
+    assert found["one process"] <= limit
+    assert found["kept states"] <= limit
+
+
+def test_products_in_bfloat16_round_on_ranks_as_in_one_process(ranks):
+    found = ranks.run("rounded", 3)
+    assert found["bfloat16 ranks"] == pytest.approx(found["bfloat16"], rel=5e-3)
+    assert found["float32 ranks"] == pytest.approx(found["float32"], rel=1e-5)
+    assert found["bfloat16"] != pytest.approx(found["float32"], rel=1e-5)
 
 
 # sampler against learner

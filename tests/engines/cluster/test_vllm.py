@@ -4,6 +4,7 @@ Needs a Python that has vLLM, by HEADWATER_VLLM_PYTHON: `make cluster-test` sets
 """
 
 import os
+from dataclasses import dataclass
 
 import cases
 import pytest
@@ -13,8 +14,10 @@ import tiny
 from headwater.engines.cluster.learner import GAP_LIMITS
 from headwater.engines.cluster.writer import VllmWriter
 from headwater.engines.local import LocalLearner
-from headwater.engines.settings import EngineSettings
+from headwater.engines.settings import Cluster, EngineSettings
+from headwater.errors import NumericError
 from headwater.interfaces import Seeds
+from headwater.models.choice import ModelSource
 from headwater.models.family import build
 from headwater.models.shape import QwenShape
 from headwater.optimiser import Optimiser
@@ -66,6 +69,14 @@ def updated(learner, writer, step):
     return learner.update(Imitation().score(written(writer, step), tiny.workers(), ONCE), Imitation())
 
 
+def seen(learner, writer, step):
+    """Whether the first step with what vLLM holds is stopped, or would be on ranks."""
+    try:
+        return updated(learner, writer, step)["sampler_gap"] > GAP_LIMITS["float32"]
+    except NumericError as error:  # tensors that did not come may hold anything
+        return "a sampled logprob" in str(error)
+
+
 def moved(learner):
     """The weights as after an update that vLLM does not hear of."""
     with torch.no_grad():
@@ -92,10 +103,10 @@ def test_weights_that_did_not_come_or_came_in_part_are_seen_at_the_first_step(pa
     learner, writer = pair
     writer.take(weights(learner), 0)
     moved(learner)
-    assert updated(learner, writer, 0)["sampler_gap"] > GAP_LIMITS["float32"]  # nothing came
+    assert seen(learner, writer, 0)  # nothing came
     learner.version = 0
     writer.take(weights(learner)[:-6], 0)
-    assert updated(learner, writer, 1)["sampler_gap"] > GAP_LIMITS["float32"]  # some did not
+    assert seen(learner, writer, 1)  # some did not
 
 
 @pytest.mark.parametrize("pair", ["tied"], indirect=True)
@@ -109,4 +120,26 @@ def test_a_tied_head_that_is_not_packed_again_is_seen_at_the_first_step(pair, tm
     writer.script = trap
     moved(learner)
     writer.take(weights(learner), 0)
-    assert updated(learner, writer, 0)["sampler_gap"] > GAP_LIMITS["float32"]
+    assert seen(learner, writer, 0)
+
+
+@dataclass(frozen=True)
+class Stage:
+    optimiser: Optimiser = FAST
+    updates: int = 3
+    temperature: float = TEMPERATURE
+
+
+def test_ranks_under_ray_learn_from_what_a_vllm_beside_each_of_them_writes(tmp_path, monkeypatch):
+    from headwater.engines.opening import open_engine
+
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0")
+    student("tied").save(tmp_path)
+    cluster = Cluster(gpus=2, generator="vllm", vllm_python=os.environ["HEADWATER_VLLM_PYTHON"])
+    with open_engine(EngineSettings(device="cpu", cluster=cluster)) as engine:
+        learner = engine.learner(ModelSource(path=tmp_path), Stage())
+        generator = engine.generator(learner)
+        for step in range(3):
+            assert updated(learner, generator, step)["sampler_gap_max"] <= 1e-4
+        assert {one.policy_version for one in rollouts_of(written(generator, 3))} == {3}

@@ -11,14 +11,13 @@ import os
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from headwater.batch import HiddenDistribution, Scored, TeacherDistribution
 from headwater.engines.cluster.group import Group
-from headwater.engines.cluster.rank import LEARNER
 from headwater.engines.cluster.share import deal
 from headwater.engines.cluster.teacher import Promised
 from headwater.engines.local_engine import PIECE
@@ -30,6 +29,8 @@ from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
 from headwater.records import Group as Responses
 from headwater.records import Problem, Rollout, Sampling
+
+F = TypeVar("F", bound="_Front")
 
 
 class ClusterEngine(Engine):
@@ -59,27 +60,23 @@ class ClusterEngine(Engine):
 
     def learner(self, model: ModelSource, training: Training) -> ClusterLearner:
         """Sharded over the ranks, with the frozen models that were opened before it at hand."""
-        found = ClusterLearner(self.ranks, model)
-        self.ranks.all("open_learner", model, training.optimiser, training.updates, training.temperature)
-        return found
+        name = self._named("learner", model)
+        self.ranks.all("open_learner", name, model, training.optimiser, training.updates, training.temperature)
+        return self._front(ClusterLearner(self.ranks, name, model))
 
     def generator(self, model: ModelSource | Learner) -> ClusterGenerator:
         """Whole models, one a rank, opened when the first response is asked for."""
         if isinstance(model, ClusterLearner):
-            return ClusterGenerator(self.ranks, LEARNER, model.source, model)
+            return ClusterGenerator(self.ranks, model.name, model.source, model)
         if not isinstance(model, ModelSource):
             raise HeadwaterError(f"engine: a {type(model).__name__} is of another engine; make both with one")
-        found = ClusterGenerator(self.ranks, self._named("writer", model), model, None)
-        weakref.finalize(found, self._given_up.append, found.name)
-        return found
+        return self._front(ClusterGenerator(self.ranks, self._named("writer", model), model, None))
 
     def teacher(self, model: ModelSource) -> ClusterTeacher:
         """Sharded over the learner's own ranks."""
         name = self._named("teacher", model)
         self.ranks.all("open_teacher", name, model)
-        found = ClusterTeacher(self.ranks, name)
-        weakref.finalize(found, self._given_up.append, name)
-        return found
+        return self._front(ClusterTeacher(self.ranks, name))
 
     def close(self) -> None:
         """End the ranks."""
@@ -99,6 +96,11 @@ class ClusterEngine(Engine):
             self._group.all("forget", names)
         return self._group
 
+    def _front(self, front: F) -> F:
+        """The front; with it goes what it stands for."""
+        weakref.finalize(front, self._given_up.append, front.name)
+        return front
+
     def _named(self, kind: str, model: ModelSource) -> str:
         return f"{kind} {next(self._count)} of {model.path}"
 
@@ -106,8 +108,8 @@ class ClusterEngine(Engine):
 class _Front:
     """What stands in this process for something that the ranks hold; useless once they are lost."""
 
-    def __init__(self, ranks: Group):
-        self._held = ranks
+    def __init__(self, ranks: Group, name: str):
+        self._held, self.name = ranks, name
 
     @property
     def _ranks(self) -> Group:
@@ -126,8 +128,8 @@ class _Front:
 class ClusterLearner(_Front, Learner):
     """The model that learns on the ranks."""
 
-    def __init__(self, ranks: Group, source: ModelSource):
-        super().__init__(ranks)
+    def __init__(self, ranks: Group, name: str, source: ModelSource):
+        super().__init__(ranks, name)
         self.source, self.version = source, 0
         self.changes = 0
         """how often the weights became others"""
@@ -161,8 +163,7 @@ class ClusterTeacher(_Front, Teacher):
     exact = True
 
     def __init__(self, ranks: Group, name: str):
-        super().__init__(ranks)
-        self.name = name
+        super().__init__(ranks, name)
         self._head: Tensor | None = None
 
     def distributions(self, rollouts: Sequence[Rollout], temperature: float) -> list[TeacherDistribution]:
@@ -181,8 +182,7 @@ class ClusterGenerator(_Front, Generator):
     """Whole copies of one model, one a rank; each writes the responses to its share of the problems."""
 
     def __init__(self, ranks: Group, name: str, source: ModelSource, learner: ClusterLearner | None):
-        super().__init__(ranks)
-        self.name = name
+        super().__init__(ranks, name)
         self._source, self._learner = source, learner
         self._opened = False
         self._taken = -1

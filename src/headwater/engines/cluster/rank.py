@@ -30,9 +30,6 @@ from headwater.models.language_model import LanguageModel, silence_progress
 from headwater.optimiser import Optimiser
 from headwater.records import Group, Problem, Rollout, Sampling
 
-LEARNER = "learner"
-"""The name of the generator that follows the learner."""
-
 
 class Rank:
     """One process of a group."""
@@ -42,7 +39,7 @@ class Rank:
         torch.set_num_threads(1)
         self._settings = settings
         self._mesh: DeviceMesh | None = None
-        self._learner: ShardedLearner | None = None
+        self._learner: tuple[str, ShardedLearner] | None = None
         self._teachers: dict[str, ShardedTeacher] = {}
         self._writers: dict[str, Writer] = {}
         self.beats = 0
@@ -63,19 +60,19 @@ class Rank:
         if name not in self._teachers:
             self._teachers[name] = ShardedTeacher(self._opened(model), self._settings, self._ranks)
 
-    def open_learner(self, model: ModelSource, optimiser: Optimiser, updates: int, temperature: float) -> None:
+    def open_learner(
+        self, name: str, model: ModelSource, optimiser: Optimiser, updates: int, temperature: float
+    ) -> None:
         """Take up a part of a model that learns; it takes the place of the one before."""
         self._learner = None
-        self.forget([LEARNER])
         opened = self._opened(model)
         if model.adapter is not None:
             adapters.attach(opened.network, model.adapter, model.adapter_seed)
-        self._learner = ShardedLearner(
-            opened, optimiser, updates, temperature, self._settings, self._ranks, self._teachers
-        )
+        learner = ShardedLearner(opened, optimiser, updates, temperature, self._settings, self._ranks, self._teachers)
+        self._learner = name, learner
 
     def open_writer(self, name: str, model: ModelSource) -> None:
-        """Hold a whole model to write with; under LEARNER, one that `sync` brings up to date."""
+        """Hold a whole model to write with; under a learner's name, one that `sync` brings up to date."""
         cluster = self._settings.cluster
         if name in self._writers:
             return
@@ -85,8 +82,10 @@ class Rank:
             self._writers[name] = OwnWriter(self._opened(model), self._settings)
 
     def forget(self, names: Sequence[str]) -> None:
-        """Give up frozen models that nothing asks any more."""
+        """Give up what nothing asks any more."""
         for name in names:
+            if self._learner is not None and self._learner[0] == name:
+                self._learner = None
             self._teachers.pop(name, None)
             if (writer := self._writers.pop(name, None)) is not None:
                 writer.close()
@@ -107,8 +106,9 @@ class Rank:
 
     def sync(self) -> int:
         """Bring the learner's weights to this rank's writer; the version that it has now."""
-        self._learning.drop_gradients()
-        return self._writers[LEARNER].take(plain(self._learning.model), self._learning.version)
+        name, learner = self._named
+        learner.drop_gradients()
+        return self._writers[name].take(plain(learner.model), learner.version)
 
     def generate(
         self, name: str, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds
@@ -139,6 +139,10 @@ class Rank:
 
     @property
     def _learning(self) -> ShardedLearner:
+        return self._named[1]
+
+    @property
+    def _named(self) -> tuple[str, ShardedLearner]:
         if self._learner is None:
             raise HeadwaterError("learner: it was not opened")
         return self._learner
