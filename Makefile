@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/headwater run lab
+	$(BIN)/headwater demo
 
 check: $(STAMP)
 	$(BIN)/ruff check src tests bench
@@ -70,6 +70,10 @@ cluster-test: .venv-cluster/.installed .venv-vllm/.installed
 # The full counts of docs/reliability.md, with the figures that stand there; two cores, nothing else running.
 torture: $(STAMP)
 	$(BIN)/python -m pytest -m torture -rP
+
+# The tables of docs/statistics.md, made anew: coverage, false claims and power of what a report says. Some ten minutes.
+statistics: $(STAMP)
+	$(BIN)/python tests/evaluation/simulated.py docs/statistics.md
 
 # A real model: SmolLM2-135M-Instruct from the file in its package, a cut of it, and sums to learn. See docs/smollm2.md.
 smollm2 smollm2-short: models/smollm2-25 data/sums

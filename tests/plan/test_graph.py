@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -93,6 +94,19 @@ def test_every_arm_is_measured_and_its_last_stage_is_its_endpoint() -> None:
         assert [graph.nodes[name].parents for name in one.evaluation.values()] == [{"model": one.endpoint}]
         if one.stages:
             assert one.endpoint == one.stages[-1]
+
+
+def test_seeds_are_pairs_where_arms_share_something_trained() -> None:
+    made = build_graph(micro("routes=all"))
+    pairing = {f"{c.treatment} {c.control}": made.pairing(c) for c in made.recipe.all_contrasts()}
+    assert set(pairing.values()) == {"paired"}  # each has the student that was pretrained here
+    # The same arms from models that were given: these are the same for every seed.
+    nodes = {name: replace(node, updates=0) if node.kind == "model" else node for name, node in made.nodes.items()}
+    given = replace(made, nodes=nodes)
+    pairing = {f"{c.treatment} {c.control}": given.pairing(c) for c in made.recipe.all_contrasts()}
+    assert pairing["R3-full R1"] == pairing["R3-full raw-bridge"] == pairing["R5-half R1"] == "unpaired"
+    assert pairing["R5-half R7"] == pairing["R5-half R8"] == pairing["R3-full rl-opd"] == "paired"
+    assert {c["pairing"] for c in made.plain({})["contrasts"]} == {"paired"}
 
 
 def test_two_seeds_share_nothing() -> None:

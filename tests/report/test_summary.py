@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from headwater.errors import IntegrityError
-from headwater.evaluation.estimate import average_at_k, holm, pass_at_k, seeded_difference, sentence, verdict
+from headwater.evaluation.estimate import average_at_k, pass_at_k
+from headwater.evaluation.verdict import Planned, holm, judge, sentence
 from headwater.report import print_summary, summarise, to_markdown
 from headwater.report.results import printable
 
@@ -53,22 +54,37 @@ def test_scores_are_those_of_estimate(lab):
         assert arm.spread == pytest.approx(np.std(means, ddof=1))
 
 
-def test_contrasts_are_those_of_estimate_with_holm_over_all_of_them(lab):
+def test_contrasts_are_those_of_the_verdicts_in_the_declared_order(lab):
     summary = summarise(lab)
-    expected = {}
-    for contrast in lab.graph["contrasts"]:
-        sides = [
-            [np.array(scores(lab, contrast[side], seed)["correct"]) / 16 for seed in (0, 1, 2)]
-            for side in ("treatment", "control")
-        ]
-        expected[contrast["name"]] = seeded_difference([left - right for left, right in zip(*sides, strict=True)])
-    adjusted = holm({name: difference.overall.p_value for name, difference in expected.items()})
-    for contrast in summary.contrasts:
-        difference, p = expected[contrast.name], adjusted[contrast.name]
-        assert contrast.difference == difference
-        assert contrast.adjusted_p == p
-        assert contrast.verdict == verdict(difference.overall, p)
-        assert contrast.sentence == sentence(contrast.treatment, contrast.control, difference, p)
+    planned = [
+        Planned(
+            **{
+                side: {seed: np.array(scores(lab, contrast[side], seed)["correct"]) / 16 for seed in (0, 1, 2)}
+                for side in ("treatment", "control")
+            }
+        )
+        for contrast in lab.graph["contrasts"]
+    ]
+    for contrast, judged in zip(summary.contrasts, judge(planned), strict=True):
+        assert contrast.difference == judged.difference
+        assert contrast.adjusted_p == judged.adjusted_p
+        assert contrast.word == judged.word
+        assert contrast.sentence == sentence(contrast.treatment, contrast.control, judged)
+
+
+def test_arms_that_share_nothing_trained_are_compared_as_the_plan_declared(lab):
+    before = summarise(lab).contrasts[0]
+    lab.graph["contrasts"][0]["pairing"] = "unpaired"
+    after = summarise(lab).contrasts[0]
+    assert (before.pairing, after.pairing) == ("paired", "unpaired")
+    assert after.difference.overall.mean == before.difference.overall.mean
+    assert after.difference.overall.low != before.difference.overall.low
+
+
+def test_seeds_that_agree_are_a_count_and_one_seed_is_never_better(make_lab):
+    three, one = summarise(make_lab()), summarise(make_lab(seeds=(0,)))
+    assert all(row.signs == f"{row.difference.agreeing} of 3" for row in three.contrasts)
+    assert not {"better", "worse"} & {row.word for row in one.contrasts}
 
 
 def test_problems_are_paired_by_id_whatever_their_order(lab):
@@ -108,11 +124,14 @@ def test_every_arm_is_scored_on_every_benchmark_and_the_primary_one_speaks(make_
             assert on.mean == pytest.approx(np.mean(correct) / 16)
 
 
-def test_the_primary_benchmark_is_one_family_of_holm_and_the_others_together_are_another(make_lab):
+def test_the_primary_benchmark_is_a_family_behind_its_first_contrast_and_the_others_are_holms(make_lab):
     summary = summarise(make_lab(seeds=(0, 1), more={"aime": 30, "other": 12}))
-    for family in (summary.contrasts, summary.other_contrasts):
-        raw = {str(i): row.difference.overall.p_value for i, row in enumerate(family)}
-        assert [row.adjusted_p for row in family] == list(holm(raw).values())
+    first, *rest = summary.contrasts
+    assert first.adjusted_p == first.difference.overall.p_value
+    behind = holm({str(i): row.difference.overall.p_value for i, row in enumerate(rest)})
+    assert [row.adjusted_p for row in rest] == [max(first.adjusted_p, p) for p in behind.values()]
+    others = holm({str(i): row.difference.overall.p_value for i, row in enumerate(summary.other_contrasts)})
+    assert [row.adjusted_p for row in summary.other_contrasts] == list(others.values())
     assert len(summary.other_contrasts) == 2 * len(summary.contrasts)
     assert len(summary.contrasts_on("aime")) == len(summary.contrasts)
     assert summary.contrasts_on("aime")[0].difference.overall.problems == 30
@@ -169,7 +188,7 @@ def test_what_has_not_run_is_said_and_never_a_zero(lab):
     assert arm.state == "not run yet"
     assert (arm.mean, arm.passed, arm.ungraded, arm.scores[0].average) == (None, None, None, None)
     touched = [c for c in summary.contrasts if "R5-half" in (c.treatment, c.control)]
-    assert {c.verdict for c in touched} == {"not run yet"}
+    assert {c.word for c in touched} == {"not run yet"}
     assert all(c.difference is None and c.adjusted_p is None for c in touched)
     assert summary.evaluations_done == 33
     assert summary.tally["not measured"] == len(touched)
@@ -205,9 +224,12 @@ def test_absent_and_refused_arms_are_named(lab):
     assert (second.state, second.reason) == ("refused", "the arms differ in batch size too")
 
 
-def test_one_seed_says_so(make_lab):
-    contrast = summarise(make_lab(seeds=(4,))).contrasts[0]
-    assert "One training seed" in contrast.sentence
+def test_one_seed_says_here_and_means_two_checkpoints(make_lab):
+    lab = make_lab(seeds=(4,))
+    lab.graph["contrasts"].reverse()  # first a raw bridge against direct GRPO: far below it
+    contrast = summarise(lab).contrasts[0]
+    assert contrast.word == "lower here (1 seed)"
+    assert "another seed may say otherwise" in contrast.sentence
 
 
 def test_c1_and_c2_stand_side_by_side(lab):

@@ -34,7 +34,7 @@ def test_a_run_ends_well_and_prints_its_report_and_what_to_do_next_last(run: Fin
     assert page.stat().st_size > 0
     assert models.startswith(f"models: {run.root / 'models'} ")
     assert "headwater run micro.yaml --routes all" in again
-    assert "headwater run micro.yaml --seeds 3" in seeds
+    assert "headwater run micro.yaml --seeds 5" in seeds
     assert "headwater init" in own
 
 

@@ -22,7 +22,7 @@ from headwater.report import write_page
 from micro import FILE, finished, headwater, identity
 
 LIVES = Path(__file__).with_name("lives.py")
-LAB = ("run", "lab", "--routes", "R1,R2,R3-full,R6", "--name", "killed")
+LAB = ("run", "lab", "--seeds", "1", "--routes", "R1,R2,R3-full,R6", "--name", "killed")
 """Every kind of stage, and every kind of node."""
 SMALL = ("run", str(FILE), "--workers", "1")
 STAGES = {

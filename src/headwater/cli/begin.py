@@ -14,11 +14,11 @@ from headwater.store.names import RUN_NAME
 
 
 def demo(*, runs: Runs = Path("runs"), workers: int | None = None) -> None:
-    """Run the laptop lab: pretrain a tiny pair, run five routes, write a report. About 3 minutes on 2 cores.
+    """Run the laptop lab with one seed: pretrain a tiny pair, run five routes, report. About 3 minutes on 2 cores.
 
     Example: headwater demo
     """
-    run("lab", runs=runs, workers=workers)
+    run("lab", seeds=1, runs=runs, workers=workers)
 
 
 def init(

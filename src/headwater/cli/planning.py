@@ -56,7 +56,7 @@ def plan(
 ) -> None:
     """Print what a run would do and cost at most: labels, updates, tokens, FLOPs, memory, disk. Loads no weights.
 
-    Example: headwater plan lab --routes all --seeds 3
+    Example: headwater plan lab --routes all --seeds 8
     """
     from headwater.folder import RunFolder, begun  # noqa: PLC0415
     from headwater.plan import build_graph, print_plan  # noqa: PLC0415

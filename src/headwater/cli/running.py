@@ -37,7 +37,7 @@ def run(
 ) -> None:
     """Run a recipe to its report. The same command resumes where it stopped; what is done is not done again.
 
-    Example: headwater run lab --routes all --seeds 3
+    Example: headwater run lab --routes all --seeds 8
     """
     from headwater.run import RunOptions, run_recipe  # noqa: PLC0415
 
@@ -126,5 +126,5 @@ def _show(folder: Any, as_json: bool, again: str) -> None:
     print(f"models: {folder.root / 'models'} (each opens with transformers' from_pretrained)")
     width = len(again) + 14
     print(f"next:   {again + ' --routes all':{width}}  every route and control")
-    print(f"        {again + ' --seeds 3':{width}}  three seeds, aggregated")
+    print(f"        {again + ' --seeds 5':{width}}  five seeds: what a claim about a recipe needs")
     print(f"        {'headwater init lab --to my.yaml':{width}}  a recipe of your own")

@@ -14,6 +14,8 @@ from headwater.plan.cost import UNKNOWN, Cost, Costs, in_bytes, total
 from headwater.plan.graph import Arm, Graph, Node
 
 WIDE = 116  # columns from which labels, updates and memory stand in the table of work as well
+CLAIM = 5
+"""Training seeds that a claim about a recipe rests on, at least: docs/statistics.md says what fewer can see."""
 _COUNTS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -65,6 +67,11 @@ def plan(
         "notes": graph.data.check(),
         "work": rows,
         "arms": [_price(graph, arm) for arm in graph.arms if arm.stages],
+        "contrasts": [
+            {"treatment": c.treatment, "control": c.control, "seeds": graph.pairing(c)}
+            for c in graph.recipe.all_contrasts()
+        ],
+        "seeds": len(graph.recipe.seeds),
         "totals": {
             **vars(total([_cost(row) for row in rows])),
             "handed_out": Costs(graph).handed_out,
@@ -189,8 +196,23 @@ def _sentences(plan: Mapping[str, Any]) -> Iterable[str]:
         )
     else:
         yield "time: not known before anything has run; --flops-per-second says what your machine makes of it"
+    yield from _order(plan["contrasts"], plan["seeds"])
     for note in plan["notes"]:
         yield f"note: {note}"
+
+
+def _order(contrasts: Sequence[Mapping[str, str]], seeds: int) -> Iterable[str]:
+    """The order of testing and which seeds are pairs: declared here, before there are results."""
+    if not contrasts:
+        return
+    first, *others = (f"{contrast['treatment']} − {contrast['control']}" for contrast in contrasts)
+    behind = f"; behind it, if it is resolved, {len(others)} more (Holm)" if others else ""
+    alone = [f"{c['treatment']} − {c['control']}" for c in contrasts if c["seeds"] == "unpaired"]
+    welch = f"; not paired over seeds, as their arms share nothing trained (Welch): {', '.join(alone)}" if alone else ""
+    yield f"tested first and alone: {first}{behind}{welch}"
+    if seeds < CLAIM:
+        said = "one seed compares two checkpoints" if seeds == 1 else f"{seeds} seeds see large differences only"
+        yield f"{said}; a claim about the recipe needs {CLAIM} (--seeds {CLAIM})"
 
 
 def _count(tokens: int) -> str:

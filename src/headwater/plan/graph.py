@@ -13,11 +13,13 @@ from functools import cached_property
 from typing import Any, Literal
 
 from headwater.data.problems import RunData
+from headwater.evaluation.difference import Pairing
 from headwater.fingerprint import fingerprint, plain
 from headwater.loop import Stage
 from headwater.models.choice import ModelChoice
 from headwater.plan.pretraining import pretraining_stage
 from headwater.plan.prompts import prompt_limit
+from headwater.routes.contrast import Contrast
 from headwater.routes.recipe import Recipe
 from headwater.routes.table import Route
 from headwater.verifiers.choose import grading_identity, own_code
@@ -116,8 +118,26 @@ class Graph:
             "benchmarks": [self._benchmark(name) for name in self.recipe.problems.names],
             "overlap": data.overlap_counts(),
             "arms": [plain(arm) for arm in self.arms],
-            "contrasts": [c.model_dump(mode="json") for c in self.recipe.all_contrasts()],
+            "contrasts": [
+                {**c.model_dump(mode="json"), "pairing": self.pairing(c)} for c in self.recipe.all_contrasts()
+            ],
         }
+
+    def pairing(self, contrast: Contrast) -> Pairing:
+        """Whether the seeds of two arms are pairs: they share something trained, and so rise and fall together."""
+        first = {arm.name: arm.endpoint for arm in self.arms if arm.seed == self.recipe.seeds[0]}
+        treatment, control = (self._trained(first[name]) for name in (contrast.treatment, contrast.control))
+        return "paired" if treatment & control else "unpaired"
+
+    def _trained(self, endpoint: str) -> set[str]:
+        """The nodes with updates of their own that a model comes from, itself included."""
+        found, left = set(), [endpoint]
+        while left:
+            name = left.pop()
+            if name not in found:
+                found.add(name)
+                left += self.nodes[name].parents.values()
+        return {name for name in found if self.nodes[name].updates}
 
     def _benchmark(self, name: str) -> dict[str, Any]:
         evaluation, problems = self.recipe.evaluation, self.recipe.problems

@@ -21,18 +21,19 @@ from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from headwater.evaluation.estimate import percent
-from headwater.report.rows import BETTER_EACH, WORSE_EACH, ArmRow, ConditionRow, ContrastRow, Curve, Flow, Summary
+from headwater.evaluation.verdict import BETTER, HIGHER, LOWER, OPEN, WORSE
+from headwater.report.rows import ArmRow, ConditionRow, ContrastRow, Curve, Flow, Summary
 
 STRETCH = 1.4  # height of a column of bars over that of the bars alone
 WIDTH = 4.4  # inches, 317 points
 INK, MUTED, GRID = "#1d2731", "#66727e", "#e3e7eb"
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#7b8794"
 VERDICTS = {
-    "better": (BLUE, "o", BLUE),
-    BETTER_EACH: (BLUE, "o", "white"),
-    "worse": (ORANGE, "s", ORANGE),
-    WORSE_EACH: (ORANGE, "s", "white"),
-    "not resolved": (GREY, "o", "white"),
+    BETTER: (BLUE, "o", BLUE),
+    WORSE: (ORANGE, "s", ORANGE),
+    HIGHER: (INK, "o", "white"),  # one seed: no colour of victory
+    LOWER: (INK, "s", "white"),
+    OPEN: (GREY, "o", "white"),
 }
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#4b5563", "#a3a000")
 PARTS = {"1H": "#3b82b6", "2H": "#e0993a"}

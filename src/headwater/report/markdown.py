@@ -47,7 +47,7 @@ def _seeds(on: ArmRow | BenchmarkScore) -> Iterator[str]:
 
 
 def _contrasts(rows: Iterable[ContrastRow]) -> Iterator[str]:
-    yield "| contrast | question | points | each seed | each seed beyond 2 errors | p (Holm) | verdict |"
+    yield "| contrast | question | points | each seed | signs | p | verdict |"
     yield "|---|---|---|---|---|---|---|"
     for row in rows:
         yield _row(f"{row.treatment} − {row.control}", row.question, *_difference(row))
@@ -58,7 +58,7 @@ def _difference(row: ContrastRow) -> tuple[str, ...]:
         return "-", "-", "-", "-", row.state
     each = ", ".join(str(seed) for seed in row.difference.per_seed)
     p = "< 0.001" if row.adjusted_p < 0.001 else f"{row.adjusted_p:.3f}"
-    return str(row.difference.overall), each, "yes" if row.every_seed else "no", p, row.word
+    return str(row.difference.overall), each, row.signs, p, row.word
 
 
 def _row(*cells: str) -> str:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from headwater.evaluation.estimate import percent
+from headwater.evaluation.verdict import BETTER, detects
 from headwater.report import figures
 from headwater.report.results import mean
-from headwater.report.rows import BETTER_EACH, ConditionRow, Summary, label_range
+from headwater.report.rows import ConditionRow, Summary, label_range
 from headwater.report.summary import summarise
 
 if TYPE_CHECKING:
@@ -62,10 +63,11 @@ def render_page(summary: Summary) -> str:
         summary=summary,
         groups=[(title, [arm for arm in summary.arms if arm.group == group]) for group, title in GROUPS]
         + [("Other arms", [arm for arm in summary.arms if arm.group not in dict(GROUPS)])],
-        not_held=[row for row in summary.contrasts if row.word not in ("better", BETTER_EACH)],
+        not_held=[row for row in summary.contrasts if row.word != BETTER],
         closeness_at=_closeness_at,
         moments=_moments(summary),
         label_range=label_range,
+        detects=detects,
         seconds=_total(node.seconds for stage in summary.stages for node in stage.nodes),
         tokens=_total(node.tokens for stage in summary.stages for node in stage.nodes),
         **_images(summary),

@@ -9,17 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headwater.evaluation.estimate import Estimate, SeededDifference
+from headwater.evaluation.difference import Pairing, SeededDifference
+from headwater.evaluation.estimate import Estimate
 from headwater.fingerprint import plain
 
 MEASURED = "measured"
 NOT_RUN = "not run yet"
 REFUSED = "refused"
-
-OPEN = "not resolved"
-BETTER_EACH = "better on each seed"
-WORSE_EACH = "worse on each seed"
-"""Each trained pair is resolved by its own paired errors, but so few seeds leave other seeds open."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +89,7 @@ class ArmRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContrastRow:
-    """A planned comparison. `verdict` is better, worse or not resolved for the treatment, else the state."""
+    """A planned comparison. `word` is one of `evaluation.verdict.WORDS` for the treatment, else the state."""
 
     name: str
     benchmark: str
@@ -101,6 +97,7 @@ class ContrastRow:
     treatment: str
     control: str
     declares: str
+    pairing: Pairing
     matched: str
     state: str  # MEASURED | NOT_RUN | REFUSED
     reason: str
@@ -108,16 +105,15 @@ class ContrastRow:
     planned: int
     difference: SeededDifference | None
     adjusted_p: float | None
-    every_seed: bool | None  # every seed has this sign, beyond two of its own errors
-    verdict: str
+    word: str
     sentence: str
 
     @property
-    def word(self) -> str:
-        """The verdict; where it is open over seeds but every trained pair agrees beyond its errors, that."""
-        if self.verdict != OPEN or not self.every_seed or self.difference is None or len(self.seeds) < 2:
-            return self.verdict
-        return BETTER_EACH if self.difference.overall.mean > 0 else WORSE_EACH
+    def signs(self) -> str:
+        """How many seeds have the sign of the whole, as a count: "3 of 3"."""
+        if self.difference is None:
+            return ""
+        return f"{self.difference.agreeing} of {len(self.seeds)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,27 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headwater.errors import IntegrityError
-from headwater.evaluation.estimate import (
-    SeededDifference,
-    average_at_k,
-    every_seed_beyond,
-    holm,
-    mixed_share,
-    pass_at_k,
-    seeded_difference,
-    sentence,
-    verdict,
-)
+from headwater.evaluation.estimate import average_at_k, mixed_share, pass_at_k
+from headwater.evaluation.verdict import WORDS
 from headwater.report.audits import audits
+from headwater.report.contrasts import contrasts as judged_contrasts
 from headwater.report.results import arms_by_name, mean, printable, read_json, read_scores
 from headwater.report.rows import (
-    BETTER_EACH,
     MEASURED,
     NOT_RUN,
-    OPEN,
     REFUSED,
-    WORSE_EACH,
     ArmRow,
     BenchmarkScore,
     Closeness,
@@ -55,9 +43,8 @@ def summarise(folder: RunFolder) -> Summary:
     graph = printable(folder.graph)
     primary, *others = [benchmark["name"] for benchmark in graph["benchmarks"]]
     arms = [_arm(folder, graph, entries, (primary, *others)) for entries in arms_by_name(graph["arms"]).values()]
-    contrasts = _contrasts(folder, graph, (primary,))
-    words = ("better", BETTER_EACH, "worse", WORSE_EACH, OPEN)
-    tally = {word: sum(row.word == word for row in contrasts) for word in words}
+    contrasts = judged_contrasts(folder, graph, (primary,), gate=True)
+    tally = {word: sum(row.word == word for row in contrasts) for word in WORDS}
     tally["not measured"] = sum(row.state != MEASURED for row in contrasts)
     scores = [score for arm in arms for found in (arm.scores, *(on.scores for on in arm.others)) for score in found]
     measured = sum(score.state == MEASURED for score in scores)
@@ -73,7 +60,7 @@ def summarise(folder: RunFolder) -> Summary:
         overlap=graph.get("overlap", {}),
         arms=tuple(arms),
         contrasts=contrasts,
-        other_contrasts=_contrasts(folder, graph, others),
+        other_contrasts=judged_contrasts(folder, graph, others, gate=False),
         conditions=_conditions(folder, graph, primary),
         flows=_flows(folder, graph),
         curves=curves(folder, graph),
@@ -158,105 +145,7 @@ def _arm(
     )
 
 
-# --- Comparisons
-
-
-def _contrasts(folder: RunFolder, graph: Mapping[str, Any], benchmarks: Sequence[str]) -> tuple[ContrastRow, ...]:
-    """Every planned contrast on these benchmarks; Holm's family is all of them that are measured so far.
-
-    The primary benchmark is a family of its own; all others are one more, with each contrast on each of them.
-    """
-    arms = arms_by_name(graph["arms"])
-    planned = [
-        {"matched": _matched(graph, arms, contrast), **contrast, "benchmark": benchmark}
-        for benchmark in benchmarks
-        for contrast in graph["contrasts"]
-    ]
-    paired: list[tuple[tuple[int, ...], SeededDifference | None]] = []
-    for contrast in planned:
-        sides = [arms.get(contrast[side], []) for side in ("treatment", "control")]
-        pairs = _pairs(folder, sides[0], sides[1], contrast["benchmark"])
-        paired.append((tuple(pairs), seeded_difference(list(pairs.values())) if pairs else None))
-    measured = {str(i): seeded.overall.p_value for i, (_, seeded) in enumerate(paired) if seeded}
-    adjusted = holm(measured)
-    return tuple(_contrast(contrast, arms, *paired[i], adjusted.get(str(i))) for i, contrast in enumerate(planned))
-
-
-def _pairs(
-    folder: RunFolder, treatment: Sequence[Mapping[str, Any]], control: Sequence[Mapping[str, Any]], benchmark: str
-) -> dict[int, np.ndarray]:
-    """Seed -> differences of shares [problem], for seeds finished on both sides; problems meet by id."""
-    controls = {entry["seed"]: entry for entry in control}
-    pairs: dict[int, np.ndarray] = {}
-    order: list[str] | None = None
-    for entry in treatment:
-        ours, theirs = (
-            read_scores(folder, side.get("evaluation", {}).get(benchmark))
-            for side in (entry, controls.get(entry["seed"], {}))
-        )
-        if ours is None or theirs is None:
-            continue
-        left, right = (
-            {p: c / s["samples"] for p, c in zip(s["problems"], s["correct"], strict=True)} for s in (ours, theirs)
-        )
-        order = order or list(left)
-        if not set(order) == left.keys() == right.keys():
-            raise IntegrityError(
-                f"report: {entry['name']} and {control[0]['name']}, seed {entry['seed']}, "
-                "were evaluated on different problems; paired statistics need the same ones"
-            )
-        pairs[entry["seed"]] = np.array([left[p] - right[p] for p in order])
-    return pairs
-
-
-def _matched(graph: Mapping[str, Any], arms: Mapping[str, Sequence[Mapping[str, Any]]], contrast: Any) -> str:
-    """What both sides spent on updates, for a reader who asks whether the contrast is a fair one."""
-    sides = [arms[name][0] for name in (contrast["treatment"], contrast["control"]) if name in arms]
-    spent = [sum(graph["nodes"][node]["updates"] or 0 for node in side["stages"]) for side in sides]
-    return f"{spent[0]:,} against {spent[1]:,} updates in all stages" if len(spent) == 2 else ""
-
-
-def _contrast(
-    contrast: Mapping[str, Any],
-    arms: Mapping[str, Sequence[Mapping[str, Any]]],
-    seeds: tuple[int, ...],
-    seeded: SeededDifference | None,
-    adjusted_p: float | None,
-) -> ContrastRow:
-    treatment, control = contrast["treatment"], contrast["control"]
-    declares = contrast.get("declares") or ()
-    state, reason = MEASURED, ""
-    if seeded is None:
-        absent = [name for name in (treatment, control) if name not in arms]
-        refusals = [contrast.get("refused")] + [e.get("refused") for n in (treatment, control) for e in arms.get(n, ())]
-        refusal = next((text for text in refusals if text), "")
-        state = REFUSED if refusal else NOT_RUN
-        reason = refusal or (
-            f"no arm named {' or '.join(absent)} in this run" if absent else "no seed is finished on both sides"
-        )
-    words = {"verdict": state, "sentence": f"{treatment} against {control}: {state} ({reason})."}
-    if seeded is not None and adjusted_p is not None:
-        words = {
-            "verdict": verdict(seeded.overall, adjusted_p),
-            "sentence": sentence(treatment, control, seeded, adjusted_p),
-        }
-    return ContrastRow(
-        name=contrast["name"],
-        benchmark=contrast["benchmark"],
-        question=contrast.get("question") or "",
-        treatment=treatment,
-        control=control,
-        declares=declares if isinstance(declares, str) else ", ".join(declares),
-        matched=contrast.get("matched") or "",
-        state=state,
-        reason=reason,
-        seeds=seeds,
-        planned=len(arms.get(treatment, ())),
-        difference=seeded,
-        adjusted_p=adjusted_p,
-        every_seed=every_seed_beyond(seeded) if seeded else None,
-        **words,
-    )
+# --- Headline
 
 
 def _headline(contrasts: Sequence[ContrastRow], measured: int, planned: int, where: str) -> str:

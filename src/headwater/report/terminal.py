@@ -10,18 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from headwater.evaluation.estimate import percent
+from headwater.evaluation.verdict import BETTER, WORSE, detects
 from headwater.report.audits import audit_line
-from headwater.report.rows import (
-    BETTER_EACH,
-    MEASURED,
-    WORSE_EACH,
-    ArmRow,
-    ContrastRow,
-    Summary,
-    label_range,
-)
+from headwater.report.rows import MEASURED, ArmRow, ContrastRow, Summary, label_range
 
-COLOURS = {"better": "bold cyan", BETTER_EACH: "cyan", "worse": "bold yellow", WORSE_EACH: "yellow"}
+COLOURS = {BETTER: "bold cyan", WORSE: "bold yellow"}  # one seed's words have none
 NARROW = 96  # columns below which the less needed columns go
 
 
@@ -91,9 +84,9 @@ def _contrasts(rows: Sequence[ContrastRow], wide: bool) -> Table:
     table.add_column("points", justify="right", no_wrap=True)
     table.add_column("95 %", justify="right", no_wrap=True)
     if wide:
-        table.add_column("p (Holm)", justify="right", no_wrap=True)
+        table.add_column("p", justify="right", no_wrap=True)
         table.add_column("sees", justify="right", no_wrap=True)
-        table.add_column("seeds", justify="right", no_wrap=True)
+        table.add_column("signs", justify="right", no_wrap=True)
     table.add_column("verdict")
     for row in rows:
         cells = [Text(cell) for cell in _contrast_cells(row, wide)]
@@ -110,7 +103,7 @@ def _contrast_cells(row: ContrastRow, wide: bool) -> list[str]:
     cells = [name, percent(overall.mean), f"{percent(overall.low)} to {percent(overall.high)}"]
     if wide:
         p = "< 0.001" if row.adjusted_p < 0.001 else f"{row.adjusted_p:.3f}"
-        cells += [p, percent(overall.detectable), f"{len(row.seeds)}/{row.planned}"]
+        cells += [p, detects(row.difference), row.signs]
     return cells
 
 
