@@ -26,6 +26,7 @@ LIGHT = [
     "headwater.verifiers.choose",
     "headwater.verifiers.files",
     "headwater.evaluation.estimate",
+    "headwater.evaluation.verdict",
     "headwater.report",
     "headwater.report.page",
     "headwater.report.terminal",

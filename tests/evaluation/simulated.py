@@ -39,7 +39,7 @@ BEGIN, END = "<!-- simulated -->", "<!-- /simulated -->"
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """What is simulated. `spread` is of the seeds' differences, in paired errors; `effects` are by contrast, likewise."""
+    """What is simulated; the spread of the seeds' differences and each contrast's effect are in paired errors."""
 
     seeds: int
     spread: float

@@ -110,9 +110,9 @@ def seeded_difference(
 
     The interval has half-width sqrt(t_f^2 V_seed + t_{P-1}^2 max(V_problem - V_interaction, 0)), at least
     t_{P-1} sqrt(V_problem): each variance with the t of its own degrees of freedom, f = S - 1 if paired, else
-    Welch's (1947, Biometrika 34); for independent variances this covers at least 95 % (Banerjee 1960, Sankhya 22). Taking the larger of
-    the two variances covered 87 % and 92 % at 2 and 3 seeds, a Satterthwaite t 89 % and 92 %. The price is power:
-    with 2 or 3 seeds t_{S-1} is 12.7 or 4.3.
+    Welch's (1947, Biometrika 34); for independent variances this covers at least 95 % (Banerjee 1960, Sankhya 22).
+    Taking the larger of the two variances covered 87 % and 92 % at 2 and 3 seeds, a Satterthwaite t 89 % and 92 %.
+    The price is power: with 2 or 3 seeds t_{S-1} is 12.7 or 4.3.
 
     The p value is the level at which that interval touches 0, or the sign-flip p value of the seed-averaged
     differences if larger, as few problems say little whatever t says. With one seed it is the paired

@@ -39,7 +39,7 @@ def recipe_text(name: str, facts: Facts, sources: Sources) -> str:
     parts = [
         _HEAD,
         *_line(f"name: {name}", "the file's; the run's folder is runs/" + name),
-        *_line("seeds: [0]", "a claim needs at least three: --seeds 3"),
+        *_line("seeds: [0]", "a claim needs five: --seeds 5"),
         *_routes(facts),
         "",
         *_models(facts),
