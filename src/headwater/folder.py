@@ -22,6 +22,8 @@ STATE = "state.json"
 TIMINGS = "timings.json"
 """Seconds by node, as measured; part of no identity."""
 LEDGER = "ledger.sqlite"
+RESPONSES = "responses.parquet"
+"""Of a node that samples: the responses it keeps to be read."""
 SEAL = "sha256"
 REWRITE = "delete the file; `headwater run` with the same recipe writes it anew"
 

@@ -84,13 +84,16 @@ def eval(
 ) -> None:
     """Measure a model on a recipe's benchmarks: avg@k with its standard error over problems.
 
+    Says in how many responses no answer was found, and shows two of them.
+
     Example: headwater eval runs/lab/models/R3-full-seed0 --recipe lab
     """
     from headwater.evaluation.estimate import average_at_k, pass_at_k  # noqa: PLC0415
     from headwater.run import evaluate_model  # noqa: PLC0415
+    from headwater.run.responses import first_look  # noqa: PLC0415
 
     measured = evaluate_model(model, read(recipe, {}, overrides))
-    for benchmark, scores in measured.items():
+    for benchmark, (scores, responses) in measured.items():
         average = average_at_k(scores["correct"], scores["samples"])
         best = pass_at_k(scores["correct"], scores["samples"], scores["samples"])
         if as_json:
@@ -102,3 +105,7 @@ def eval(
                 f"pass@{average.k} {best} %, {scores['response_tokens']:.1f} tokens a response, "
                 f"{scores['truncated']:.1%} truncated, {sum(scores['ungraded'])} ungraded"
             )
+            total = scores["samples"] * len(scores["problems"])
+            print(f"no answer found in {scores['unanswered']} of {total} responses")
+            for row in [row for row in responses if row.answer is None][:2]:
+                print(f"  {first_look([row])}")

@@ -18,6 +18,7 @@ from headwater.engines import checkpoint, plain
 from headwater.engines.body import Body
 from headwater.engines.generation import Drawn, draw_responses
 from headwater.engines.head import Head, HeadBatch, tiled_backward, tiled_logprobs
+from headwater.engines.moved import share_changed, some_weights
 from headwater.engines.optimiser import build, set_rate
 from headwater.engines.packing import Layout
 from headwater.engines.recompute import recomputed
@@ -72,6 +73,7 @@ class LocalLearner(Learner):
         self._refuse_stale(scored)
         rate = self._settings.rate(self.version, self._updates)
         metrics: dict[str, float] = {}
+        moved: dict[str, float] = {}
         for inner in range(self._settings.inner_steps):
             metrics = {**metrics, **self._gradient(scored, signal, fresh=inner == 0)}
             norm = self._norm()
@@ -83,11 +85,14 @@ class LocalLearner(Learner):
                     f"{' ...' if among[8:] else ''}; the step was not taken. Lower the learning rate."
                 )
             if metrics["tokens"]:
+                before = None if self._optimiser.state else some_weights(self._parameters)  # the first step of all
                 set_rate(self._optimiser, rate)
                 self._optimiser.step()
+                if before is not None:
+                    moved = {"weights_changed": share_changed(before, self._parameters)}
             metrics["gradient_norm"] = norm
         self.version += 1
-        return {**metrics, "learning_rate": rate}
+        return {**metrics, **moved, "learning_rate": rate}
 
     def drop_gradients(self) -> None:
         """Give their memory back: between two updates comes sampling, which needs the room."""

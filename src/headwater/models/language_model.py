@@ -269,6 +269,10 @@ class LanguageModel:
         """Text for grading and display; never encoded again."""
         return str(self.tokenizer.decode(list(response_ids), skip_special_tokens=True))
 
+    def shown(self, ids: Sequence[int]) -> str:
+        """Text as the model sees it, special tokens and all; for display."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+
     def hidden(self, input_ids: Int[Tensor, "row time"]) -> Float[Tensor, "row time hidden"]:
         """Last hidden states of right-padded rows; causality makes a padding mask needless."""
         return self.body(input_ids=input_ids, use_cache=False).last_hidden_state

@@ -7,19 +7,20 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from headwater import cache
+from headwater import alarms, cache
 from headwater.cache import CachedTeacher
 from headwater.engines.opening import open_engine
 from headwater.errors import EngineLost, InputError
 from headwater.evaluation.benchmark import Tally, evaluate
 from headwater.evaluation.closeness import SAMPLES, added, means, sums
 from headwater.fingerprint import derive_seed, fingerprint
+from headwater.folder import RESPONSES
 from headwater.interfaces import Engine, Need, Seeds, Teacher
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
@@ -33,6 +34,7 @@ from headwater.plan.pretraining import Exercises
 from headwater.plan.prompts import refuse_long
 from headwater.problems.arithmetic import VOCABULARY
 from headwater.records import Sampling, StepRecord, rollouts_of
+from headwater.run import responses
 from headwater.run.assemble import Given, assemble
 from headwater.run.auditing import Auditor
 from headwater.run.card import model_card
@@ -40,6 +42,7 @@ from headwater.run.committer import Committer, Files
 from headwater.run.consistency import inputs, not_from_this, other_input
 from headwater.run.identity import identity
 from headwater.run.measuring import benchmark_of, piece_of
+from headwater.run.responses import Kept, Watched
 from headwater.store import Manifest, Source, Store, full_disk_named
 
 LOG = logging.getLogger(__name__)
@@ -63,6 +66,8 @@ class Executor:
     ledger: Ledger
     commit_seconds: float = 60.0
     on_step: Callable[[Node, StepRecord], None] = lambda node, record: None
+    on_word: Callable[[Node, str, str], None] = lambda node, kind, said: None
+    """what a person should hear while the run goes on: "look" (a first response) or "alarm", and the words"""
     stopping: Callable[[], bool] = lambda: False
     engine: Engine | None = None
     """what computes; None opens the recipe's"""
@@ -211,33 +216,56 @@ class Executor:
         head = self.store.head(node.fingerprint)
         self.store.require(node.fingerprint, _stage_sizes(model, node.updates, head))
         self.ledger.rollback_to(node.fingerprint, head.about["ledger"] if head else None)
-        workers = assemble(stage, model, replace(given, verifier=audited), self._engine)
+        earlier = self._responses(node)
+        watched = Watched(LanguageModel.outline(model.path, dtype="auto").shown, earlier)
+        graded = None if audited is None else watched.verifier(audited)
+        workers = assemble(stage, model, replace(given, verifier=graded), self._engine)
+        workers.generator = watched.generator(workers.generator)
         if head is not None:
             workers.learner.load(self.store.checkout(node.fingerprint, scratch / "resume", MODEL))
             lines = self.store.read(node.fingerprint, METRICS).splitlines()
             records = [StepRecord(**json.loads(line)) for line in lines]
 
         def files(folder: Path, done: bool) -> Mapping[str, Source]:
-            """Weights, optimiser, metrics and audited verdicts."""
+            """Weights, optimiser, metrics, audited verdicts and responses to read."""
             workers.learner.save(folder)
             (folder / "README.md").write_text(model_card(self.graph, node), encoding="utf-8")
             kept = _files(folder, MODEL)
             if done:  # a finished stage is never resumed: its moments would only fill the disk
                 kept = {name: path for name, path in kept.items() if not name.startswith(f"{MODEL}training/")}
             kept[METRICS] = "".join(f"{json.dumps(asdict(record))}\n" for record in records).encode()
-            return {**kept, **self._auditor.files(audited, grading, done=done)}
+            return {**kept, **self._auditor.files(audited, grading, done=done), **responses.written(watched.kept)}
 
         committer = self._committer(node, files, scratch)
+        told: set[str] = set()
 
         def step(record: StepRecord) -> None:
+            record = replace(record, metrics={**record.metrics, **watched.metrics()})
             records.append(record)
             self.on_step(node, record)
+            rows = watched.step(record.step)
+            if rows and record.step == 0:
+                self.on_word(node, "look", responses.first_look(rows))
+            self._alarm(node, records, told, done=False)
             self.graph.recipe.guard.check(node.title, records)
             committer.step(workers.learner.version)
 
         account = _Quiet() if node.kind == "model" else Accountant(self.ledger, node.fingerprint, given.answers)
         run_stage(stage, workers, account, given.problems, seed=node.seed, on_step=step)
+        self._alarm(node, records, told, done=True)
         committer.commit(workers.learner.version, done=True)
+
+    def _alarm(self, node: Node, records: Sequence[StepRecord], told: set[str], *, done: bool) -> None:
+        """Say each alarm of a stage once; `told` are the kinds that were said."""
+        for alarm in alarms.of_stage(node.title, records, done=done):
+            if alarm.kind not in told:
+                told.add(alarm.kind)
+                self.on_word(node, "alarm", alarm.said)
+
+    def _responses(self, node: Node) -> list[Kept]:
+        """What work in progress has kept to be read, at its last commit."""
+        head = self.store.head(node.fingerprint)
+        return responses.read(self.store.read(node.fingerprint, RESPONSES)) if head and RESPONSES in head.files else []
 
     def _committer(self, node: Node, files: Files, scratch: Path) -> Committer:
         return Committer(
@@ -293,22 +321,29 @@ class Executor:
 
     def _evaluate(self, node: Node, scratch: Path) -> None:
         """avg@k on one benchmark."""
-        generator = self._engine.generator(ModelSource(path=self._model(node.parents["model"], scratch)))
+        source = ModelSource(path=self._model(node.parents["model"], scratch))
         recipe, name = self.graph.recipe, str(node.settings["benchmark"])
         benchmark = benchmark_of(recipe, self._data.benchmarks[name], name)
         grading = recipe.problems.grading_of(name)
         audited = self._auditor.watch(node, grading, self.store)
-        tally = Tally(**self._partial(node))
+        partial = self._partial(node)
+        before = partial.pop("unanswered", 0)
+        tally = Tally(**partial)
+        shown = LanguageModel.outline(source.path, dtype="auto").shown
+        watched = Watched(shown, self._responses(node), samples=responses.samples_kept(benchmark))
 
         def files(_: Path, done: bool) -> Mapping[str, Source]:
-            found = {"scores.json": _json(tally.scores(benchmark))} if done else {PARTIAL: _json(asdict(tally))}
-            return {**found, **self._auditor.files(audited, grading, done=done)}
+            unanswered = {"unanswered": before + watched.unanswered}
+            scores = {"scores.json": _json({**tally.scores(benchmark), **unanswered})} if done else {}
+            counted = scores or {PARTIAL: _json({**asdict(tally), **unanswered})}
+            kept = responses.written(watched.all)
+            return {**counted, **self._auditor.files(audited, grading, done=done), **kept}
 
         committer = self._committer(node, files, scratch)
         evaluate(
             benchmark,
-            generator,
-            audited,
+            watched.generator(self._engine.generator(source)),
+            watched.verifier(audited),
             node.seed,
             ungraded_limit=recipe.reward.ungraded_limit,
             tally=tally,

@@ -46,6 +46,7 @@ class Observer(Protocol):
 
     def started(self, node: Node) -> None: ...
     def stepped(self, node: Node, step: int, metrics: Mapping[str, float]) -> None: ...
+    def said(self, node: Node, kind: str, text: str) -> None: ...
     def finished(self, node: Node, seconds: float, commit_seconds: float) -> None: ...
     def stopping(self) -> None: ...
 
@@ -180,6 +181,9 @@ class Pool:
             if kind == "step":
                 self._observer.stepped(node, *payload)
                 continue
+            if kind == "word":
+                self._observer.said(node, *payload)
+                continue
             worker.node = None
             if kind == "done":
                 done.add(name)
@@ -300,6 +304,7 @@ def _executor(connection: Connection, orders: Orders, wish: _Wish) -> Executor:
         ledger=Ledger(orders.root / LEDGER),
         commit_seconds=orders.commit_seconds,
         on_step=tell,
+        on_word=lambda node, kind, said: connection.send(("word", (kind, said))),
         stopping=lambda: wish.stop,
     )
 

@@ -9,6 +9,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from headwater.plan.graph import Node
 
@@ -32,6 +33,7 @@ class ProgressDisplay:
         self._steps: dict[str, tuple[int, float, float]] = {}
         self._told: dict[str, float] = {}
         self._tasks: dict[str, TaskID] = {}
+        self._looked = False
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -68,6 +70,15 @@ class ProgressDisplay:
             self._console.print(
                 f"  {_name(node)}: step {step + 1} of {node.steps}, {note}", highlight=False, soft_wrap=True
             )
+
+    def said(self, node: Node, kind: str, text: str) -> None:
+        """A worker has words for a person: an alarm, or a look at the first response of the run."""
+        if kind == "look":
+            if self._looked:
+                return
+            self._looked = True
+        words = f"{kind}: {_name(node)}: {text}"
+        self._console.print(Text(words, style="bold yellow" if kind == "alarm" else "dim"), soft_wrap=True)
 
     def finished(self, node: Node, seconds: float, commit_seconds: float) -> None:
         """A node was committed; `commit_seconds` of its time went into commits."""

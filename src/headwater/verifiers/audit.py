@@ -53,6 +53,10 @@ class AuditedVerifier:
         self._rows = {name: self._rows.get(name) or self._row(name, responses[name], verdicts[name]) for name in kept}
         return verdicts
 
+    def find(self, text: str) -> str | None:
+        """What the verifier takes for the answer of a response."""
+        return self._verifier.find(text)
+
     @property
     def sample(self) -> list[Row]:
         """The rows kept so far, sorted by rollout id."""

@@ -1,0 +1,36 @@
+"""How many weights an update changed, in their own precision: a rate below what they can hold moves nothing.
+
+Seen on some weights of each parameter, spread evenly over it: half the memory of a model is not kept for a diagnostic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+SEEN = 4096
+"""Weights that are looked at in each parameter, at most."""
+
+
+def some_weights(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """A copy of up to `SEEN` weights of each parameter; of a parameter in shards, of this rank's."""
+    return [_seen(parameter).clone() for parameter in parameters]
+
+
+def share_changed(before: Sequence[Tensor], parameters: Sequence[Tensor]) -> float:
+    """The share of those weights that differ now, each parameter counted by its size."""
+    changed = total = 0.0
+    for then, parameter in zip(before, parameters, strict=True):
+        if then.numel():
+            changed += parameter.numel() * float((then != _seen(parameter)).float().mean())
+            total += parameter.numel()
+    return changed / total if total else 0.0
+
+
+@torch.no_grad()
+def _seen(parameter: Tensor) -> Tensor:
+    values = (parameter.to_local() if isinstance(parameter, DTensor) else parameter).detach().reshape(-1)
+    return values[:: max(1, values.numel() // SEEN)]
