@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headwater.errors import InputError, IntegrityError, nearest
 from headwater.fingerprint import fingerprint
 from headwater.ledger import Ledger
 from headwater.store import REAL_DISK, Manifest, Store, measure
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 GRAPH = "graph.json"
 RECIPE = "recipe.json"
@@ -106,6 +109,40 @@ class RunFolder:
             raise IntegrityError(f"{directory}: differs from its commit; `headwater run` copies it anew")
         return directory
 
+    def rollouts(self, arm: str, seed: int | None = None, benchmark: str | None = None) -> Dataset:
+        """The responses of an arm's model to a benchmark, as a `datasets.Dataset` (`.to_pandas()` for a data frame).
+
+        Of every seed if none is given, on the primary benchmark if none is given. Raises InputError for an arm, seed
+        or benchmark that the run does not have, and where nothing is measured yet.
+        """
+        from datasets import Dataset, concatenate_datasets  # noqa: PLC0415  heavy, and only who asks pays for it
+
+        tables = []
+        for of_seed, raw in self._kept(arm, seed, benchmark):
+            table = Dataset(_table(raw))
+            tables.append(table.add_column("seed", [of_seed] * len(table)))
+        return concatenate_datasets(tables)
+
+    def responses(self, arm: str, seed: int | None = None, benchmark: str | None = None) -> list[dict[str, Any]]:
+        """The same of one seed as plain rows; of the first that is measured if none is given."""
+        return response_rows(self._kept(arm, seed, benchmark)[0][1])
+
+    def _kept(self, arm: str, seed: int | None, benchmark: str | None) -> list[tuple[int, bytes]]:
+        """Seed and file of an arm's responses; at least one."""
+        chosen = benchmark or str(self.graph["benchmarks"][0]["name"])
+        found = []
+        self.arm(arm, seed)  # there is one, or it raises
+        for entry in (e for e in self.graph["arms"] if e["name"] == arm and seed in (None, e["seed"])):
+            if chosen not in entry["evaluation"]:
+                names = ", ".join(entry["evaluation"])
+                raise InputError(f"run {self.name}: no benchmark {chosen!r}; there are {names}")
+            raw = self.result(entry["evaluation"][chosen], RESPONSES)
+            if raw is not None:
+                found.append((entry["seed"], raw))
+        if not found:
+            raise InputError(f"run {self.name}: no response of {arm} on {chosen} is kept; `headwater run` makes them")
+        return found
+
     def origin(self, node: str) -> str | None:
         """What an imported model was when it was imported: a hub commit, or the digest of its directory."""
         head = self._store.head(node)
@@ -153,6 +190,18 @@ class RunFolder:
         if not path.is_file():  # opening would make an empty one, and a reader makes nothing
             raise IntegrityError(f"ledger: {path} is missing; restore the file")
         return Ledger(path)
+
+
+def response_rows(raw: bytes) -> list[dict[str, Any]]:
+    """The rows of a `RESPONSES` file."""
+    rows: list[dict[str, Any]] = _table(raw).to_pylist()
+    return rows
+
+
+def _table(raw: bytes) -> Any:
+    from pyarrow import BufferReader, parquet  # noqa: PLC0415  a reader of scores alone does not pay for it
+
+    return parquet.read_table(BufferReader(raw))
 
 
 def model_folder(root: Path, arm: str, seed: int) -> Path:

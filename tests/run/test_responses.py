@@ -14,7 +14,7 @@ from headwater.run import responses
 from headwater.run.responses import STEP_ROWS, Kept, Watched, first_look, samples_kept
 from headwater.verifiers.answers import AnswerVerifier
 from headwater.verifiers.typed import TypedJudge
-from micro import Finished, finished, make, micro
+from micro import Finished, finished, headwater, make, micro
 
 GRADER = AnswerVerifier(judge=TypedJudge(answer_type="integer"), extractor="marker", marker="#")
 SAMPLING, SEEDS = Sampling(max_response_tokens=4), Seeds(run=0, stream="s", step=0)
@@ -156,3 +156,17 @@ def test_a_run_says_one_response_and_its_alarms_while_it_goes_on(tmp_path: Path)
     assert still == ["on-policy-distillation on pool"]
     graded = [record.metrics for record in steps if "reward" in record.metrics]
     assert all(0.0 <= metrics["unanswered"] <= 1.0 for metrics in graded)
+
+
+def test_rollouts_are_a_dataset_and_show_prints_them(run: Finished, tmp_path: Path) -> None:
+    table = run.folder.rollouts("R5-half")
+    assert len(table) == 12 * 2
+    assert {"prompt", "response", "answer", "gold", "verdict", "seed"} <= set(table.column_names)
+    assert set(table.to_pandas()["seed"]) == {0}
+    said = headwater("show", "micro", "R5-half", "--wrong", "2", "--runs", str(run.root.parent), cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.count("problem ") == 2
+    assert "24 kept responses" in said.stdout
+    missing = headwater("show", "micro", "R9", "--runs", str(run.root.parent), cwd=tmp_path)
+    assert missing.returncode == 2
+    assert "no arm R9" in missing.stderr

@@ -21,6 +21,7 @@ from headwater.cli.measuring import verify
 from headwater.cli.planning import plan, validate
 from headwater.cli.running import report, run, status
 from headwater.cli.sharing import env, export, push
+from headwater.cli.showing import show
 from headwater.errors import HeadwaterError
 
 app = App(
@@ -31,7 +32,10 @@ app = App(
     version_flags=["--version"],
 )
 
-for _command in (demo, init, validate, plan, run, status, report, verify, evaluate, convert, push, export, env, bench):
+for _command in (
+    *(demo, init, validate, plan, run, status, report, show, verify, evaluate, convert),
+    *(push, export, env, bench),
+):
     app.command(_command)
 app.register_install_completion_command()
 

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 SEEN = 4096
 """Weights that are looked at in each parameter, at most."""
 
 
 def some_weights(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """A copy of up to `SEEN` weights of each parameter; of a parameter in shards, of this rank's."""
+    """A copy of up to `SEEN` weights of each parameter."""
     return [_seen(parameter).clone() for parameter in parameters]
 
 
@@ -32,5 +31,5 @@ def share_changed(before: Sequence[Tensor], parameters: Sequence[Tensor]) -> flo
 
 @torch.no_grad()
 def _seen(parameter: Tensor) -> Tensor:
-    values = (parameter.to_local() if isinstance(parameter, DTensor) else parameter).detach().reshape(-1)
+    values = parameter.detach().reshape(-1)
     return values[:: max(1, values.numel() // SEEN)]

@@ -145,7 +145,7 @@ def sentence(treatment: str, control: str, judged: Judged) -> str:
 
 def detects(seeded: SeededDifference) -> str:
     """What the design can detect, in points: a range, as far as its seeds leave their own spread open."""
-    low, high = (percent(end) for end in (seeded.overall.detectable_low, seeded.overall.detectable_high))
+    low, high = (percent(min(end, 1.0)) for end in (seeded.overall.detectable_low, seeded.overall.detectable_high))
     return low if low == high else f"{low} to {high}"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from headwater.errors import IntegrityError
 from headwater.evaluation.verdict import Judged, Planned, judge, sentence
-from headwater.report.results import arms_by_name, read_scores
+from headwater.report.results import arms_by_name, problem_shares
 from headwater.report.rows import MEASURED, NOT_RUN, REFUSED, ContrastRow
 
 if TYPE_CHECKING:
@@ -54,13 +54,8 @@ def _planned(folder: RunFolder, arms: Mapping[str, Entries], contrast: Mapping[s
 
 def _shares(folder: RunFolder, entries: Entries, benchmark: str) -> dict[int, dict[str, float]]:
     """Seed -> problem -> share of right answers, of the seeds that are measured."""
-    found = {}
-    for entry in entries:
-        scores = read_scores(folder, entry.get("evaluation", {}).get(benchmark))
-        if scores is not None:
-            shares = zip(scores["problems"], scores["correct"], strict=True)
-            found[entry["seed"]] = {problem: count / scores["samples"] for problem, count in shares}
-    return found
+    measured = {entry["seed"]: problem_shares(folder, entry.get("evaluation", {}).get(benchmark)) for entry in entries}
+    return {seed: shares for seed, shares in measured.items() if shares is not None}
 
 
 def _matched(graph: Mapping[str, Any], arms: Mapping[str, Entries], contrast: Any) -> str:

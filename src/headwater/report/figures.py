@@ -1,8 +1,8 @@
 """The report's figures as SVG text: the same summary gives the same bytes.
 
-Sized for a phone: 317 points wide, row labels above their marks, so that a page may scale them to any width.
-Better and worse differ in shape as well as colour (Okabe and Ito's blue and vermilion), and what is not
-resolved is hollow.
+Arms and comparisons are rows of dots (`dense`), drawn for a page and for a phone; the others are sized for a phone, 317
+points wide, so that a page may scale them to any width. Better and worse differ in shape as well as colour, and what is
+not resolved is hollow.
 """
 
 from __future__ import annotations
@@ -20,58 +20,48 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from headwater.evaluation.estimate import percent
-from headwater.evaluation.verdict import BETTER, HIGHER, LOWER, OPEN, WORSE
-from headwater.report.rows import ArmRow, ConditionRow, ContrastRow, Curve, Flow, Summary
+from headwater.report import dense, spent
+from headwater.report.rows import ConditionRow, Curve, Flow, Summary
+from headwater.report.style import BLUE, FONTS, GREY, GRID, INK, LINES, MUTED, ORANGE, PARTS, STYLE, short
 
 STRETCH = 1.4  # height of a column of bars over that of the bars alone
 WIDTH = 4.4  # inches, 317 points
-INK, MUTED, GRID = "#1d2731", "#66727e", "#e3e7eb"
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#7b8794"
-VERDICTS = {
-    BETTER: (BLUE, "o", BLUE),
-    WORSE: (ORANGE, "s", ORANGE),
-    HIGHER: (INK, "o", "white"),  # one seed: no colour of victory
-    LOWER: (INK, "s", "white"),
-    OPEN: (GREY, "o", "white"),
-}
-LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#4b5563", "#a3a000")
-PARTS = {"1H": "#3b82b6", "2H": "#e0993a"}
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "headwater",
-    "text.parse_math": False,  # a title is text, whatever dollar signs stand in it
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8.5,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": GRID,
-    "axes.unicode_minus": True,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-}
-# Text is measured as DejaVu Sans, which is wider than any of these: it never outgrows the room made for it.
-FONTS = "Inter, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 
 
-def contrasts_figure(summary: Summary) -> str | None:
-    """Forest plot: each seed's difference, the mean with its 95 % interval, and the verdict."""
+def contrasts_figure(summary: Summary) -> tuple[str, ...]:
+    """Each planned comparison with its seeds, mean and 95 % interval; for a page and for a phone."""
     rows = summary.contrasts
     if not any(row.difference for row in rows):
-        return None
-    return _drawn(lambda: _contrasts(rows))
+        return ()
+    return tuple(_drawn(lambda s=shape: dense.contrasts(rows, s)) for shape in dense.SHAPES)  # type: ignore[misc]
 
 
-def arms_figure(summary: Summary) -> str | None:
-    """Every arm's avg@k: each seed with its standard error over problems, and the mean over seeds."""
+def arms_figure(summary: Summary) -> tuple[str, ...]:
+    """Every arm's avg@k: each seed, the mean and its interval; for a page and for a phone."""
     if not any(arm.mean is not None for arm in summary.arms):
-        return None
-    order = {"route": 0, "endpoint": 1, "model": 2}
-    return _drawn(lambda: _arms(sorted(summary.arms, key=lambda arm: order.get(arm.group, 3))))
+        return ()
+    return tuple(_drawn(lambda s=shape: dense.arms(summary.arms, s)) for shape in dense.SHAPES)  # type: ignore[misc]
+
+
+def quarters_figure(summary: Summary) -> tuple[str, ...]:
+    """Where each arm gains, from the hardest quarter of the problems to the easiest; for a page and for a phone."""
+    groups = {arm.name: arm.group for arm in summary.arms}
+    if not summary.quarters:
+        return ()
+    return tuple(
+        _drawn(lambda s=shape: dense.quarters(summary.quarters, groups, s))  # type: ignore[misc]
+        for shape in dense.SHAPES
+    )
+
+
+def spent_figures(summary: Summary) -> list[tuple[str, str]]:
+    """(title, SVG): right answers against labels, and against arithmetic."""
+    drawn = (("Right answers against labels", spent.against_labels), ("... against compute", spent.against_compute))
+    found = []
+    for title, draw in drawn:
+        if draw(summary.arms) is not None:
+            found.append((title, _drawn(lambda d=draw: d(summary.arms))))  # type: ignore[misc]
+    return found
 
 
 def conditions_figure(summary: Summary) -> str | None:
@@ -115,10 +105,6 @@ def _drawn(draw: Callable[[], Figure]) -> str:
     return svg.replace("'DejaVu Sans', sans-serif", FONTS).replace("'DejaVu Sans'", FONTS)
 
 
-def _short(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
-
-
 def _rows(count: int, pitch: float, bottom: float = 0.42, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """A figure of `count` rows, row i at y = -i, its label above it; margins in inches."""
     height = count * pitch + bottom + 0.18
@@ -145,70 +131,13 @@ def _above(ax: Axes, row: int, text: str, right: tuple[str, str] | None = None, 
         ax.text(1.0, -row + 0.4, right[0], color=right[1], ha="right", weight="bold", **place)
 
 
-def _contrasts(rows: Sequence[ContrastRow]) -> Figure:
-    figure, (ax,) = _rows(len(rows), 0.46, bottom=0.4)
-    limit = _limit(rows)
-    ax.set_xlim(-limit, limit)
-    ax.axvline(0, color=INK, linewidth=0.9)
-    for i, row in enumerate(rows):
-        label = f"{row.treatment} − {row.control}"
-        if row.difference is None:
-            _above(ax, i, label, (_short(row.state, 30), MUTED))
-            continue
-        overall = row.difference.overall
-        colour, marker, face = VERDICTS[row.word]
-        sign = "+" if overall.mean > 0 else ""
-        _above(ax, i, label, (f"{row.word}  {sign}{percent(overall.mean)}".replace("-", "−"), colour))
-        low, high, mean = (max(-limit, min(limit, 100 * value)) for value in (overall.low, overall.high, overall.mean))
-        ax.plot([low, high], [-i, -i], color=colour, linewidth=2.2, solid_capstyle="round", zorder=2)
-        seeds = [100 * seed.mean for seed in row.difference.per_seed if abs(100 * seed.mean) <= limit]
-        ax.plot(seeds, [-i - 0.2] * len(seeds), "o", color=colour, markersize=3.4, alpha=0.55, mew=0)
-        if abs(100 * overall.mean) <= limit:
-            ax.plot([mean], [-i], marker, color=colour, markerfacecolor=face, markersize=7, mew=1.7, zorder=3)
-        for end, value in ((-limit, overall.low), (limit, overall.high)):
-            if abs(100 * value) > limit and value * end > 0:
-                ax.plot([end], [-i], "<" if end < 0 else ">", color=colour, markersize=6, clip_on=False)
-    ax.set_xlabel("control better   ←   difference in points   →   treatment better", fontsize=8)
-    return figure
-
-
-def _limit(rows: Sequence[ContrastRow]) -> float:
-    """Half the width of the axis in points: one huge difference must not squeeze all others into a dot."""
-    extents = sorted(
-        100 * max(abs(row.difference.overall.low), abs(row.difference.overall.high)) for row in rows if row.difference
-    )
-    usual = 3.0 * extents[(len(extents) - 1) // 2]
-    return max(1.0, 1.08 * max(extent for extent in extents if extent <= max(usual, extents[0])))
-
-
-def _arms(arms: Sequence[ArmRow]) -> Figure:
-    figure, (ax,) = _rows(len(arms), 0.47, bottom=0.4)
-    ax.set_xlim(0, 100)
-    colours = {"route": BLUE, "endpoint": "#00795a", "model": GREY}
-    for i, arm in enumerate(arms):
-        colour = colours.get(arm.group, GREY)
-        value = (percent(arm.mean), colour) if arm.mean is not None else (_short(arm.state, 30), MUTED)
-        _above(ax, i, _short(f"{arm.name} · {arm.title}", 50), value)
-        ax.plot([0, 100], [-i - 0.05] * 2, color=GRID, linewidth=0.7, zorder=0)
-        done = [score.average for score in arm.scores if score.average]
-        for j, average in enumerate(done):
-            y = -i + 0.07 - 0.24 * (j / (len(done) - 1) if len(done) > 1 else 0.5)
-            error = 100 * average.standard_error
-            ax.errorbar([100 * average.mean], [y], xerr=[error], fmt="o", color=colour, markersize=3.2, mew=0,
-                        elinewidth=0.9, alpha=0.7)  # fmt: skip
-        if arm.mean is not None:
-            ax.plot([100 * arm.mean] * 2, [-i - 0.28, -i + 0.18], color=INK, linewidth=1.6)
-    ax.set_xlabel("right answers, % (dot: a seed ± its error; bar: mean)", fontsize=8)
-    return figure
-
-
 def _conditions(rows: Sequence[ConditionRow]) -> Figure:
     figure, (left, right) = _rows(len(rows), 0.5, bottom=0.78, columns=2)
     left.set_xlim(0, 100)
     left.set_xlabel("C1: teacher's right answers, %", fontsize=8)
     right.set_xlabel("C2: KL student to teacher, nats", fontsize=8)
     for i, row in enumerate(rows):
-        _above(left, i, _short(row.arm, 22))
+        _above(left, i, short(row.arm, 22))
         shaped = "raw teacher" if row.shaped_by == "nothing" else f"teacher shaped by {row.shaped_by}"
         right.text(1.0, -i + 0.4, shaped, color=MUTED, ha="right", va="center", fontsize=7.6,
                    transform=right.get_yaxis_transform())  # fmt: skip
@@ -283,7 +212,7 @@ def _panel(curves: Sequence[Curve]) -> Figure:
         more = f"  (+ {len(labels) - 5} more)" if j == 4 and len(labels) > 5 else ""
         y = (legend - 0.1 - 0.17 * j) / height
         figure.text(0.05, y, "●", color=LINES[j], fontsize=8, va="center")
-        figure.text(0.1, y, _short(label, 46) + more, fontsize=7.5, va="center", color=INK)
+        figure.text(0.1, y, short(label, 46) + more, fontsize=7.5, va="center", color=INK)
     return figure
 
 
@@ -319,7 +248,7 @@ def _flow(flows: Sequence[Flow]) -> Figure:
         direct, inherited = (sum(f.problems for f in own if f.inherited is side) for side in (False, True))
         counts = " + ".join(f"{n:g} {word}" for n, word in ((inherited, "inherited"), (direct, "direct")) if n)
         middle_y = (low + high) / 2
-        ax.text(0.70, middle_y, _short(arm, 18), va="bottom", weight="bold", fontsize=8)
+        ax.text(0.70, middle_y, short(arm, 18), va="bottom", weight="bold", fontsize=8)
         ax.text(0.70, middle_y, counts, va="top", fontsize=7, color=MUTED)
     ax.set_xlim(0, 1)
     ax.set_ylim(-0.02 * total, (STRETCH + 0.1) * total)

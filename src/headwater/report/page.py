@@ -18,6 +18,8 @@ import jinja2
 from headwater.evaluation.estimate import percent
 from headwater.evaluation.verdict import BETTER, detects
 from headwater.report import figures
+from headwater.report.audits import audit_line
+from headwater.report.costs import amount, duration, label_words
 from headwater.report.results import mean
 from headwater.report.rows import ConditionRow, Summary, label_range
 from headwater.report.summary import summarise
@@ -68,6 +70,10 @@ def render_page(summary: Summary) -> str:
         moments=_moments(summary),
         label_range=label_range,
         detects=detects,
+        label_words=label_words,
+        audit_line=audit_line,
+        amount=amount,
+        duration=duration,
         seconds=_total(node.seconds for stage in summary.stages for node in stage.nodes),
         tokens=_total(node.tokens for stage in summary.stages for node in stage.nodes),
         **_images(summary),
@@ -76,12 +82,19 @@ def render_page(summary: Summary) -> str:
 
 def _images(summary: Summary) -> dict[str, Any]:
     return {
-        "contrasts_image": _image(figures.contrasts_figure(summary)),
-        "arms_image": _image(figures.arms_figure(summary)),
+        "contrasts_image": _both(figures.contrasts_figure(summary)),
+        "arms_image": _both(figures.arms_figure(summary)),
+        "quarters_image": _both(figures.quarters_figure(summary)),
+        "spent_images": [(title, _image(svg)) for title, svg in figures.spent_figures(summary)],
         "conditions_image": _image(figures.conditions_figure(summary)),
         "flow_image": _image(figures.flow_figure(summary)),
         "curve_images": [(title, _image(svg)) for title, svg in figures.curve_figures(summary)],
     }
+
+
+def _both(svgs: tuple[str, ...]) -> tuple[str | None, ...]:
+    """The same picture for a page and for a phone."""
+    return tuple(_image(svg) for svg in svgs)
 
 
 def _image(svg: str | None) -> str | None:

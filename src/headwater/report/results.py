@@ -78,6 +78,14 @@ def read_scores(folder: RunFolder, node: str | None) -> dict[str, Any] | None:
     return {**printable(scores), **lists}
 
 
+def problem_shares(folder: RunFolder, node: str | None) -> dict[str, float] | None:
+    """Problem -> share of right answers of an evaluation; None if there is none yet."""
+    scores = read_scores(folder, node)
+    if scores is None:
+        return None
+    return {p: count / scores["samples"] for p, count in zip(scores["problems"], scores["correct"], strict=True)}
+
+
 def mean(values: Iterable[float | None]) -> float | None:
     """Mean of what is known; None if nothing is."""
     known = [value for value in values if value is not None]

@@ -31,6 +31,7 @@ class SeedScore:
     truncated: float | None = None
     entropy: float | None = None
     ungraded: int | None = None
+    unanswered: int | None = None
     styles: Mapping[str, float] | None = None
 
 
@@ -47,6 +48,76 @@ class LabelUse:
     distinct: int
     reads: int
     prompts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmCost:
+    """What all of an arm's stages took, the recordings that they read included; means over seeds, None if not known."""
+
+    tokens: float | None  # response tokens trained on
+    flops: float | None  # at most, as planned: every response at its full length
+    seconds: float | None  # of one worker
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Response:
+    """A response as a person reads it; `prompt` as the model saw it, `answer` None where none was found."""
+
+    problem: str
+    step: int
+    prompt: str
+    response: str
+    finish_reason: str
+    answer: str | None
+    gold: str | None
+    verdict: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmExamples:
+    """Some responses of one arm's model."""
+
+    arm: str
+    seed: int
+    responses: tuple[Response, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlarmRow:
+    """An alarm over its seeds, with responses to three problems."""
+
+    kind: str
+    where: str
+    said: str
+    seeds: tuple[int, ...]
+    responses: tuple[Response, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuarterRow:
+    """An arm's share of right answers on the hardest quarter of the problems to the easiest."""
+
+    arm: str
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProblemRow:
+    """A problem on which the arms of the first comparison differ: shares of right answers, means over seeds."""
+
+    problem: str
+    prompt: str
+    treatment: float
+    control: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answers:
+    """The three answers of the first screen, in words."""
+
+    which: str
+    how_sure: str
+    cost: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +154,8 @@ class ArmRow:
     ungraded: int | None
     updates: int  # of all stages of one seed
     labels: tuple[LabelUse, ...]  # one per seed whose stages have all finished
+    cost: ArmCost
+    unanswered: int | None  # responses in which no answer was found, all seeds together
     stages: tuple[str, ...]
     others: tuple[BenchmarkScore, ...] = ()
 
@@ -234,6 +307,8 @@ class Summary:
 
     name: str
     headline: str
+    answers: Answers
+    alarms: tuple[AlarmRow, ...]
     tally: Mapping[str, int]  # verdict -> number of planned contrasts
     notes: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -249,6 +324,10 @@ class Summary:
     curves: tuple[Curve, ...]
     stages: tuple[StageRow, ...]
     audits: tuple[AuditRow, ...]
+    first_look: Response | None
+    examples: tuple[ArmExamples, ...]
+    quarters: tuple[QuarterRow, ...]
+    problems: tuple[ProblemRow, ...]
     pools: Mapping[str, Any]
     recipe: Mapping[str, Any]
     identity: Mapping[str, Any]

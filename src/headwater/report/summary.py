@@ -13,8 +13,13 @@ import numpy as np
 
 from headwater.evaluation.estimate import average_at_k, mixed_share, pass_at_k
 from headwater.evaluation.verdict import WORDS
+from headwater.report.answers import answers
 from headwater.report.audits import audits
 from headwater.report.contrasts import contrasts as judged_contrasts
+from headwater.report.costs import cost
+from headwater.report.difficulty import arm_shares, most_apart, quarters
+from headwater.report.examples import examples, first_look
+from headwater.report.raised import raised
 from headwater.report.results import arms_by_name, mean, printable, read_json, read_scores
 from headwater.report.rows import (
     MEASURED,
@@ -48,9 +53,13 @@ def summarise(folder: RunFolder) -> Summary:
     tally["not measured"] = sum(row.state != MEASURED for row in contrasts)
     scores = [score for arm in arms for found in (arm.scores, *(on.scores for on in arm.others)) for score in found]
     measured = sum(score.state == MEASURED for score in scores)
+    headline = _headline(contrasts, measured, len(scores), f"On {primary}: " if others else "")
+    shares = arm_shares(folder, graph, primary)
     return Summary(
         name=graph["name"],
-        headline=_headline(contrasts, measured, len(scores), f"On {primary}: " if others else ""),
+        headline=headline,
+        answers=answers(arms, contrasts, headline),
+        alarms=raised(folder, graph, primary),
         tally=tally,
         notes=tuple(graph.get("notes", ())),
         seeds=tuple(graph["seeds"]),
@@ -66,6 +75,10 @@ def summarise(folder: RunFolder) -> Summary:
         curves=curves(folder, graph),
         stages=stages(folder, graph),
         audits=audits(folder, graph),
+        first_look=first_look(folder, graph),
+        examples=examples(folder, graph, primary),
+        quarters=quarters(shares),
+        problems=most_apart(folder, graph, shares, primary),
         pools=graph.get("pools", {}),
         recipe=graph["recipe"],
         identity={**graph["identity"], **_origins(folder, graph)},
@@ -98,6 +111,7 @@ def _seed_score(folder: RunFolder, entry: Mapping[str, Any], benchmark: str) -> 
         truncated=scores.get("truncated"),
         entropy=scores.get("entropy"),
         ungraded=sum(scores["ungraded"]),
+        unanswered=scores.get("unanswered"),
         styles=scores.get("styles"),
     )
 
@@ -140,9 +154,17 @@ def _arm(
         ungraded=sum(score.ungraded or 0 for score in done) if done else None,
         updates=sum(stage["updates"] or 0 for stage in stages),
         labels=tuple(use for use in labels if use),
+        cost=cost(folder, graph, entries),
+        unanswered=_total(score.unanswered for score in done),
         stages=tuple(stage["title"] for stage in stages),
         others=tuple(others),
     )
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    """The sum of what is known; None if nothing is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 # --- Headline

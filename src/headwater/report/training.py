@@ -14,6 +14,8 @@ from headwater.report.rows import Curve, NodeIdentity, StageRow
 if TYPE_CHECKING:
     from headwater.folder import RunFolder
 
+ORDER = ("model", "pretrain", "train", "rollouts", "closeness", "evaluate")
+"""Kinds of work that stand side by side, in the order in which a run comes to them."""
 CURVE_POINTS = 80
 
 
@@ -67,7 +69,14 @@ def stages(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[StageRow, ...]:
         same = {key: item for key, item in entry.items() if key not in ("seed", "parents")}
         same["settings"] = _settings(graph, entry)
         alike.setdefault(json.dumps([same, users.get(node, ())], sort_keys=True), []).append(node)
-    return tuple(_stage(folder, graph, nodes, users.get(nodes[0], ())) for nodes in alike.values())
+    kinds = {nodes[0]: ORDER.index(graph["nodes"][nodes[0]]["kind"]) for nodes in alike.values()}
+    ran = sorted(alike.values(), key=lambda nodes: (_depth(graph, nodes[0]), kinds[nodes[0]]))
+    return tuple(_stage(folder, graph, nodes, users.get(nodes[0], ())) for nodes in ran)
+
+
+def _depth(graph: Mapping[str, Any], node: str) -> int:
+    """How many pieces of work come before a node: what runs first stands first."""
+    return max((1 + _depth(graph, parent) for parent in graph["nodes"][node]["parents"].values()), default=0)
 
 
 def _settings(graph: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:

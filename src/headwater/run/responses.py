@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from headwater.evaluation.benchmark import Benchmark
-from headwater.folder import RESPONSES
+from headwater.folder import RESPONSES, response_rows
 from headwater.interfaces import Generator, Seeds, Verifier
 from headwater.records import Grade, Group, Problem, Sampling, Verdict
 
@@ -180,7 +180,7 @@ def written(rows: Sequence[Kept]) -> dict[str, bytes]:
 
 def read(raw: bytes) -> list[Kept]:
     """The rows of such a file."""
-    return [Kept(**row) for row in parquet.read_table(io.BytesIO(raw)).to_pylist()]
+    return [Kept(**row) for row in response_rows(raw)]
 
 
 def first_look(rows: Sequence[Kept]) -> str:

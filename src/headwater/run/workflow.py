@@ -34,7 +34,7 @@ from headwater.folder import (
     write_json,
 )
 from headwater.ledger import Ledger
-from headwater.plan.cost import work
+from headwater.plan.cost import Costs, work
 from headwater.plan.graph import Graph, build_graph
 from headwater.plan.preflight import check_labels, check_models, fitting
 from headwater.routes.recipe import Recipe
@@ -105,7 +105,7 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
             settle_ledger(ledger, store)
         refuse_mixed(graph, store)
         shown = graph if options.change else _with_earlier(root, graph)
-        write_json(root / GRAPH, seal(shown.plain({**identity(), PRODUCTS: _products(root, recipe)})))
+        write_json(root / GRAPH, seal(_priced(shown, shown.plain({**identity(), PRODUCTS: _products(root, recipe)}))))
         write_json(root / RECIPE, shown.recipe.model_dump(mode="json"))
         trackers = [Tracking(name, opened, graph, store, console) for name, opened in openers.items()]
         try:
@@ -142,6 +142,13 @@ def _with_earlier(root: Path, graph: Graph) -> Graph:
         "seeds": (*recipe.seeds, *(seed for seed in before.seeds if seed not in recipe.seeds)),
     }
     return build_graph(recipe.model_copy(update=earlier))
+
+
+def _priced(graph: Graph, plain: dict[str, Any]) -> dict[str, Any]:
+    """The graph as plain data, with what each node costs at most: the report says what an arm was bought with."""
+    costs = Costs(graph)
+    nodes = {name: {**node, "flops": costs.of(name).flops} for name, node in plain["nodes"].items()}
+    return {**plain, "nodes": nodes}
 
 
 def _products(root: Path, recipe: Recipe) -> str:
