@@ -18,7 +18,7 @@ from headwater.engines import checkpoint, plain
 from headwater.engines.body import Body
 from headwater.engines.generation import Drawn, draw_responses
 from headwater.engines.head import Head, HeadBatch, tiled_backward, tiled_logprobs
-from headwater.engines.moved import share_changed, some_weights
+from headwater.engines.moved import changed, some_weights
 from headwater.engines.optimiser import build, set_rate
 from headwater.engines.packing import Layout
 from headwater.engines.recompute import recomputed
@@ -85,11 +85,13 @@ class LocalLearner(Learner):
                     f"{' ...' if among[8:] else ''}; the step was not taken. Lower the learning rate."
                 )
             if metrics["tokens"]:
-                before = None if self._optimiser.state else some_weights(self._parameters)  # the first step of all
+                first = not self._optimiser.state
+                before = some_weights(self._here()) if first else []
                 set_rate(self._optimiser, rate)
                 self._optimiser.step()
-                if before is not None:
-                    moved = {"weights_changed": share_changed(before, self._parameters)}
+                if first:
+                    counts = self._everywhere(changed(before, self._here()))
+                    moved = {"weights_changed": sum(count[0] for count in counts) / sum(count[1] for count in counts)}
             metrics["gradient_norm"] = norm
         self.version += 1
         return {**metrics, **moved, "learning_rate": rate}
@@ -112,6 +114,10 @@ class LocalLearner(Learner):
 
     def _place(self) -> None:
         """Leave here what this rank keeps of the network."""
+
+    def _here(self) -> Sequence[Tensor]:
+        """What this rank holds of the weights that learn."""
+        return self._parameters
 
     def _everywhere(self, value: T) -> list[T]:
         """This value as each rank of the learner has it, in their order."""

@@ -19,14 +19,14 @@ def some_weights(parameters: Sequence[Tensor]) -> list[Tensor]:
     return [_seen(parameter).clone() for parameter in parameters]
 
 
-def share_changed(before: Sequence[Tensor], parameters: Sequence[Tensor]) -> float:
-    """The share of those weights that differ now, each parameter counted by its size."""
-    changed = total = 0.0
+def changed(before: Sequence[Tensor], parameters: Sequence[Tensor]) -> tuple[float, float]:
+    """How many weights differ now, as far as those that were looked at say, and how many there are."""
+    moved = total = 0.0
     for then, parameter in zip(before, parameters, strict=True):
         if then.numel():
-            changed += parameter.numel() * float((then != _seen(parameter)).float().mean())
+            moved += parameter.numel() * float((then != _seen(parameter)).float().mean())
             total += parameter.numel()
-    return changed / total if total else 0.0
+    return moved, total
 
 
 @torch.no_grad()

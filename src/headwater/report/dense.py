@@ -6,7 +6,7 @@ Each picture is drawn twice, for a page and for a phone; text keeps a size that 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import sqrt
 
 from matplotlib.axes import Axes
@@ -77,7 +77,7 @@ def arms(found: Sequence[ArmRow], shape: Shape) -> Figure:
                     draw=lambda ax, y, arm=arm, colour=colour: _arm(ax, y, arm, colour),  # type: ignore[misc]
                 )
             )
-    figure, ax = _figure(rows, shape, "right answers, %")
+    figure, ax = _figure(rows, replace(shape, right=NARROW.right), "right answers, %")
     ax.set_xlim(0, 100)
     return figure
 

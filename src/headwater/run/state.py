@@ -43,6 +43,9 @@ class State:
         if now - self._written > WRITE_SECONDS:
             self._write()
 
+    def said(self, node: Node, kind: str, text: str) -> None:
+        """Words for a person: the display has them."""
+
     def finished(self, node: Node, seconds: float, commit_seconds: float) -> None:
         """A node was committed."""
         self._running.pop(node.fingerprint, None)

@@ -42,6 +42,11 @@ class Observers:
         for observer in self._observers:
             observer.stepped(node, step, metrics)
 
+    def said(self, node: Node, kind: str, text: str) -> None:
+        """Words for a person."""
+        for observer in self._observers:
+            observer.said(node, kind, text)
+
     def finished(self, node: Node, seconds: float, commit_seconds: float) -> None:
         """A node was committed."""
         for observer in self._observers:
@@ -82,6 +87,9 @@ class Tracking:
         """The next step that the tracker does not know; one that was left out waits for the commit."""
         if node.stage is not None and step == self._told.get(node.fingerprint, 0):
             self._guarded(self._log_steps, node, [(step, metrics)])
+
+    def said(self, node: Node, kind: str, text: str) -> None:
+        """Words for a person: the display has them."""
 
     def finished(self, node: Node, seconds: float, commit_seconds: float) -> None:
         """All steps not told yet, or the scores of the arms that a measurement belongs to."""

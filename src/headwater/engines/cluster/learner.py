@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -119,6 +119,9 @@ class ShardedLearner(LocalLearner):
         found = plain.logprobs(self.model, self._probe, head.temperature, head.weight.detach())
         reshard(self.model)
         return found
+
+    def _here(self) -> Sequence[Tensor]:
+        return [p.to_local() if isinstance(p, DTensor) else p for p in self._parameters]
 
     def _norm(self) -> float:
         return float(whole(torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm)))
