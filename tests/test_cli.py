@@ -30,7 +30,7 @@ from headwater.store import Disk, Store
 from micro import FILE, HEADWATER, Finished, finished, headwater, make, micro
 
 COMMANDS = [
-    "demo", "init", "validate", "plan", "run", "status", "report", "verify", "eval", "convert", "push", "export", "env",
+    "demo", "init", "validate", "plan", "run", "status", "report", "show", "verify", "eval", "convert", "push", "export", "env",
     "bench",
 ]  # fmt: skip
 

@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Protocol
 
 from headwater.errors import Interrupted
+from headwater.models import adapters
+from headwater.models.choice import ModelSource
+from headwater.models.language_model import LanguageModel
 from headwater.plan.graph import Node
-from headwater.store import Source
+from headwater.store import Manifest, Source
 
+METRICS_LINE = 1024
+"""Bytes that a step's metrics take, at most."""
 SHARE = 10
 """Work gives at most one part in so many of its time to its commits."""
 
@@ -63,3 +68,20 @@ class Committer:
         shutil.rmtree(folder, ignore_errors=True)
         self._last = time.monotonic()
         self._took = self._last - begun
+
+
+def stage_sizes(model: ModelSource, updates: int, head: Manifest | None) -> dict[str, int]:
+    """Bytes by file that a stage still writes at its peak: three commits, less those that are there.
+
+    Three, because the older of the two that are kept goes only after the new one is safe.
+    """
+    stored = 0 if head is None else 1 if head.parent is None else 2
+    outline = LanguageModel.outline(model.path, dtype="auto")
+    weights = trained = outline.size
+    if model.adapter is not None:
+        trained = adapters.parameters_added(outline.network, model.adapter) * outline.network.dtype.itemsize
+    sizes: dict[str, int] = {}
+    for copy in range(stored, 3):
+        sizes |= {f"weights {copy}": weights, f"moments {copy}": 2 * trained}
+        sizes[f"metrics {copy}"] = updates * METRICS_LINE
+    return sizes

@@ -7,24 +7,22 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from headwater import alarms, cache
+from headwater import cache
 from headwater.cache import CachedTeacher
 from headwater.engines.opening import open_engine
 from headwater.errors import EngineLost, InputError
 from headwater.evaluation.benchmark import Tally, evaluate
 from headwater.evaluation.closeness import SAMPLES, added, means, sums
 from headwater.fingerprint import derive_seed, fingerprint
-from headwater.folder import RESPONSES
 from headwater.interfaces import Engine, Need, Seeds, Teacher
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
-from headwater.models import adapters
 from headwater.models.choice import ModelChoice, ModelSource
 from headwater.models.family import build
 from headwater.models.language_model import LanguageModel
@@ -38,19 +36,17 @@ from headwater.run import responses
 from headwater.run.assemble import Given, assemble
 from headwater.run.auditing import Auditor
 from headwater.run.card import model_card
-from headwater.run.committer import Committer, Files
+from headwater.run.committer import Committer, Files, stage_sizes
 from headwater.run.consistency import inputs, not_from_this, other_input
 from headwater.run.identity import identity
 from headwater.run.measuring import benchmark_of, piece_of
-from headwater.run.responses import Kept, Watched
-from headwater.store import Manifest, Source, Store, full_disk_named
+from headwater.run.responses import Listeners, Watched
+from headwater.store import Source, Store, full_disk_named
 
 LOG = logging.getLogger(__name__)
 RESTARTS = 3
 """Times in a row, without a commit between them, that a node goes on after what computes was lost."""
 METRICS = "metrics.jsonl"
-METRICS_LINE = 1024
-"""Bytes that a step's metrics take, at most."""
 PARTIAL = "partial.json"
 """Of a measurement in progress: what was counted so far."""
 MODEL = "model/"
@@ -214,9 +210,9 @@ class Executor:
         audited = self._auditor.watch(node, grading, self.store) if Need.VERIFIER in stage.needs else None
         records: list[StepRecord] = []
         head = self.store.head(node.fingerprint)
-        self.store.require(node.fingerprint, _stage_sizes(model, node.updates, head))
+        self.store.require(node.fingerprint, stage_sizes(model, node.updates, head))
         self.ledger.rollback_to(node.fingerprint, head.about["ledger"] if head else None)
-        earlier = self._responses(node)
+        earlier = responses.committed(self.store, node.fingerprint)
         watched = Watched(LanguageModel.outline(model.path, dtype="auto").shown, earlier)
         graded = None if audited is None else watched.verifier(audited)
         workers = assemble(stage, model, replace(given, verifier=graded), self._engine)
@@ -237,35 +233,20 @@ class Executor:
             return {**kept, **self._auditor.files(audited, grading, done=done), **responses.written(watched.kept)}
 
         committer = self._committer(node, files, scratch)
-        told: set[str] = set()
+        listeners = Listeners(node.title, watched, lambda kind, said: self.on_word(node, kind, said))
 
         def step(record: StepRecord) -> None:
             record = replace(record, metrics={**record.metrics, **watched.metrics()})
             records.append(record)
             self.on_step(node, record)
-            rows = watched.step(record.step)
-            if rows and record.step == 0:
-                self.on_word(node, "look", responses.first_look(rows))
-            self._alarm(node, records, told, done=False)
+            listeners.step(records)
             self.graph.recipe.guard.check(node.title, records)
             committer.step(workers.learner.version)
 
         account = _Quiet() if node.kind == "model" else Accountant(self.ledger, node.fingerprint, given.answers)
         run_stage(stage, workers, account, given.problems, seed=node.seed, on_step=step)
-        self._alarm(node, records, told, done=True)
+        listeners.end(records)
         committer.commit(workers.learner.version, done=True)
-
-    def _alarm(self, node: Node, records: Sequence[StepRecord], told: set[str], *, done: bool) -> None:
-        """Say each alarm of a stage once; `told` are the kinds that were said."""
-        for alarm in alarms.of_stage(node.title, records, done=done):
-            if alarm.kind not in told:
-                told.add(alarm.kind)
-                self.on_word(node, "alarm", alarm.said)
-
-    def _responses(self, node: Node) -> list[Kept]:
-        """What work in progress has kept to be read, at its last commit."""
-        head = self.store.head(node.fingerprint)
-        return responses.read(self.store.read(node.fingerprint, RESPONSES)) if head and RESPONSES in head.files else []
 
     def _committer(self, node: Node, files: Files, scratch: Path) -> Committer:
         return Committer(
@@ -330,7 +311,9 @@ class Executor:
         before = partial.pop("unanswered", 0)
         tally = Tally(**partial)
         shown = LanguageModel.outline(source.path, dtype="auto").shown
-        watched = Watched(shown, self._responses(node), samples=responses.samples_kept(benchmark))
+        watched = Watched(
+            shown, responses.committed(self.store, node.fingerprint), samples=responses.samples_kept(benchmark)
+        )
 
         def files(_: Path, done: bool) -> Mapping[str, Source]:
             unanswered = {"unanswered": before + watched.unanswered}
@@ -390,23 +373,6 @@ class _Quiet:
 
     def expose(self, step: int, problems: object) -> None:
         """Nothing to note."""
-
-
-def _stage_sizes(model: ModelSource, updates: int, head: Manifest | None) -> dict[str, int]:
-    """Bytes by file that a stage still writes at its peak: three commits, less those that are there.
-
-    Three, because the older of the two that are kept goes only after the new one is safe.
-    """
-    stored = 0 if head is None else 1 if head.parent is None else 2
-    outline = LanguageModel.outline(model.path, dtype="auto")
-    weights = trained = outline.size
-    if model.adapter is not None:
-        trained = adapters.parameters_added(outline.network, model.adapter) * outline.network.dtype.itemsize
-    sizes: dict[str, int] = {}
-    for copy in range(stored, 3):
-        sizes |= {f"weights {copy}": weights, f"moments {copy}": 2 * trained}
-        sizes[f"metrics {copy}"] = updates * METRICS_LINE
-    return sizes
 
 
 def _stage(node: Node) -> Stage:

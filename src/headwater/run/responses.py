@@ -14,10 +14,12 @@ from typing import Any, Protocol
 import pyarrow as pa
 from pyarrow import parquet
 
+from headwater import alarms
 from headwater.evaluation.benchmark import Benchmark
 from headwater.folder import RESPONSES, response_rows
 from headwater.interfaces import Generator, Seeds, Verifier
-from headwater.records import Grade, Group, Problem, Sampling, Verdict
+from headwater.records import Grade, Group, Problem, Sampling, StepRecord, Verdict
+from headwater.store import Store
 
 STEP_ROWS = 64
 """Responses that are kept of a step."""
@@ -181,6 +183,38 @@ def written(rows: Sequence[Kept]) -> dict[str, bytes]:
 def read(raw: bytes) -> list[Kept]:
     """The rows of such a file."""
     return [Kept(**row) for row in response_rows(raw)]
+
+
+def committed(store: Store, node: str) -> list[Kept]:
+    """What work in progress has kept, at its last commit."""
+    head = store.head(node)
+    return read(store.read(node, RESPONSES)) if head is not None and RESPONSES in head.files else []
+
+
+class Listeners:
+    """Tells a person of a stage while it goes on: its first response, and each alarm once. Mutable."""
+
+    def __init__(self, title: str, watched: Watched, tell: Callable[[str, str], None]):
+        """`tell` is given "look" or "alarm", and the words."""
+        self._title, self._watched, self._tell = title, watched, tell
+        self._told: set[str] = set()
+
+    def step(self, records: Sequence[StepRecord]) -> None:
+        """After the last of these steps."""
+        rows = self._watched.step(records[-1].step)
+        if rows and records[-1].step == 0:
+            self._tell("look", first_look(rows))
+        self._alarm(records, done=False)
+
+    def end(self, records: Sequence[StepRecord]) -> None:
+        """No step will come any more."""
+        self._alarm(records, done=True)
+
+    def _alarm(self, records: Sequence[StepRecord], *, done: bool) -> None:
+        for alarm in alarms.of_stage(self._title, records, done=done):
+            if alarm.kind not in self._told:
+                self._told.add(alarm.kind)
+                self._tell("alarm", alarm.said)
 
 
 def first_look(rows: Sequence[Kept]) -> str:
