@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.records import Verdict
+from headwater.errors import InputError
+from headwater.plan.preflight import check_golds, open_thought
+from headwater.problems.columns import Columns
+from headwater.problems.files import FileSource, read_problems
+from headwater.records import Problem, Verdict
 from headwater.verifiers.answers import respelled
 from headwater.verifiers.choose import make_verifier
 from headwater.verifiers.expression import ExpressionJudge, decide, unwrapped
+from headwater.verifiers.extract import answer_finder
 from headwater.verifiers.grading import Grading
 from kinds import KINDS
 from mutations import KINDS as MUTATED
@@ -111,3 +118,47 @@ def test_golds_that_data_sets_wrap_can_be_answered() -> None:
     }
     verifier.check_golds(golds)
     make_verifier(Grading(answer_type="integer")).check_golds({"a": "4.0", "b": "1,000"})
+
+
+def test_gsm8k_loads_as_it_is_when_told_where_its_golds_stand(tmp_path: Path) -> None:
+    path = tmp_path / "gsm8k.jsonl"
+    rows = [
+        {"question": "6 x 7?", "answer": "6 x 7 = <<6*7=42>>42\n#### 42"},
+        {"question": "9 x 2?", "answer": "#### 1,800"},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    for where in ("marker ####", "marker"):  # YAML takes #### for a remark
+        columns = Columns(answer_from=where, demonstration="answer")
+        source = FileSource(path=str(path), columns=columns)
+        found = read_problems(source, answer_of=answer_finder(columns.answer_from))
+        assert sorted(found.answers.values()) == ["1,800", "42"]
+        assert any("6*7" in text for text in found.demonstrations.values())
+        assert sorted(found.places.values()) == [f"{path}, line 1", f"{path}, line 2"]
+        make_verifier(Grading()).check_golds(found.answers, found.places)
+    path.write_text(path.read_text() + json.dumps({"question": "1?", "answer": "none"}) + "\n")
+    with pytest.raises(InputError, match=r"line 3: 'answer' holds no answer where columns.answer_from says it stands"):
+        read_problems(source, answer_of=answer_finder("marker ####"))
+
+
+def test_golds_without_a_reading_may_be_kept_by_a_setting() -> None:
+    golds = {"good": "5", "bad": r"\int_0^1 x\,dx"}
+    verifier = make_verifier(Grading(answer_type="expression"))
+    assert verifier.grade({"r": (golds["bad"], rf"\boxed{{{golds['bad']}}}")})["r"] is Verdict.CORRECT
+    assert check_golds("labels", golds, {}, Grading(answer_type="expression", unreadable="keep")) == 1
+    with pytest.raises(InputError, match=r"labels: verifier: 1 of 2 gold answers have no reading"):
+        check_golds("labels", golds, {}, Grading(answer_type="expression"))
+
+
+def test_a_template_that_opens_a_thought_is_named_unless_the_grader_is_told() -> None:
+    def model(end: str) -> Any:
+        text = f"user: 2+2?\nassistant: {end}"
+        tokenizer = SimpleNamespace(decode=lambda ids: "".join(map(chr, ids))[-12:])
+        return SimpleNamespace(encode=lambda problem: [ord(c) for c in text], tokenizer=tokenizer)
+
+    problems = [Problem(problem_id="p", prompt="2+2?", source="s")]
+    told = Grading(prompt_end="<think>")
+    assert open_thought("student", model("<think>"), problems, [told]) is None
+    assert open_thought("student", model("hello"), problems, [Grading()]) is None
+    assert open_thought("student", model("</think>"), problems, [Grading()]) is None
+    fault = open_thought("student", model("<think>"), problems, [told, Grading()])
+    assert fault is not None and 'Set problems.grading.prompt_end to "<think>"' in fault

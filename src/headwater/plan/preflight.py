@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -239,6 +240,8 @@ def _prompts(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight
         seen[model.vocabulary] = longest
         _row(graph, role, model, longest + limit, found)
         found.faults += faults
+        fault = open_thought(role, model, problems[:1], graph.recipe.problems.gradings)
+        found.faults += [] if fault is None else [fault]
         if len(seen) == 1:
             _limits(graph, model, longest, found)
         context = model.network.config.get_text_config().max_position_embeddings
@@ -255,6 +258,23 @@ def _prompts(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight
                 f"{role}: prompts of up to {longest} tokens and responses of {limit} do not fit in "
                 f"{choice.shape.max_positions} positions. Raise {role}.shape.max_positions."
             )
+
+
+def open_thought(
+    role: str, model: LanguageModel, problems: Sequence[Problem], gradings: Sequence[Grading]
+) -> str | None:
+    """What is wrong where a prompt opens a thought and the grader, not told, would grade one that never ends."""
+    try:
+        end = str(model.tokenizer.decode(list(model.encode(problems[0])[-8:]))) if problems else ""
+    except InputError:
+        return None  # a fault of the prompt, which is listed
+    opened = re.search(r"<think(?:ing)?>\s*$", end)
+    if opened is None or all(grading.prompt_end or grading.packed for grading in gradings):
+        return None
+    return (
+        f"{role}: its prompts end in {opened[0].strip()}, so that a response which is cut off while it thinks would be "
+        f'graded. Set problems.grading.prompt_end to "{opened[0].strip()}".'
+    )
 
 
 def _row(graph: Graph, role: str, model: LanguageModel, places: int, found: Preflight) -> None:
