@@ -224,6 +224,7 @@ def start_ray(settings: EngineSettings, cluster: Cluster) -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of ranks that are given up with their answers unread
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     if cluster.address is None and settings.torch_device.type == "cpu":
         options |= {"num_cpus": cluster.gpus, "object_store_memory": OBJECTS, "_node_ip_address": "127.0.0.1"}
