@@ -349,7 +349,7 @@ def _tail_text(nodes: Nodes, *, bare: bool) -> str:
             return ""
         pieces.append(piece)
     text = " ".join(pieces)
-    return re.sub(r" (?=\^)|(?<=μ) ", "", text)
+    return re.sub(r" (?=\^)|(?<=μ) |(?<=\b[kM]) (?=Ω)", "", text)
 
 
 def _tail_piece(node: Node, *, bare: bool) -> str | None:

@@ -40,7 +40,7 @@ _NAMED = """
 _COMMON = """
     inch foot yard mile ounce pound stone gallon quart pint cup teaspoon tablespoon acre hectare minute hour day week
     fortnight month year decade century degree radian revolution knot mph kph kmh rpm dollar cent euro rupee yen yuan peso
-    franc ruble won penny dime nickel unit celsius fahrenheit atmosphere decibel barrel bushel furlong parsec
+    franc ruble won penny dime nickel unit celsius fahrenheit atmosphere decibel barrel bushel furlong parsec torr mmhg arcsec arcmin arcsecond arcminute steradian
     lightyear light-year horsepower pixel person child man woman fish sheep deer mouse die foot-pound
 """
 _ALIASES = {
@@ -109,30 +109,26 @@ _NO_NOUN = re.compile(
     r"|rights|norths|souths|easts|wests|backs|unders|overs|belows|aboves|mores|guesses|estimates|roots|remainders|limits|decimals|digits-off)"
 )
 _DENIALS = frozenset(
-    {
-        "not",
-        "no",
-        "never",
-        "wrong",
-        "incorrect",
-        "invalid",
-        "untrue",
-        "except",
-        "without",
-        "isn't",
-        "cannot",
-        "or",
-        "neither",
-        "nor",
-        "false",
-    }
+    "not no never wrong incorrect invalid untrue except without isn't cannot or neither nor false if unless suppose assume "
+    "maybe perhaps almost".split()
 )
 
-_COMPOUND = {"mph": "mile/hour", "kph": "kilometer/hour", "kmh": "kilometer/hour", "kmph": "kilometer/hour"} | {
-    f"{degree} {scale}": name
-    for degree in ("degree", "degrees")
-    for scale, name in (("celsius", "celsius"), ("fahrenheit", "fahrenheit"), ("c", "celsius"), ("f", "fahrenheit"))
-}
+_COMPOUND = (
+    {
+        "metric ton": "tonne",
+        "metric tons": "tonne",
+        "light year": "lightyear",
+        "light years": "lightyear",
+        "years old": "year",
+        "year old": "year",
+    }
+    | {"mph": "mile/hour", "kph": "kilometer/hour", "kmh": "kilometer/hour", "kmph": "kilometer/hour"}
+    | {
+        f"{degree} {scale}": name
+        for degree in ("degree", "degrees")
+        for scale, name in (("celsius", "celsius"), ("fahrenheit", "fahrenheit"), ("c", "celsius"), ("f", "fahrenheit"))
+    }
+)
 _COMPOUNDS = re.compile("|".join(rf"\b{name}\b" for name in sorted(_COMPOUND, key=len, reverse=True)), re.IGNORECASE)
 _WORD = re.compile(
     r"(?P<name>(?:us|r|hk)?[$€£¥₹₩₽₱₦₪₺฿₫¢%℃℉]|°\s*[CF]?|o'clock|[ap]\.\s?m\.?|(?:sq|cu)\.|[^\W\d_]+(?:['’.-](?=[^\W\d_])[^\W\d_]+)*\.?)"
