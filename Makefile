@@ -36,7 +36,7 @@ test: check qwen3-tokenizer
 
 # The golden runs as the code makes them now (tests/golden): a change of method commits them and says why.
 golden: $(STAMP)
-	HEADWATER_PRODUCTS=default PYTHONPATH="$(PYTHONPATH):tests/golden:tests" $(BIN)/python -m golden_runs
+	PYTHONPATH="$(PYTHONPATH):tests/golden:tests" $(BIN)/python -m golden_runs
 
 # The documentation as a site in build/site: settings and Python names are made from the code; a warning fails it.
 docs: $(STAMP)

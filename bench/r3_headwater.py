@@ -13,7 +13,7 @@ import torch
 from headwater import Labels, LanguageModel, record, train
 from headwater.bench.protocol import Memory, Parts, read_job
 from headwater.data.problems import RunData
-from headwater.engines.linears import keep_library
+from headwater.engines import products
 from headwater.engines.settings import EngineSettings
 from headwater.folder import RunFolder
 from headwater.records import Sampling
@@ -29,7 +29,7 @@ def main() -> None:
     job: dict[str, Any] = read_job(sys.argv[1])
     out, setting = Path(sys.argv[2]), sys.argv[3]
     recipe = read_recipe(str(Path(job["run"]) / "recipe.json"))
-    keep_library(RunFolder(Path(job["run"])).graph["identity"].get(PRODUCTS, "default"))  # as the run does
+    products.keep(RunFolder(Path(job["run"])).graph["identity"].get(PRODUCTS, "default"))  # as the run does
     route = BY_NAME["R3-full"]
     stages = {step.stage: cut(recipe.stage(route, step), job) for step in route.steps}
     problems = list(RunData(recipe.problems).problems("pool", job["seed"]))

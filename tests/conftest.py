@@ -1,11 +1,6 @@
 """Every test runs with shapes checked (jaxtyping + beartype) and on one thread (cores are shared)."""
 
-import os
-
 from jaxtyping import install_import_hook
-
-# Runs made in different processes are compared byte by byte; a probe of a busy machine must not set them apart.
-os.environ.setdefault("HEADWATER_PRODUCTS", "default")
 
 ROOMS_WITH_TENSORS = ["batch", "interfaces", "cache", "signals", "engines", "models"]
 # Before anything imports headwater.
@@ -14,3 +9,7 @@ install_import_hook([f"headwater.{room}" for room in ROOMS_WITH_TENSORS], "shape
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
+
+from headwater.engines import products  # noqa: E402
+
+products.keep("default")  # as runs of tiny networks do; worker processes choose for themselves

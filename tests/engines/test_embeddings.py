@@ -63,5 +63,5 @@ def test_a_network_gets_the_gradient_of_its_own_pass_tied_or_not(family):
     Body(model)
     for one in (model, plain):
         one.network(input_ids=torch.tensor([[2, 5, 2]])).logits.square().sum().backward()
-    for name, parameter in plain.network.named_parameters():
-        torch.testing.assert_close(model.network.get_parameter(name).grad, parameter.grad, rtol=1e-4, atol=1e-4)
+    for name, parameter in plain.network.named_parameters():  # rounding grows with what is summed: against the length
+        tiny.assert_near(model.network.get_parameter(name).grad, parameter.grad, 1e-5)

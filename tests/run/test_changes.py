@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from headwater.engines import linears
+from headwater.engines import processor, products
 from headwater.errors import InputError, IntegrityError
-from headwater.folder import GRAPH, RunFolder
+from headwater.folder import GRAPH, RunFolder, seal, write_json
 from headwater.plan import build_graph
 from headwater.routes.recipe import Recipe
 from headwater.run import RunOptions, run_recipe
-from headwater.run.identity import PRODUCTS
+from headwater.run.identity import PROCESSOR, PRODUCTS, PRODUCTS_BEFORE
 from micro import Finished, finished, heads, headwater, identity, make, micro
 
 
@@ -155,11 +155,42 @@ def test_a_model_handed_out_and_then_edited_is_handed_out_again(run: Finished, r
     assert identity(root) == identity(run.root)
 
 
+def goes_on(root: Path) -> tuple[dict[str, str], str]:
+    """What graph.json says of what computes after the run has gone on, and what was said."""
+    console = Console(file=io.StringIO(), width=400)
+    run_recipe(micro(), RunOptions(runs=root.parent, workers=1), console)
+    return RunFolder(root).graph["identity"], console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def begun_with(root: Path, **said: str) -> None:
+    graph = RunFolder(root).graph
+    write_json(root / GRAPH, seal({**graph, "identity": {**graph["identity"], **said}}))
+
+
 def test_a_run_goes_on_with_the_library_of_products_that_it_began_with(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began = RunFolder(root).graph["identity"][PRODUCTS]
-    monkeypatch.setattr(linears, "library", lambda: "another, by a probe of today")
-    again(micro(), root.parent)
-    assert RunFolder(root).graph["identity"][PRODUCTS] == began
-    assert began in ("default", "onednn")
+    begun_with(root, **{PRODUCTS: "onednn"})
+    monkeypatch.setattr(products, "exact_or_default", lambda library: library)
+    found, said = goes_on(root)
+    assert found[PRODUCTS] == "onednn" and PRODUCTS_BEFORE not in found
+    assert "goes on" not in said
+
+
+def test_a_library_that_is_not_exact_on_this_processor_is_not_gone_on_with_and_that_is_said_and_kept(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun_with(root, **{PRODUCTS: "onednn", PROCESSOR: "AMD EPYC (family 26)"})
+    monkeypatch.setattr(products, "error_here", lambda: 2.3e-3)
+    for begun in ("onednn", "default"):  # and once more from there
+        found, said = goes_on(root)
+        assert (found[PRODUCTS], found[PRODUCTS_BEFORE]) == ("default", "onednn")
+        assert found[PROCESSOR] == str(processor.here())
+        assert (f"begun on AMD EPYC (family 26) with float32 products by {begun}, goes on on" in said) == (
+            begun == "onednn"
+        )
+
+
+def test_a_new_run_of_tiny_models_keeps_pytorchs_own_products(run: Finished) -> None:
+    found = RunFolder(run.root).graph["identity"]
+    assert (found[PRODUCTS], found[PROCESSOR]) == ("default", str(processor.here()))

@@ -14,6 +14,7 @@ from typing import Any
 from headwater.bench.cases import Bar, Case
 from headwater.bench.floor import step_operations
 from headwater.bench.shapes import KERNELS, SHAPES
+from headwater.engines import processor
 from headwater.errors import InputError
 from headwater.fingerprint import fingerprint
 from headwater.folder import write_json
@@ -152,24 +153,12 @@ def write_document(path: Path, document: dict[str, Any]) -> None:
 def machine() -> dict[str, Any]:
     """What the figures hold for."""
     return {
-        "cpu": _cpu(),
+        "cpu": str(processor.here()),
         "cores": os.cpu_count(),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": platform.system(),
         "python": platform.python_version(),
     }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    found: dict[str, str] = {}
-    for line in lines:
-        key, _, value = line.partition(":")
-        found.setdefault(key.strip(), value.strip())
-    return f"{found.get('model name', platform.processor())} (family {found.get('cpu family', '?')})"
 
 
 def code() -> str:

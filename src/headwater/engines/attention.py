@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AttentionInterface, PretrainedConfig
 
-from headwater.engines.linears import fast_products
+from headwater.engines.products import chosen_products
 
 NAME = "headwater"
 WEIGHTS = 2**22
@@ -315,11 +315,11 @@ def _weighed(asked, keys, values, mask, ragged, scale):  # type: ignore[no-untyp
     rows, shared, queries, _ = asked.shape
     repeated = mask.repeat(queries // len(mask), 1)
     q, k, v = (states.view(rows * shared, *states.shape[2:]) for states in (asked, keys, values))
-    scores = fast_products(lambda: torch.baddbmm(repeated, q, k.transpose(1, 2), alpha=scale))
+    scores = chosen_products(lambda: torch.baddbmm(repeated, q, k.transpose(1, 2), alpha=scale))
     if ragged is not None:
         scores.view(rows, -1, scores.shape[-1])[:, :, : ragged.shape[1]].add_(ragged[:, None])
     weights = torch.softmax(scores, dim=-1)
-    return fast_products(lambda: torch.bmm(weights, v)).view(rows, shared, queries, v.shape[-1]), weights
+    return chosen_products(lambda: torch.bmm(weights, v)).view(rows, shared, queries, v.shape[-1]), weights
 
 
 def _weighed_back(gradient, asked, keys, values, weights, scale):  # type: ignore[no-untyped-def]
@@ -333,5 +333,5 @@ def _weighed_back(gradient, asked, keys, values, weights, scale):  # type: ignor
         to_q = torch.bmm(to_scores, k).mul_(scale)
         return to_q, torch.bmm(to_scores.transpose(1, 2), q).mul_(scale), to_v
 
-    to_q, to_k, to_v = fast_products(products)
+    to_q, to_k, to_v = chosen_products(products)
     return to_q.view(asked.shape), to_k.view(keys.shape), to_v.view(values.shape)

@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from headwater.engines.linears import Copies, FastLinear, Precision, product, rounded
+from headwater.engines.linears import Copies, FastLinear, Precision, rounded
 from headwater.engines.plain import TakenOver
+from headwater.engines.products import product
 
 PARTS = ("gate_proj", "up_proj", "down_proj")
 

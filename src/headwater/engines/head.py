@@ -19,7 +19,8 @@ from torch import Tensor
 
 from headwater.batch import HiddenDistribution, LogitDistribution, Target
 from headwater.engines.embeddings import gradient_of
-from headwater.engines.linears import Copies, Precision, product_into, round_up, rounded
+from headwater.engines.linears import Copies, Precision, round_up, rounded
+from headwater.engines.products import product_into
 from headwater.errors import HeadwaterError
 from headwater.interfaces import Signal
 

@@ -11,7 +11,10 @@ from headwater.fingerprint import fingerprint
 from headwater.store import measure
 
 PRODUCTS = "float32 products"
-"""Beside the versions in graph.json: which library multiplied, found by a probe when the run began."""
+"""Beside the versions in graph.json: which library multiplies, by a rule and where it is exact."""
+PRODUCTS_BEFORE = "float32 products at first"
+"""The library that the run began with, where it went on on a processor on which that one is not exact."""
+PROCESSOR = "processor"
 
 
 @cache

@@ -271,7 +271,7 @@ def _executor(connection: Connection, orders: Orders, wish: _Wish) -> Executor:
     """What a worker works with; its steps are told to the parent now and then."""
     import torch  # noqa: PLC0415  only workers pay for it
 
-    from headwater.engines.linears import keep_library  # noqa: PLC0415
+    from headwater.engines import products  # noqa: PLC0415
     from headwater.folder import LEDGER, RunFolder  # noqa: PLC0415
     from headwater.ledger import Ledger  # noqa: PLC0415
     from headwater.models.language_model import silence_progress  # noqa: PLC0415
@@ -289,7 +289,7 @@ def _executor(connection: Connection, orders: Orders, wish: _Wish) -> Executor:
             f"run {graph.recipe.name}: a file of problems, or the code, changed while the run began; run the same "
             "command again"
         )
-    keep_library(RunFolder(orders.root).graph["identity"][PRODUCTS])
+    products.keep(RunFolder(orders.root).graph["identity"][PRODUCTS])
     last_told = 0.0
 
     def tell(node: Node, record: Any) -> None:

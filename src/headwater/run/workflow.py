@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from headwater.engines import linears
+from headwater.engines import processor, products
 from headwater.engines.opening import open_engine
 from headwater.engines.settings import NUMERICS, EngineSettings
 from headwater.errors import HeadwaterError, InputError
@@ -41,7 +41,7 @@ from headwater.routes.recipe import Recipe
 from headwater.routes.table import BY_NAME
 from headwater.run.consistency import mixed, redo, refuse_mixed, refuse_unfinished, settle_ledger
 from headwater.run.execute import MODEL
-from headwater.run.identity import PRODUCTS, identity
+from headwater.run.identity import PROCESSOR, PRODUCTS, PRODUCTS_BEFORE, identity
 from headwater.run.processes import Orders, Pool
 from headwater.run.progress import ProgressDisplay
 from headwater.run.state import State
@@ -54,10 +54,6 @@ EXTENSIONS = ("routes", "seeds", "arms", "contrasts", "name", "guard")
 
 ROUNDING = tuple(f"engine.{name}" for name in EngineSettings.model_fields if name not in NUMERICS)
 """Recipe fields that cut the same sums into other pieces: a run may go on with others."""
-
-
-TINY = 2**15
-"""Weights of a network's largest matrix below which it counts as tiny; the lab's teacher has 24,576."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +101,8 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
             settle_ledger(ledger, store)
         refuse_mixed(graph, store)
         shown = graph if options.change else _with_earlier(root, graph)
-        write_json(root / GRAPH, seal(_priced(shown, shown.plain({**identity(), PRODUCTS: _products(root, recipe)}))))
+        identified = {**identity(), **_products(root, recipe, console)}
+        write_json(root / GRAPH, seal(_priced(shown, shown.plain(identified))))
         write_json(root / RECIPE, shown.recipe.model_dump(mode="json"))
         trackers = [Tracking(name, opened, graph, store, console) for name, opened in openers.items()]
         try:
@@ -151,19 +148,30 @@ def _priced(graph: Graph, plain: dict[str, Any]) -> dict[str, Any]:
     return {**plain, "nodes": nodes}
 
 
-def _products(root: Path, recipe: Recipe) -> str:
-    """The library of float32 products that this run began with: a run that goes on must round as it began.
+def _products(root: Path, recipe: Recipe, console: Console) -> dict[str, str]:
+    """The library of float32 products, and the processor: a run that goes on rounds as it began, or says it cannot.
 
-    A new run of tiny models keeps PyTorch's own: oneDNN makes a kernel for each new size of a batch, which takes
-    longer than a small product, and a lot of memory.
+    Where the library that it began with is not exact, PyTorch's own takes its place, and the first is kept beside it.
     """
+    now = str(processor.here())
     try:
-        return str(RunFolder(root).graph["identity"][PRODUCTS])
+        before: dict[str, str] = RunFolder(root).graph["identity"]
+        begun = before[PRODUCTS]
     except (HeadwaterError, KeyError):  # a new run, or a damaged file that --change is about to write anew
-        tiny = (
-            m.path is None and m.shape.hidden_size * m.shape.ff_size < TINY for m in (recipe.student, recipe.teacher)
+        models = (recipe.student, recipe.teacher)
+        tiny = all(m.path is None and m.shape.hidden_size * m.shape.ff_size < products.TINY for m in models)
+        chosen = products.exact_or_default(products.rule(processor.here(), tiny=tiny))
+        return {PRODUCTS: chosen, PROCESSOR: now}
+    used = products.exact_or_default(begun)  # type: ignore[arg-type]
+    first = before.get(PRODUCTS_BEFORE) or (begun if used != begun else None)
+    if used != begun or before.get(PROCESSOR, now) != now:
+        console.print(
+            f"run {recipe.name}: begun on {before.get(PROCESSOR, 'another processor')} with float32 products by "
+            f"{begun}, goes on on {now} with {used}: its bytes differ from an unbroken run's, by rounding alone",
+            markup=False,
+            highlight=False,
         )
-        return "default" if all(tiny) else linears.library()
+    return {PRODUCTS: used, PROCESSOR: now, **({PRODUCTS_BEFORE: first} if first else {})}
 
 
 def _make_missing(
