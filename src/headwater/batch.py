@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headwater.models.logits import UNCHANGED, LogitChange
 from headwater.records import Rollout
 
 SHARED = {"shared": True}
@@ -135,6 +136,8 @@ class HiddenDistribution(ExactDistribution):
 
     hidden: Float[Tensor, "token hidden"]
     head: Float[Tensor, "vocab hidden"] = field(metadata=SHARED)
+    bias: Float[Tensor, " vocab"] | None = field(default=None, metadata=SHARED)
+    change: LogitChange = UNCHANGED
     temperature: float = 1.0
 
     @property
@@ -147,8 +150,8 @@ class HiddenDistribution(ExactDistribution):
 
     @torch.no_grad()
     def logits(self) -> Float[Tensor, "token vocab"]:
-        logits = torch.nn.functional.linear(self.hidden.to(self.head.dtype), self.head).float()
-        return logits if self.temperature == 1.0 else logits / self.temperature
+        logits = torch.nn.functional.linear(self.hidden.to(self.head.dtype), self.head, self.bias).float()
+        return self.change.apply_(logits).div_(self.temperature)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,6 +11,7 @@ for all of them. The bridge reads them through `CachedTeacher`: a live teacher n
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +32,7 @@ from headwater.batch import (
 )
 from headwater.errors import InputError, IntegrityError
 from headwater.interfaces import Teacher
+from headwater.models.logits import UNCHANGED, LogitChange
 from headwater.records import Group, Rollout
 from headwater.rollouts import RolloutTable, write_rollouts
 from headwater.value import Value
@@ -152,16 +154,16 @@ def write(
         raise InputError("teacher cache: no response to record")
     about = {"temperature": temperature, "vocabulary": vocabulary}
     table = _Table(directory / DISTRIBUTIONS.format(first), tokens, about)
-    head: Tensor | None = None
+    head: dict[str, Tensor] = {}
     for group in groups:
         for distribution in teacher.distributions(group.rollouts, temperature):
             for columns in recording.columns(distribution):
                 table.add(columns)
             if isinstance(distribution, HiddenDistribution):
-                head = distribution.head
+                head = _head_of(distribution)
     table.close()
-    if recording.keep == "hidden" and head is not None and not first:
-        save_file({"head": head.detach().cpu().clone().contiguous()}, directory / HEAD)
+    if recording.keep == "hidden" and head and not first:
+        save_file({name: part.detach().cpu().clone().contiguous() for name, part in head.items()}, directory / HEAD)
     write_rollouts(directory / ROLLOUTS.format(first), rollouts)
 
 
@@ -237,7 +239,7 @@ class CachedTeacher(Teacher):
         facts = shards[0][0]
         self._temperature, self._vocabulary = facts["temperature"], facts["vocabulary"]
         self.exact = "token_ids" not in self._shards[0]
-        self._head = _read_head(directory / HEAD, device) if "hidden" in self._shards[0] else None
+        self._head = _read_head(directory / HEAD, device) if "hidden" in self._shards[0] else {}
 
     def check_student(self, vocabulary: str, width: int) -> None:
         """Raise InputError when this recording's token ids are not the ids of a student of that vocabulary."""
@@ -262,8 +264,8 @@ class CachedTeacher(Teacher):
         rows = {name: column[place] for name, column in self._shards[shard].items()}
         if "full" in rows:
             return FullDistribution(full=rows["full"])
-        if self._head is not None:
-            return HiddenDistribution(hidden=rows["hidden"], head=self._head, temperature=self._temperature)
+        if self._head:
+            return HiddenDistribution(hidden=rows["hidden"], temperature=self._temperature, **self._head)
         rows["token_ids"] = rows["token_ids"].long()
         return TopKDistribution(**rows)
 
@@ -291,8 +293,25 @@ class CachedTeacher(Teacher):
         return self.rollouts.place(rollout.rollout_id)
 
 
-def _read_head(path: Path, device: torch.device | None) -> Tensor:
+def _head_of(distribution: HiddenDistribution) -> dict[str, Tensor]:
+    """What makes logits of hidden states, as tensors; what a head does not have is left out."""
+    change = distribution.change
+    parts = {"head": distribution.head}
+    if distribution.bias is not None:
+        parts["bias"] = distribution.bias
+    if change != UNCHANGED:
+        parts["change"] = torch.tensor([change.scale, change.cap or math.inf], dtype=torch.float64)
+    return parts
+
+
+def _read_head(path: Path, device: torch.device | None) -> dict[str, Any]:
     try:
-        return load_file(path)["head"].to(device or "cpu")
-    except (OSError, SafetensorError, KeyError) as error:
+        parts: dict[str, Any] = {name: part.to(device or "cpu") for name, part in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
         raise IntegrityError(f"teacher cache {path}: cannot be read ({error}); record it again") from error
+    if "head" not in parts:
+        raise IntegrityError(f"teacher cache {path}: it holds no head; record it again")
+    if "change" in parts:
+        scale, cap = parts["change"].tolist()
+        parts["change"] = LogitChange(scale=scale, cap=None if math.isinf(cap) else cap)
+    return parts

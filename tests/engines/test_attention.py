@@ -124,8 +124,9 @@ def test_what_the_function_does_not_compute_it_refuses():
 def test_a_network_is_found_to_share_prompts_and_is_otherwise_untouched(family, tmp_path):
     model, plain = tiny.FAMILIES[family](), tiny.FAMILIES[family]()
     one = Body(model)
-    assert one.trees
-    with one.work():
+    assert one.ways(20).scoring == "trees"
+    (layout,) = one.pack([tiny.rollout("p/0", (2, 3), (4, 5))], 100)
+    with one.attention(layout):
         assert model.network.config._attn_implementation == attention.NAME
     assert model.network.config._attn_implementation == plain.network.config._attn_implementation
     model.save(tmp_path / "ours")
@@ -147,7 +148,7 @@ def test_a_network_that_does_not_ask_for_our_attention_gets_padded_rows(monkeypa
         monkeypatch.setattr(layer.self_attn, "forward", deaf)
     scored = Imitation().score(tiny.sample(tiny.llama()), tiny.workers(), ONCE)
     one = Body(model)
-    assert not one.trees
+    assert one.ways(20).scoring == "rows"
     (layout,) = one.pack([s.rollout for s in scored.rollouts], 10**6)
     assert layout.tree is None
     metrics = tiny.learner(model).update(scored, Imitation())

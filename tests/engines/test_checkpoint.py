@@ -3,13 +3,16 @@
 import json
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 import tiny
 from headwater.batch import Scored
-from headwater.engines.checkpoint import MOMENTS, STATE
-from headwater.errors import IntegrityError
+from headwater.engines.checkpoint import MOMENTS, STATE, WEIGHTS
+from headwater.errors import InputError, IntegrityError
+from headwater.models.family import word_tokenizer
+from headwater.models.language_model import LanguageModel
 from headwater.optimiser import Optimiser
 from headwater.signals import Imitation
 from scripted import ONCE
@@ -142,3 +145,44 @@ def test_missing_weights_are_an_integrity_error(name, tmp_path):
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(IntegrityError, match="weights do not fit"):
         learner.load(tmp_path)
+
+
+def experts(seed=0):
+    """A mixture of experts, which transformers writes under other names than the network has."""
+    config = Qwen3MoeConfig(
+        vocab_size=len(tiny.WORDS), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8,
+        max_position_embeddings=64, pad_token_id=0, eos_token_id=1, bos_token_id=None,
+    )  # fmt: skip
+    network = Qwen3MoeForCausalLM(config)
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, 0.3, generator=source)
+    return LanguageModel(network=network, tokenizer=word_tokenizer(tiny.WORDS))
+
+
+def test_a_stopped_stage_of_experts_goes_on_to_the_bit_and_its_model_opens(tmp_path):
+    unbroken = taught(experts(), 2)
+    unbroken.save(tmp_path)
+    resumed = tiny.learner(experts(seed=5), SETTINGS)
+    resumed.load(tmp_path)
+    for _ in range(2):
+        assert step(resumed) == step(unbroken)
+    tiny.assert_same_bits(tiny.weights(resumed.model), tiny.weights(unbroken.model))
+    opened = LanguageModel.load(tmp_path)
+    opened.refuse_missing(str(tmp_path))
+    tiny.assert_same_bits(tiny.weights(opened), load_file(tmp_path / WEIGHTS))
+
+
+def test_experts_of_which_one_is_missing_are_refused_unread(tmp_path):
+    model = experts()
+    model.save(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    gone = next((name for name in tensors if "experts.2." in name), None)
+    del tensors[gone or next(name for name in tensors if "experts" in name)]
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(InputError):
+        LanguageModel.outline(tmp_path).refuse_missing(str(tmp_path))

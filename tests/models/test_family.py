@@ -9,14 +9,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    CohereConfig,
-    CohereForCausalLM,
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    GraniteConfig,
-    GraniteForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen3ForCausalLM,
 )
@@ -216,26 +208,6 @@ def test_weights_are_kept_as_asked(tmp_path):
 
 
 # what is refused
-
-
-@pytest.mark.parametrize(
-    ("network", "config"),
-    [
-        (Gemma2ForCausalLM, Gemma2Config(**SIZES, head_dim=8)),
-        (GraniteForCausalLM, GraniteConfig(**SIZES, logits_scaling=2.0)),
-        (CohereForCausalLM, CohereConfig(**SIZES)),
-    ],
-)
-def test_a_model_that_changes_its_logits_after_the_head_is_refused(network, config):
-    with pytest.raises(InputError, match="changes logits after the head"):
-        LanguageModel(network=network(config), tokenizer=word_tokenizer(tiny.WORDS))
-
-
-def test_a_model_that_forgets_its_far_past_is_refused():
-    tokenizer = word_tokenizer(tiny.WORDS)
-    with pytest.raises(InputError, match="sliding_window = 4"):
-        LanguageModel(network=MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4)), tokenizer=tokenizer)
-    LanguageModel(network=MistralForCausalLM(MistralConfig(**SIZES, sliding_window=None)), tokenizer=tokenizer)
 
 
 def test_a_missing_directory_is_one_line_that_says_what_to_do(tmp_path):

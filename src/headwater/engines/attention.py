@@ -202,8 +202,8 @@ def _one_token(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, s
     shared = key.shape[1]
     if time != 1:
         return _sdpa(query, key, value, mask, scale).transpose(1, 2)
-    asked = query.view(rows * shared, heads // shared, dim)
-    keys, values = (states.view(rows * shared, *states.shape[2:]) for states in (key, value))
+    asked = query.reshape(rows * shared, heads // shared, dim)
+    keys, values = (states.reshape(rows * shared, *states.shape[2:]) for states in (key, value))
     if mask is None:
         scores = torch.bmm(asked, keys.transpose(1, 2)).mul_(scale)
     else:
@@ -291,7 +291,7 @@ class _TreeAttention(torch.autograd.Function):
 def _grouped(laid: Float[Tensor, "row time head dim"], shared: int) -> Float[Tensor, "row kv_head query dim"]:
     """Query heads that share keys one after the other, as if they were more queries."""
     rows, time, heads, dim = laid.shape
-    split = laid.view(rows, time, shared, heads // shared, dim)
+    split = laid.reshape(rows, time, shared, heads // shared, dim)
     return split.permute(0, 2, 3, 1, 4).reshape(rows, shared, heads // shared * time, dim)
 
 
@@ -314,7 +314,7 @@ def _weighed(asked, keys, values, mask, ragged, scale):  # type: ignore[no-untyp
     """The weighted values and the weights; all [row kv_head ...]."""
     rows, shared, queries, _ = asked.shape
     repeated = mask.repeat(queries // len(mask), 1)
-    q, k, v = (states.view(rows * shared, *states.shape[2:]) for states in (asked, keys, values))
+    q, k, v = (states.reshape(rows * shared, *states.shape[2:]) for states in (asked, keys, values))
     scores = chosen_products(lambda: torch.baddbmm(repeated, q, k.transpose(1, 2), alpha=scale))
     if ragged is not None:
         scores.view(rows, -1, scores.shape[-1])[:, :, : ragged.shape[1]].add_(ragged[:, None])
@@ -324,7 +324,7 @@ def _weighed(asked, keys, values, mask, ragged, scale):  # type: ignore[no-untyp
 
 def _weighed_back(gradient, asked, keys, values, weights, scale):  # type: ignore[no-untyped-def]
     """Gradients of queries, keys and values."""
-    grad, q, k, v = (states.view(len(weights), *states.shape[2:]) for states in (gradient, asked, keys, values))
+    grad, q, k, v = (states.reshape(len(weights), *states.shape[2:]) for states in (gradient, asked, keys, values))
 
     def products() -> tuple[Tensor, ...]:
         to_v = torch.bmm(weights.transpose(1, 2), grad)

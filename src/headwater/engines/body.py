@@ -1,13 +1,16 @@
-"""The network of one process made ready: fast layers, and attention over trees where it fits.
+"""The network of one process made ready: fast layers, and the fastest way through it that is right at a length.
 
-Nothing is assumed of the network. Whether its attention goes through transformers' interface, and gives over
-a tree what it gives for each rollout alone, is tried once; a network that fails gets padded rows.
+Nothing is assumed of the network. Which ways are right is measured on a few layers of its architecture (`acceptance`),
+and the one that is taken is compared once more on the network itself.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -18,16 +21,38 @@ from headwater.engines.attention import our_attention
 from headwater.engines.linears import Copies, Precision
 from headwater.engines.packing import Layout, pack, pack_trees
 from headwater.models.language_model import LanguageModel
+from headwater.models.split import as_it_was
 from headwater.records import Rollout
 
+Scoring = Literal["trees", "rows", "alone"]
+"""How rollouts are laid out for a forward pass: prompts shared, padded rows, one at a time. Fastest first."""
+Sampling = Literal["slots", "slots, its own attention", "its own cache", "no cache"]
+"""How tokens are drawn: in slots of all ages, or a prompt's responses together by transformers' `generate`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ways:
+    """How a network is gone through."""
+
+    scoring: Scoring
+    sampling: Sampling
+
+
 AGREEMENT = 1e-3
-"""Largest relative distance between the two ways through the network; they differ by rounding alone."""
+"""Largest relative distance between the hidden states of two ways through a network; they differ by rounding."""
+PROBE = 16
+"""Tokens of the longest rollout on which a network's own weights are gone through in both ways."""
+ROUNDED = 50
+"""How many times as far they may be apart where weights or products are rounded to 16 bits."""
 
 
 class Body:
-    """A model's network, ready for use. The layers are taken over in place; its names and parameters stay."""
+    """A model's network, ready for use. The layers are taken over in place; its names and parameters stay.
 
-    def __init__(self, model: LanguageModel, precision: Precision = "float32"):
+    `ways` settles how it is gone through, unmeasured.
+    """
+
+    def __init__(self, model: LanguageModel, precision: Precision = "float32", ways: Ways | None = None):
         self.model = model
         self.precision: Precision = precision
         self.copies: Copies | None = None
@@ -38,30 +63,52 @@ class Body:
         norms.take_over(model.network)
         embeddings.take_over(model.network)
         feed_forward.take_over(model.network)
-        self._trees: bool | None = None
+        self._given = ways
+        checked: tuple[Scoring, ...] = () if ways else ("trees", "rows")
+        self._fails = frozenset(way for way in checked if not self._agrees(way))
 
-    @property
-    def trees(self) -> bool:
-        """Whether a prompt can be shared by its responses."""
-        if self._trees is None:
-            self._trees = self._agrees()
-        return self._trees
+    def ways(self, length: int) -> Ways:
+        """The fastest ways that are right for rollouts of so many tokens. Raises InputError where none is right."""
+        if self._given is not None:
+            return self._given
+        from headwater.engines.acceptance import accept  # noqa: PLC0415  it measures with bodies of its own
+
+        without: frozenset[Scoring] = frozenset()
+        while True:
+            found = accept(self.model.network.config, length, without).ways
+            if found.scoring not in self._fails:
+                return found
+            without |= {found.scoring}
 
     @contextmanager
     def work(self) -> Iterator[None]:
         """Passes forward and backward, and decoding, go inside it. No weight may change in here."""
-        attention = our_attention(self.model.network.config) if self.trees else nullcontext()
-        kept = linears.shared_copies(self.model.network) if self.keeps else nullcontext()
-        with attention, kept as copies:
+        with linears.shared_copies(self.model.network) if self.keeps else nullcontext() as copies:
             self.copies = copies
             try:
                 yield
             finally:
                 self.copies = None
 
+    def attention(self, layout: Layout) -> AbstractContextManager[None]:
+        """A pass over this layout, forward and backward, goes inside it."""
+        return nullcontext() if layout.tree is None else our_attention(self.model.network.config)
+
+    def decoding(self, way: Sampling) -> AbstractContextManager[None]:
+        """Drawing tokens in this way goes inside it."""
+        return our_attention(self.model.network.config) if way == "slots" else nullcontext()
+
     def pack(self, rollouts: Sequence[Rollout], budget: int) -> Iterator[Layout]:
         """The rollouts in micro-batches of at most so many tokens."""
-        return pack_trees(rollouts, budget) if self.trees else pack(rollouts, budget, self.model.pad_id)
+        if not rollouts:
+            return iter(())
+        longest = max(len(rollout.prompt_ids) + len(rollout.response_ids) for rollout in rollouts)
+        return self._packed(rollouts, budget, self.ways(longest).scoring)
+
+    def _packed(self, rollouts: Sequence[Rollout], budget: int, way: Scoring) -> Iterator[Layout]:
+        if way == "trees":
+            return pack_trees(rollouts, budget)
+        return pack(rollouts, 1 if way == "alone" else budget, self.model.pad_id)
 
     def scored_hidden(self, layout: Layout) -> Float[Tensor, "token hidden"]:
         """The hidden state that scores each response token, on the token axis; inside `work`."""
@@ -71,46 +118,48 @@ class Body:
             hidden = self.model.hidden(ids)
         else:
             tree = layout.tree.to(device)
-            hidden = self.model.body(
-                input_ids=ids, position_ids=tree.position_ids, use_cache=False, tree=tree
-            ).last_hidden_state
+            hidden = self.model.states(input_ids=ids, position_ids=tree.position_ids, use_cache=False, tree=tree)
         return hidden.reshape(-1, hidden.shape[-1]).index_select(0, layout.scored_at.to(device))
 
     @torch.no_grad()
-    def _agrees(self) -> bool:
-        vocab = self.model.network.config.get_text_config().vocab_size
-        rollouts = [_probe(*(tuple(i % vocab for i in ids) for ids in probe)) for probe in _PROBES]
-        (rows,) = pack(rollouts, 10**6, self.model.pad_id)
-        (tree,) = pack_trees(rollouts, 10**6)
-        plain = dict(zip(rows.members, self.scored_hidden(rows).split(rows.response_lengths), strict=True))
+    def _agrees(self, way: Scoring) -> bool:
+        """Whether this network's own weights, gone through in this way, give what plain transformers gives."""
+        rollouts = probes(PROBE, self.model.emitted)
+        with as_it_was(self.model.network):
+            plain = [self.scored_hidden(layout) for one in rollouts for layout in pack([one], 1, self.model.pad_id)]
+        found: dict[int, Tensor] = {}
         try:
-            with our_attention(self.model.network.config):
-                found = self.scored_hidden(tree).split(tree.response_lengths)
-        except (TypeError, ValueError, KeyError, IndexError, RuntimeError):
+            for layout in self._packed(rollouts, 10**9, way):
+                with self.attention(layout):
+                    hidden = self.scored_hidden(layout)
+                found.update(zip(layout.members, hidden.split(layout.response_lengths), strict=True))
+        except Exception:  # noqa: BLE001  other people's network code; there is another way
             return False
-        expected = torch.cat([plain[i] for i in tree.members]).float()
-        return bool((torch.cat(found).float() - expected).norm() <= self._tolerance() * expected.norm())
+        expected = torch.cat(plain).float()
+        apart = (torch.cat([found[i] for i in range(len(rollouts))]).float() - expected).norm()
+        return bool(apart <= AGREEMENT * (ROUNDED if self.rounds else 1) * expected.norm())
 
     @property
     def rounds(self) -> bool:
         """Whether any product is coarser than float32."""
         return self.precision == "bfloat16" or self.model.network.dtype in (torch.bfloat16, torch.float16)
 
-    def _tolerance(self) -> float:
-        return 50 * AGREEMENT if self.rounds else AGREEMENT
+
+def probes(length: int, vocabulary: int) -> list[Rollout]:
+    """Rollouts of up to so many tokens: short beside long, branches of one trunk, one without a token, a lone one."""
+    draw = random.Random(length)  # noqa: S311  nothing is secret here
+
+    def ids(count: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(min(2, vocabulary - 1), vocabulary) for _ in range(count))
+
+    half = length // 2
+    long, short, lone = ids(max(half, 1)), ids(min(3, half) or 1), ids(min(2, half) or 1)
+    sizes = [(short, 2), (short, 4), (short, 0), (long, length - len(long)), (long, 3), (lone, 5)]
+    return [probe(prompt, ids(max(min(size, length - len(prompt)), 0))) for prompt, size in sizes]
 
 
-_PROBES = (
-    ((3, 1, 4), (1, 5)),
-    ((3, 1, 4), (2, 6, 5, 3)),
-    ((5, 8, 9, 7, 9), (3, 2, 3)),
-    ((5, 8, 9, 7, 9), (8,)),
-    ((4, 6), (2, 6, 4)),
-)
-"""Prompts and responses of every shape: branches of different length, one without a token, a lone response."""
-
-
-def _probe(prompt: tuple[int, ...], response: tuple[int, ...]) -> Rollout:
+def probe(prompt: tuple[int, ...], response: tuple[int, ...]) -> Rollout:
+    """A rollout that nobody drew."""
     return Rollout(
         rollout_id="probe",
         problem_id="probe",

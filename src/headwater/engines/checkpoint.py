@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from headwater.errors import IntegrityError
 from headwater.models import adapters
@@ -23,6 +24,8 @@ from headwater.models.language_model import LanguageModel
 
 MOMENTS = "training/moments.safetensors"
 STATE = "training/state.json"
+WEIGHTS = "training/weights.safetensors"
+"""The network's tensors under its own names, where the model beside it is written under others."""
 
 
 Part = Callable[[Any, str, Tensor], Tensor]
@@ -47,6 +50,8 @@ def save(directory: Path, model: LanguageModel, moments: Mapping[str, Tensor], v
     """Write model, tokenizer, moments and version."""
     (directory / "training").mkdir(parents=True, exist_ok=True)
     model.save(directory)
+    if not adapters.attached(model.network):
+        _keep_own_names(directory, model.network)
     save_file({name: value.detach().clone().contiguous() for name, value in moments.items()}, directory / MOMENTS)
     (directory / STATE).write_text(json.dumps({"version": version, "moments": len(moments)}) + "\n")
 
@@ -59,9 +64,9 @@ def load(directory: Path, model: LanguageModel, optimiser: torch.optim.AdamW, pa
     if adapters.attached(model.network):  # the base is the stage's start and does not change
         _take_up(directory / adapters.FOLDER / adapters.WEIGHTS, adapters.stored(model.network), frozenset(), part)
     else:
-        shared = model.network.config.tie_word_embeddings
-        tied = frozenset(getattr(model.network, "_tied_weights_keys", None) or ()) if shared else frozenset()
-        _take_up(directory / "model.safetensors", model.network.state_dict(), tied, part)
+        own = directory / WEIGHTS
+        weights = own if own.exists() else directory / "model.safetensors"
+        _take_up(weights, model.network.state_dict(), _tied(model.network), part)
     try:
         state = json.loads((directory / STATE).read_text())
         version, expected = int(state["version"]), int(state["moments"])
@@ -79,6 +84,23 @@ def load(directory: Path, model: LanguageModel, optimiser: torch.optim.AdamW, pa
             parameter = parameters[name]
             optimiser.state[parameter][kind] = part(file, f"{kind}.{name}", parameter)
     return version
+
+
+def _keep_own_names(directory: Path, network: PreTrainedModel) -> None:
+    """Beside a model whose tensors transformers packs and renames as it writes them: the network's own, as they are."""
+    with _opened(directory / "model.safetensors") as file:
+        written = set(file.keys())
+    state = network.state_dict()
+    own = state.keys() - _tied(network)
+    if not own <= written <= state.keys():
+        tensors = {name: state[name].detach().cpu().clone().contiguous() for name in sorted(own)}
+        save_file(tensors, directory / WEIGHTS)
+
+
+def _tied(network: PreTrainedModel) -> frozenset[str]:
+    """Names of tensors that are another's, and are not written."""
+    shared = network.config.get_text_config().tie_word_embeddings
+    return frozenset(getattr(network, "_tied_weights_keys", None) or ()) if shared else frozenset()
 
 
 @torch.no_grad()

@@ -87,7 +87,7 @@ class Decoder:
 def forward(body: Body, cache: PromptCache | SlotCache, **inputs: Tensor) -> Float[Tensor, "row time hidden"]:
     """The body over these inputs, its keys and values kept in the cache."""
     name = _cache_name(type(body.model.body))  # type: ignore[arg-type]
-    return body.model.body(use_cache=True, **inputs, **{name: cache}).last_hidden_state
+    return body.model.states(use_cache=True, **inputs, **{name: cache})
 
 
 @functools.cache

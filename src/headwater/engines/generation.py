@@ -2,7 +2,8 @@
 
 A token is drawn with one uniform number a row, from the row's own seed and its place in the response: so a
 response does not depend on which others are sampled beside it, nor on when its turn comes. (Products of
-matrices round by their number of rows: logprobs agree to 1e-5, not to the bit.)
+matrices round by their number of rows: logprobs agree to 1e-5, not to the bit.) A network whose keys and values cannot
+be kept in slots draws a prompt's responses together, with a cache of its own: slower, one prompt after another.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from headwater.engines.body import Body
 from headwater.engines.decoding import BLOCK, CAPTURED, Capture, Decoder, capture_for, forward
@@ -55,7 +57,13 @@ def draw_responses(
     parts = [(p, at) for p, own in enumerate(seeds) for at in range(0, len(own), slots)]
     if not any(seeds):
         return [[] for _ in prompts]
-    with body.work():
+    way = body.ways(max(map(len, prompts)) + sampling.max_response_tokens).sampling
+    with body.work(), body.decoding(way):
+        if way in ("its own cache", "no cache"):
+            return [
+                _together(body, *asked, sampling, cached=way != "no cache")
+                for asked in zip(prompts, seeds, strict=True)
+            ]
         capture = capture or capture_for(body.model.network.device)
         in_parts = [prompts[p] for p, _ in parts], [seeds[p][at : at + slots] for p, at in parts]
         sampler = _Sampler(body, *in_parts, sampling, slots, capture)
@@ -64,6 +72,61 @@ def draw_responses(
                 p, at = parts[i]
                 drawn[p][at + s] = response
     return [[response for response in own if response is not None] for own in drawn]
+
+
+class _Chooser(LogitsProcessor):
+    """Our draw in the place of `generate`'s: it leaves one token that can be chosen. Remembers what was drawn."""
+
+    def __init__(self, body: Body, seeds: Sequence[int], sampling: Sampling):
+        self._emitted, self._sampling = body.model.emitted, sampling
+        self._seeds = np.array(seeds, dtype=np.uint64)
+        self.ids: list[Tensor] = []
+        self.logprobs: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Float[Tensor, "row vocab"]) -> Float[Tensor, "row vocab"]:
+        """The same scores with all but the drawn token ruled out."""
+        uniforms = _uniforms(self._seeds, np.full(len(self._seeds), len(self.ids)))
+        ids, logprobs = choose(scores[:, : self._emitted].float(), uniforms, self._sampling)
+        self.ids.append(ids)
+        self.logprobs.append(logprobs)
+        return torch.full_like(scores, -torch.inf).scatter_(1, ids[:, None], 0.0)
+
+
+def _together(
+    body: Body, prompt: tuple[int, ...], seeds: Sequence[int], sampling: Sampling, *, cached: bool
+) -> list[Drawn]:
+    """One prompt's responses side by side, by transformers' `generate` with the network's own cache, or with none.
+
+    All rows are as long as each other: no padding, so nothing is assumed of masks, positions and states.
+    """
+    if not seeds:
+        return []
+    network, stops = body.model.network, body.model.stop_ids
+    chooser = _Chooser(body, seeds, sampling)
+    before, plain = network.generation_config, GenerationConfig()
+    network.generation_config = plain  # what a model's own says of penalties and the like would be mixed in
+    try:
+        rows = torch.tensor([prompt] * len(seeds), device=network.device)
+        network.generate(  # type: ignore[operator]
+            rows,
+            attention_mask=torch.ones_like(rows),
+            generation_config=GenerationConfig(
+                max_new_tokens=sampling.max_response_tokens,
+                do_sample=False,
+                use_cache=cached,
+                eos_token_id=sorted(stops) or None,
+                pad_token_id=body.model.pad_id,
+            ),
+            logits_processor=LogitsProcessorList([chooser]),
+        )
+    finally:
+        network.generation_config = before
+    ids, logprobs = (torch.stack(found, dim=1).tolist() for found in (chooser.ids, chooser.logprobs))
+    responses = []
+    for row, chances in zip(ids, logprobs, strict=True):
+        n = next((t + 1 for t, token in enumerate(row) if token in stops), len(row))
+        responses.append(Drawn(ids=tuple(row[:n]), logprobs=tuple(chances[:n]), stopped=row[n - 1] in stops))
+    return responses
 
 
 class _Sampler:
@@ -192,7 +255,8 @@ def _read_prompts(body: Body, prompts: Sequence[tuple[int, ...]]) -> tuple[Promp
 def _logits(body: Body, hidden: Float[Tensor, "slot hidden"]) -> Float[Tensor, "slot vocab"]:
     """Over the ids that the tokenizer can emit: padded rows of the head are never drawn."""
     weight, bias = body.model.head
-    return linear(hidden, weight, bias, precision=body.precision, copies=body.copies).float()[:, : body.model.emitted]
+    logits = linear(hidden, weight, bias, precision=body.precision, copies=body.copies).float()[:, : body.model.emitted]
+    return body.model.split.change.apply_(logits)
 
 
 def choose(

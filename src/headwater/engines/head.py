@@ -23,6 +23,7 @@ from headwater.engines.linears import Copies, Precision, round_up, rounded
 from headwater.engines.products import product_into
 from headwater.errors import HeadwaterError
 from headwater.interfaces import Signal
+from headwater.models.logits import UNCHANGED, LogitChange
 
 BLOCK_BYTES = 2 * 2**20
 """Logits that a signal is given at once on a CPU: with what it makes of them they stay in the cache."""
@@ -33,13 +34,15 @@ class Head:
     """The last linear layer as it is applied: a leaf Parameter (tied embeddings are fine), and how.
 
     `rows` is the number of leading rows that a tokenizer can emit: the rest is padding and takes no part.
-    `temperature` divides the logits; `tile` is the number of tokens in a slice. `precision` is that of the
-    products, as everywhere (`linears`). Made anew for each batch: what is rounded for it holds between two updates.
+    `change` is what the network does to its logits, `temperature` divides them then; `tile` is the number of tokens
+    in a slice. `precision` is that of the products, as everywhere (`linears`). Made anew for each batch: what is
+    rounded for it holds between two updates.
     """
 
     weight: Float[Tensor, "vocab hidden"]
     bias: Float[Tensor, " vocab"] | None = None
     rows: int | None = None
+    change: LogitChange = UNCHANGED
     temperature: float = 1.0
     tile: int
     precision: Precision = "float32"
@@ -53,6 +56,12 @@ class Head:
         """A weight, this one or a teacher's, as it enters products: itself, or rounded for them."""
         rounds = self.precision == "bfloat16" and weight.dtype == torch.float32
         return rounded(weight, self.copies) if rounds else weight.detach()
+
+    def finish_(self, logits: Float[Tensor, "token row"]) -> Float[Tensor, "token row"]:
+        """What follows the product with the weight, in place: the bias, and the network's own change."""
+        if self.bias is not None:
+            logits.add_(self.bias[: self.rows])
+        return self.change.apply_(logits)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,11 +154,12 @@ class _Pass:
         ids, weight = batch.response_ids[tile], batch.weight[tile].to(self._wide) / head.temperature
         for block in _blocks(logits):
             part = logits[block]
-            if head.bias is not None:
-                part.add_(head.bias[: head.rows])
+            head.finish_(part)
+            changed = None if head.change.cap is None else part.clone()
             if head.temperature != 1.0:
                 part.div_(head.temperature)
             found = signal.differentiate(part, ids[block], target.rows(block), weight[block])
+            head.change.back_(part, changed)
             self.losses.append(found.loss)
             for name, values in found.watched.items():
                 total = values.sum()
@@ -186,6 +196,9 @@ class _TeacherHead:
         hidden = self._hidden[tile]
         made = self._made[: len(hidden)]
         product_into(made, hidden, self._weight.t())
+        if self._target.bias is not None:
+            made.add_(self._target.bias.to(made.device))
+        self._target.change.apply_(made)
         if self._target.temperature != 1.0:
             made.div_(self._target.temperature)
         return LogitDistribution(made=made[: len(self._target.hidden[tile])])
@@ -206,9 +219,7 @@ def tiled_logprobs(
         real = logits[: len(hidden) - start]
         for block in _blocks(real):
             part = real[block]
-            if head.bias is not None:
-                part.add_(head.bias[: head.rows])
-            part.div_(head.temperature)
+            head.finish_(part).div_(head.temperature)
             here = slice(start + block.start, start + block.start + len(part))
             found[here] = -torch.nn.functional.cross_entropy(part, response_ids[here], reduction="none")
     return found

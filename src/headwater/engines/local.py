@@ -175,13 +175,14 @@ class LocalLearner(Learner):
 
     def _pass(self, layout: Layout, work: Work) -> Sums:
         """Forward and backward over one layout, inside `work`; its sums."""
-        with recomputed(self.model.network, wanted=self._engine.gradient_checkpointing):
-            hidden = self._body.scored_hidden(layout)
-        gaps = self._gaps(layout, work, hidden.detach())
-        result = tiled_backward(hidden, work.head, work.signal, self._tokens(layout, work.scored))
-        bad = result.first_bad_token
-        if bad is not None or not result.tokens:  # other ranks are in their backward passes: go along with them
-            hidden.backward(torch.zeros_like(hidden))
+        with self._body.attention(layout):
+            with recomputed(self.model.network, wanted=self._engine.gradient_checkpointing):
+                hidden = self._body.scored_hidden(layout)
+            gaps = self._gaps(layout, work, hidden.detach())
+            result = tiled_backward(hidden, work.head, work.signal, self._tokens(layout, work.scored))
+            bad = result.first_bad_token
+            if bad is not None or not result.tokens:  # other ranks are in their backward passes: go along with them
+                hidden.backward(torch.zeros_like(hidden))
         return Sums(
             loss=result.loss,
             tokens=result.tokens,
@@ -211,7 +212,8 @@ class LocalLearner(Learner):
     def _probed(self, head: Head) -> Float[Tensor, " token"]:
         """The probe's logprobs, on the way on which the batch was scored; inside `work`."""
         (layout,) = self._body.pack([self._probe], plain.PROMPT + plain.RESPONSE)
-        hidden = self._body.scored_hidden(layout).detach()
+        with self._body.attention(layout):
+            hidden = self._body.scored_hidden(layout).detach()
         return tiled_logprobs(hidden, head, layout.response_ids.to(hidden.device))
 
     def _plainly(self, head: Head) -> Float[Tensor, " token"]:
@@ -337,13 +339,14 @@ class LocalTeacher(Teacher):
         self._body = Body(model, engine.precision)
         self._engine = engine
         self._head = model.head[0].detach()[: model.emitted]
+        bias = model.head[1]
+        self._bias = None if bias is None else bias.detach()[: model.emitted]
 
     def distributions(self, rollouts: Sequence[Rollout], temperature: float) -> list[TeacherDistribution]:
         """One HiddenDistribution a rollout; logits are made tile by tile where they are used."""
-        if self._model.head[1] is not None:
-            raise HeadwaterError("teacher: a head with a bias is not supported; use a teacher without one")
+        change = self._model.split.change
         return [
-            HiddenDistribution(hidden=hidden, head=self._head, temperature=temperature)
+            HiddenDistribution(hidden=hidden, head=self._head, bias=self._bias, change=change, temperature=temperature)
             for hidden in self._hidden(rollouts)
         ]
 
@@ -360,7 +363,8 @@ class LocalTeacher(Teacher):
         found: dict[int, Tensor] = {}
         with self._body.work():
             for layout in self._body.pack(rollouts, self._engine.tokens_a_pass(self._model)):
-                hidden = self._body.scored_hidden(layout)
+                with self._body.attention(layout):
+                    hidden = self._body.scored_hidden(layout)
                 found.update(zip(layout.members, hidden.split(layout.response_lengths), strict=True))
         return [found[i] for i in range(len(rollouts))]
 
@@ -373,6 +377,7 @@ def make_head(model: LanguageModel, temperature: float, engine: EngineSettings) 
         weight=weight,
         bias=bias,
         rows=rows,
+        change=model.split.change,
         temperature=temperature,
         tile=engine.tokens_a_tile(rows),
         precision=engine.precision,

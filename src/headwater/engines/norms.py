@@ -6,6 +6,7 @@ other norm is left alone.
 
 from __future__ import annotations
 
+import inspect
 from functools import cache
 
 import torch
@@ -57,6 +58,8 @@ def _is_rms_norm(module: nn.Module) -> bool:
     weight = named["weight"]
     if weight.ndim != 1 or weight.dtype not in _DTYPES or weight.device.type != "cpu":
         return False
+    if len(inspect.signature(module.forward).parameters) != 1:
+        return False  # a gate beside it, say
     with torch.no_grad():
         probe = torch.linspace(-2, 3, 3 * len(weight), dtype=weight.dtype).view(3, -1)
         return torch.allclose(module(probe), rms_norm(probe, weight, epsilon), rtol=1e-5, atol=1e-6)

@@ -97,6 +97,7 @@ def logprobs(
             logits = (_rounded_product if isinstance(own, _RoundedLinear) else nn.functional.linear)(
                 model.hidden(ids), head
             )
+            logits = model.split.change(logits)
     scored = logits[0, len(one.prompt_ids) - 1 : -1, : model.emitted]
     raised = scored.to(torch.promote_types(scored.dtype, torch.float32)) / temperature
     chosen = ids[0, len(one.prompt_ids) :, None]

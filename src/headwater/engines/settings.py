@@ -16,6 +16,7 @@ from pydantic import Field
 
 from headwater.errors import InputError
 from headwater.models.language_model import LanguageModel
+from headwater.models.size import Dimensions
 from headwater.value import Value
 
 MICRO_BATCH = {"cpu": 1536, "cuda": 32_768}
@@ -114,17 +115,12 @@ def _activation_bytes(model: LanguageModel, checkpointing: bool) -> int:
 
     With checkpointing a layer leaves its input alone, and one layer at a time the rest.
     """
-    config = model.network.config.get_text_config()
-    hidden, layers = int(config.hidden_size), int(config.num_hidden_layers)
-    inner = int(getattr(config, "intermediate_size", None) or 4 * hidden)
-    layer = 4 * (12 * hidden + 4 * inner)
-    return layers * 4 * hidden + layer if checkpointing else layers * layer
+    sizes = Dimensions.of(model.network)
+    layer = 4 * (12 * sizes.hidden + 4 * sizes.inner)
+    return sizes.layers * 4 * sizes.hidden + layer if checkpointing else sizes.layers * layer
 
 
 def _cache_bytes(model: LanguageModel) -> int:
     """Keys and values of one token."""
-    config = model.network.config.get_text_config()
-    heads = int(config.num_attention_heads)
-    width = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
-    kept = int(getattr(config, "num_key_value_heads", None) or heads)
-    return 2 * int(config.num_hidden_layers) * kept * width * next(model.network.parameters()).element_size()
+    sizes = Dimensions.of(model.network)
+    return 2 * sizes.layers * sizes.kept_heads * sizes.head * next(model.network.parameters()).element_size()

@@ -1,7 +1,7 @@
 """A Hugging Face causal language model with its tokenizer, as headwater uses the two: prompts in, ids out.
 
-The network is split where every causal LM splits: a body that gives last hidden states, and a head (one
-matrix, sometimes a bias) that gives logits. Models whose logits are changed after the head are refused.
+The network is split where every causal LM splits: a body that gives last hidden states, and a head (one matrix,
+sometimes a bias) that gives logits. Where, and what follows the head, is measured (`split`).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from transformers.utils import logging
 from headwater.errors import InputError
 from headwater.fingerprint import fingerprint
 from headwater.models import adapters
+from headwater.models.split import Split, before_head, split
 from headwater.places import require_place
 from headwater.records import Problem
 
@@ -49,16 +50,6 @@ WANTED = (
     "give a directory with config.json, safetensors and a tokenizer, or a hub id that this machine can reach; "
     "`headwater convert` writes one from GGUF"
 )
-
-_LOGIT_CHANGERS = (
-    "final_logit_softcapping",
-    "logit_scale",
-    "logits_scaling",
-    "logits_soft_cap",
-    "lm_head_multiplier",
-    "output_multiplier",
-)
-_WINDOWS = ("sliding_window", "attention_chunk_size")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,12 +88,7 @@ class LanguageModel:
             )
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
         network, found = opened
-        if found["missing_keys"]:  # transformers would fill them with chance
-            missing = sorted(found["missing_keys"])
-            raise InputError(
-                f"model: {source} lacks {len(missing)} tensors of its own network (first: {missing[0]}); give a whole "
-                "checkpoint."
-            )
+        _refuse_missing(source, found)
         return cls._as_chosen(source, network, tokenizer, template, stop_ids)
 
     @classmethod
@@ -154,19 +140,6 @@ class LanguageModel:
         return model
 
     def __post_init__(self) -> None:
-        config = self.network.config
-        changer = next((key for key in _LOGIT_CHANGERS if getattr(config, key, None) not in (None, 1, 1.0)), None)
-        if changer is not None:
-            raise InputError(
-                f"model: {config.model_type} sets {changer}, which changes logits after the head; headwater computes "
-                "its losses from hidden states and the head alone. Use a model without it."
-            )
-        window = next((key for key in _WINDOWS if getattr(config, key, None)), None)
-        if window is not None and getattr(config, window) < config.max_position_embeddings:
-            raise InputError(
-                f"model: {config.model_type} sets {window} = {getattr(config, window)}, but headwater samples with "
-                "full attention, which would be another policy. Use a model whose layers attend to every token."
-            )
         self.network.eval()  # dropout off for good: sampler and trainer must see one policy
 
     @property
@@ -217,6 +190,20 @@ class LanguageModel:
     def pad_id(self) -> int:
         """The id that fills unused places; masks come from lengths, so its value never matters."""
         return int(self.tokenizer.pad_token_id or 0)
+
+    def refuse_missing(self, directory: str) -> None:
+        """Raise InputError where the directory's weights lack a tensor, by transformers' own account; reads none."""
+        with _opening(directory, None):
+            opened: Any = type(self.network).from_pretrained(
+                directory, device_map="meta", use_safetensors=True, output_loading_info=True
+            )
+        _refuse_missing(directory, opened[1])
+
+    @property
+    def positions(self) -> int | None:
+        """The longest sequence that the config names, in tokens; None where it names none."""
+        found = getattr(self.network.config.get_text_config(), "max_position_embeddings", None)
+        return found if isinstance(found, int) and found > 0 else None
 
     @property
     def learning_rate_scales(self) -> Mapping[str, float]:
@@ -273,9 +260,20 @@ class LanguageModel:
         """Text as the model sees it, special tokens and all; for display."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 
+    @cached_property
+    def split(self) -> Split:
+        """Where body and head part, and what follows the head. Raises InputError where they do not part."""
+        return split(self.network)
+
+    def states(self, **inputs: Any) -> Float[Tensor, "row time hidden"]:
+        """What enters the head when the network is given these inputs."""
+        if self.split.whole_body:
+            return self.body(**inputs).last_hidden_state
+        return before_head(self.network, lambda: self.network(**inputs))
+
     def hidden(self, input_ids: Int[Tensor, "row time"]) -> Float[Tensor, "row time hidden"]:
-        """Last hidden states of right-padded rows; causality makes a padding mask needless."""
-        return self.body(input_ids=input_ids, use_cache=False).last_hidden_state
+        """What enters the head over right-padded rows; causality makes a padding mask needless."""
+        return self.states(input_ids=input_ids, use_cache=False)
 
     def to(self, device: torch.device) -> None:
         """Move the network there, in place."""
@@ -292,6 +290,15 @@ class LanguageModel:
         else:
             self.network.save_pretrained(directory, max_shard_size=ONE_FILE)
         self.tokenizer.save_pretrained(directory)
+
+
+def _refuse_missing(source: Path | str, found: Mapping[str, Any]) -> None:
+    missing = sorted(found["missing_keys"])  # transformers would fill them with chance
+    if missing:
+        raise InputError(
+            f"model: {source} lacks {len(missing)} tensors of its own network (first: {missing[0]}); give a whole "
+            "checkpoint."
+        )
 
 
 @contextmanager

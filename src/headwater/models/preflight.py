@@ -127,7 +127,7 @@ def prompt_faults(
             f"{role}: {len(refused)} of {len(problems)} prompts cannot be read: {_listed(refused)}. First: "
             f"{next(iter(refused.values()))}"
         )
-    room = model.network.config.get_text_config().max_position_embeddings - response_tokens
+    room = (model.positions or 10**9) - response_tokens
     long = {name: length for name, length in lengths.items() if length > room}
     if long:
         faults.append(

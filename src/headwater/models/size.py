@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from headwater.errors import InputError
 from headwater.models.adapters import parameters_added
@@ -54,6 +55,40 @@ class ModelSize:
         return 2 * (self.parameters - self.embedding) + 4 * self.layers * self.query_width * positions
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dimensions:
+    """The sizes that memory and arithmetic go by; where a config does not say one, about what it is."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kept_heads: int
+    """of keys and values"""
+    head: int
+    inner: int
+
+    @classmethod
+    def of(cls, network: PreTrainedModel) -> Dimensions:
+        """Read off the network where it shows."""
+        text = network.config.get_text_config()
+        hidden = int(network.get_output_embeddings().weight.shape[1])
+        stacks = [len(module) for module in network.base_model.modules() if isinstance(module, nn.ModuleList)]
+        heads = _said(text, "num_attention_heads") or 1
+        return cls(
+            hidden=hidden,
+            layers=_said(text, "num_hidden_layers") or max(stacks, default=1),
+            heads=heads,
+            kept_heads=_said(text, "num_key_value_heads") or heads,
+            head=_said(text, "head_dim") or max(hidden // heads, 1),
+            inner=_said(text, "intermediate_size") or 4 * hidden,
+        )
+
+
+def _said(config: PretrainedConfig, name: str) -> int | None:
+    value = getattr(config, name, None)
+    return value if isinstance(value, int) else None
+
+
 def model_size(choice: ModelChoice, vocabulary: int) -> ModelSize | None:
     """The size of a recipe's model; None when its configuration is not here and cannot be fetched.
 
@@ -75,11 +110,9 @@ def _found(choice: ModelChoice) -> Any:
 def _measured(config: Any, choice: ModelChoice) -> ModelSize:
     with torch.device("meta"):
         network = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    text = config.get_text_config()
-    heads = int(text.num_attention_heads)
-    head_dim = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
+    sizes = Dimensions.of(network)
     embedding, head = network.get_input_embeddings().weight, network.get_output_embeddings().weight
-    tied = bool(getattr(text, "tie_word_embeddings", False))
+    tied = embedding is head
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return ModelSize(
         parameters=parameters,
@@ -87,7 +120,7 @@ def _measured(config: Any, choice: ModelChoice) -> ModelSize:
         embedding=0 if tied else embedding.numel(),
         vocabulary=int(head.shape[0]),
         hidden=int(head.shape[1]),
-        layers=int(text.num_hidden_layers),
-        query_width=heads * head_dim,
+        layers=sizes.layers,
+        query_width=sizes.heads * sizes.head,
         weight_bytes=BYTES[choice.dtype],
     )

@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from headwater.data.problems import RunData
+from headwater.engines.acceptance import accept
 from headwater.errors import InputError
 from headwater.folder import RunFolder
 from headwater.models.language_model import LanguageModel
@@ -132,8 +133,11 @@ def check_golds(where: str, golds: Mapping[str, str], places: Mapping[str, str],
     return 0
 
 
-def check_models(graph: Graph) -> None:
-    """The part of the preflight that a run repeats: models, pair and prompts. Raises InputError for the first fault."""
+def check_models(graph: Graph) -> list[str]:
+    """The part of the preflight that a run repeats: models, pair and prompts; how each was measured, a line each.
+
+    Raises InputError for the first fault.
+    """
     found = Preflight(graph=graph)
     models = _models(graph.recipe, found, weights=True)
     _pair(models, found)
@@ -141,6 +145,7 @@ def check_models(graph: Graph) -> None:
     if found.faults:
         more = f" ({len(found.faults) - 1} more: headwater validate lists all)" if found.faults[1:] else ""
         raise InputError(found.faults[0] + more)
+    return [line for line in found.lines if line.startswith("measured")]
 
 
 def _models(recipe: Recipe, found: Preflight, weights: bool) -> dict[str, LanguageModel]:
@@ -189,11 +194,8 @@ def _weights(path: str, model: LanguageModel) -> None:
     wanted = {name for name, _ in model.network.named_parameters()}  # a tied head is named once
     prefix = f"{model.network.base_model_prefix}."
     missing = sorted(name for name in wanted if name not in names and name.removeprefix(prefix) not in names)
-    if missing:
-        raise InputError(
-            f"model: {path} lacks {len(missing)} tensors of its own network (first: {missing[0]}); give a whole "
-            "checkpoint."
-        )
+    if missing:  # or transformers packs and renames them as it reads, and then its own account counts
+        model.refuse_missing(path)
 
 
 def _pair(models: Mapping[str, LanguageModel], found: Preflight) -> None:
@@ -244,10 +246,13 @@ def _prompts(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight
         found.faults += [] if fault is None else [fault]
         if len(seen) == 1:
             _limits(graph, model, longest, found)
-        context = model.network.config.get_text_config().max_position_embeddings
+        context = "no limit" if model.positions is None else f"{model.positions:,}"
         found.say(
-            "prompts", f"{role}: longest {longest:,} tokens, with {limit:,} of response in a context of {context:,}"
+            "prompts", f"{role}: longest {longest:,} tokens, with {limit:,} of response in a context of {context}"
         )
+    for role, model in models.items():
+        with found.noting():
+            found.say("measured", f"{role}: {accept(model.network.config, seen[model.vocabulary] + limit)}")
     if len(models) == len(ROLES) and len(seen) > 1:
         found.faults += template_faults(models["student"], models["teacher"], problems[:SAME_PROMPTS])
     for role in ROLES:

@@ -87,7 +87,8 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
     if not options.change:
         _refuse_change(root, graph)  # before models are looked for, and again under the lock
     check_labels(graph)
-    check_models(graph)
+    for line in check_models(graph):
+        console.print(line, highlight=False)
     store = Store(root)
     if options.redo is not None and options.redo not in {*graph.nodes, *store.nodes()}:
         raise InputError(f"run: --redo {options.redo:.80}; {recipe.name} has no such node")

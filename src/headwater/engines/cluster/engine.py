@@ -10,6 +10,7 @@ import itertools
 import os
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -164,14 +165,14 @@ class ClusterTeacher(_Front, Teacher):
 
     def __init__(self, ranks: Group, name: str):
         super().__init__(ranks, name)
-        self._head: Tensor | None = None
+        self._head: HiddenDistribution | None = None
 
     def distributions(self, rollouts: Sequence[Rollout], temperature: float) -> list[TeacherDistribution]:
         """One HiddenDistribution a rollout, made by the ranks."""
         if self._head is None:
             self._head = self._ranks.each("head", [(self.name,)], ranks=[0])[0]
         states = self._dealt("hidden", self.name, rollouts)
-        return [HiddenDistribution(hidden=hidden, head=self._head, temperature=temperature) for hidden in states]
+        return [replace(self._head, hidden=hidden, temperature=temperature) for hidden in states]
 
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
         """Logprob of each response token."""

@@ -61,7 +61,6 @@ class ShardedLearner(LocalLearner):
         """the teacher that this update's passes ask"""
         super().__init__(model, optimiser, updates, temperature, engine)
         self._body.keeps = False
-        _ = self._body.trees  # the trial is a pass that all ranks make, so it is made now
         reshard(model)
 
     def _place(self) -> None:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
-from headwater.batch import Scored
+from headwater.batch import HiddenDistribution, Scored
 from headwater.engines.cluster.learner import ShardedLearner
 from headwater.engines.cluster.teacher import ShardedTeacher
 from headwater.engines.cluster.weights import plain
@@ -124,9 +124,9 @@ class Rank:
         """A frozen model's hidden states at the response tokens of this rank's rollouts, on the CPU."""
         return self._teachers[name].hidden(rollouts)
 
-    def head(self, name: str) -> Float[Tensor, "vocab hidden"]:
-        """The rows of a frozen model's head that a tokenizer can emit, on the CPU."""
-        return self._teachers[name].head.cpu()
+    def head(self, name: str) -> HiddenDistribution:
+        """How a frozen model makes logits, on the CPU: a distribution over no tokens yet."""
+        return self._teachers[name].head.to(torch.device("cpu"))
 
     def save(self, directory: Path) -> None:
         """Write the learner; the first rank does."""

@@ -22,7 +22,6 @@ from headwater.engines.head import Head, tiled_logprobs
 from headwater.engines.local import make_head
 from headwater.engines.packing import Layout
 from headwater.engines.settings import EngineSettings
-from headwater.errors import HeadwaterError
 from headwater.interfaces import Teacher
 from headwater.models.language_model import LanguageModel
 from headwater.records import Rollout
@@ -57,8 +56,6 @@ class ShardedTeacher:
     """One rank's part of a frozen model. Every rank makes the same calls in the same order."""
 
     def __init__(self, model: LanguageModel, engine: EngineSettings, mesh: DeviceMesh):
-        if model.head[1] is not None:
-            raise HeadwaterError("teacher: a head with a bias is not supported; use a teacher without one")
         model.network.requires_grad_(False)
         model.to(engine.torch_device)
         self.model = model
@@ -66,19 +63,24 @@ class ShardedTeacher:
         self._body = Body(model, engine.precision)
         shard(model, mesh)
         weight = whole(model.head[0].detach())  # once for good
-        self._applied: Head = replace(make_head(model, 1.0, engine), weight=weight)
-        self.head = weight[: model.emitted]
-        """[vocab hidden] whole on this rank: the rows that a tokenizer can emit"""
+        bias = None if model.head[1] is None else whole(model.head[1].detach())
+        self._applied: Head = replace(make_head(model, 1.0, engine), weight=weight, bias=bias)
+        self.head = HiddenDistribution(
+            hidden=weight.new_empty(0, weight.shape[1]),
+            head=weight[: model.emitted],
+            bias=None if bias is None else bias[: model.emitted],
+            change=self._applied.change,
+        )
+        """How logits are made, whole on this rank, over no tokens yet: the rows that a tokenizer can emit"""
         self._body.keeps = False
-        _ = self._body.trees  # the trial is a pass that all ranks make, so it is made now
         reshard(model)
 
     @torch.no_grad()
     def on(self, layout: Layout, temperature: float) -> HiddenDistribution:
         """What the teacher says at each response token of a layout, on this rank."""
-        with self._body.work():
+        with self._body.work(), self._body.attention(layout):
             hidden = self._body.scored_hidden(layout)
-        return HiddenDistribution(hidden=hidden, head=self.head, temperature=temperature)
+        return replace(self.head, hidden=hidden, temperature=temperature)
 
     @torch.no_grad()
     def idle(self) -> None:
