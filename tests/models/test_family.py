@@ -220,7 +220,7 @@ def test_a_missing_directory_is_one_line_that_says_what_to_do(tmp_path):
         message = str(refused.value)
         assert "\n" not in message
         assert str(directory) in message
-        assert "Give a directory" in message
+        assert "give a directory" in message.lower()
 
 
 def test_cut_weights_are_one_line_too(tmp_path):

@@ -316,7 +316,7 @@ def references(mesh, dtype="float32"):
     reference = ShardedTeacher(models[0], engine(), mesh)
     mine = torch.cat(reference.logprobs(ours, 0.8))
     states = torch.cat(reference.hidden(ours))
-    again = torch.log_softmax((states @ reference.head.T).float() / 0.8, -1)
+    again = torch.log_softmax((states @ reference.head.head.T).float() / 0.8, -1)
     ids = torch.tensor([token for one in ours for token in one.response_ids])
     expected = torch.cat(LocalTeacher(models[1], engine()).logprobs(ours, 0.8))
     return {
