@@ -134,6 +134,8 @@ class Script:
     generator: ScriptedGenerator = field(default_factory=ScriptedGenerator)
     learner: ScriptedLearner = field(default_factory=ScriptedLearner)
     recorded: Mapping[str, Sequence[Rollout]] = field(default_factory=dict)
+    written: Mapping[tuple[str, str], Rollout] = field(default_factory=dict)
+    """(problem id, text) -> the text as a response"""
     temperature: float = 1.0
 
     def workers(self) -> Workers:
@@ -146,6 +148,7 @@ class Script:
             answers=self.answers,
             verifier=self.verifier,
             recorded=self.recorded,
+            written=lambda problem, text: self.written[problem.problem_id, text],
             temperature=self.temperature,
         )
 

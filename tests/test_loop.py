@@ -17,6 +17,7 @@ from headwater.loop import Accountant, Schedule, run_stage
 from headwater.optimiser import Optimiser
 from headwater.plan.graph import build_graph
 from headwater.records import Problem, Verdict
+from headwater.routes import methods
 from headwater.routes.recipe import read_recipe
 from headwater.routes.stages import Step
 from headwater.routes.table import Route
@@ -47,7 +48,7 @@ def resolved(name, **changes):
 
 
 def test_the_table_has_the_six_stages_of_the_routes():
-    assert list(table()) == list(Step.model_fields["stage"].annotation.__args__)
+    assert list(table()) == list(Step.model_fields["stage"].annotation.__args__) == list(methods.TABLE)
     assert len(DENSE) == 3
 
 
@@ -55,6 +56,8 @@ def test_the_table_has_the_six_stages_of_the_routes():
 def test_a_stage_resolves_to_its_row_of_the_table(name):
     learner, states, scores, labels = table()[name]
     stage = resolved(name)
+    row = methods.TABLE[name]
+    assert (row.learner, type(row.sampler), type(row.signal)) == (learner, type(stage.sampler), type(stage.signal))
     assert stage.name == name
     assert stage.learner == learner
     assert type(stage.sampler) is {"on policy": OnPolicy, "recorded": Recorded}[states.split(":")[0]]
@@ -74,6 +77,7 @@ def graph():
 @STAGES
 def test_states_that_are_recorded_are_the_teachers_and_a_live_teacher_serves_on_policy_states_alone(name, graph):
     nodes = [node for node in graph.nodes.values() if node.stage is not None and node.stage.name == name]
+    same_size = {arm.inherited[0] for arm in graph.arms if arm.name.startswith("same-size-")}
     assert nodes
     for node in nodes:
         recorded = table()[name][1].startswith("recorded")
@@ -82,7 +86,8 @@ def test_states_that_are_recorded_are_the_teachers_and_a_live_teacher_serves_on_
             rollouts = graph.nodes[node.parents["recorded"]]
             source = graph.nodes[rollouts.parents["teacher"]]
             assert rollouts.pool == node.pool
-            assert source.stage.learner == "teacher" or source.stage.name == "pretrain"
+            students_own = rollouts.parents["teacher"] in same_size
+            assert source.stage.learner == "teacher" or source.stage.name == "pretrain" or students_own
             assert (rollouts.parents["teacher"] == node.parents["start"]) == (name == "teacher-sft")
         assert ("teacher" in node.parents) == (name == "on-policy-distillation")
 

@@ -8,7 +8,7 @@ Samplers and signals are frozen values and can be hashed; engines are live and t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -203,6 +203,8 @@ class Workers:
     """problem id -> rollouts made earlier, by the model that the stage's sampler names; read when asked for"""
     temperature: float
     """of the stage's sampler: what is drawn at it is scored at it"""
+    written: Callable[[Problem, str], Rollout]
+    """a text as the learner's whole response to a problem, such as a worked solution"""
 
     def sync(self) -> None:
         """Make the generator see the learner's new weights."""

@@ -115,11 +115,16 @@ def test_two_seeds_share_nothing() -> None:
     assert both.keys() == zero.keys() | one.keys()
 
 
-def test_a_same_size_teacher_starts_from_the_students_model() -> None:
-    graph = build_graph(micro("routes=[same-size-bridge]"))
-    first = graph.nodes[arm(graph, "same-size-bridge").stages[0]]
-    assert stage(first) == "teacher-rl"
-    assert first.parents == {"start": arm(graph, "raw student").endpoint}
+def test_a_same_size_teacher_is_the_endpoint_of_direct_grpo_trained_once() -> None:
+    graph = build_graph(micro("routes=[R1, same-size-bridge, same-size-opd]"))
+    teacher, *rest = arm(graph, "same-size-bridge").stages
+    assert teacher == arm(graph, "R1").endpoint == arm(graph, "same-size-opd").stages[0]
+    assert graph.nodes[teacher].parents == {"start": arm(graph, "raw student").endpoint}
+    assert arm(graph, "same-size-bridge").inherited == (
+        teacher,
+    )  # R1 read these labels itself, the bridge's student owes them
+    assert arm(graph, "R1").inherited == ()
+    assert [stage(graph.nodes[name]) for name in rest] == ["warm-up", "on-policy-distillation"]
 
 
 # What a changed field remakes

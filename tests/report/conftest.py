@@ -347,12 +347,14 @@ class LabMaker:
             path.append(student)
             after_warm_up = student if stage == "warm-up" else after_warm_up
         model = teacher if arm.startswith(("raw-teacher", "teacher")) else student
+        nodes = self.folder.graph["nodes"]
         entry: dict[str, Any] = {
             "name": arm,
             "title": title,
             "group": group,
             "seed": seed,
             "stages": path,
+            "inherited": [node for node in path if group != "model" and nodes[node]["learner"] == "teacher"],
             "evaluation": self.evaluate(seed, model, level),
             "teacher": None,
             "student_before": None,

@@ -114,6 +114,7 @@ class Steps(Rounds):
             answers=NoLedger(),
             verifier=HashVerifier(),
             recorded=recorded,
+            written=model.written,
             temperature=1.0,
         )
 

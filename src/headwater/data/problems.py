@@ -131,6 +131,15 @@ class RunData:
         """Worked solutions, where the labels bring some. Only an AnswerKey hands them on."""
         return self._labelled.demonstrations
 
+    def refuse_without_demonstration(self, stage: str, pool: str, seed: int) -> None:
+        """Raise LabelError unless every problem of a pool has a worked solution."""
+        missing = [name for name in self.pools(seed).ids[pool] if name not in self.demonstrations]
+        if missing:
+            raise LabelError(
+                f"{stage}: {len(missing)} problems of {pool} have no worked solution (first: {missing[0]}). Map a "
+                "column to demonstration, or let the teacher imitate its own right responses (sampler kind recorded)"
+            )
+
     def pools(self, seed: int) -> Pools:
         """The pool and its halves for one seed; split by problem cluster, never by row."""
         if seed not in self._halves:

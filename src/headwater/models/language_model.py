@@ -35,7 +35,7 @@ from headwater.fingerprint import fingerprint
 from headwater.models import adapters
 from headwater.models.split import Split, before_head, split
 from headwater.places import require_place
-from headwater.records import Problem
+from headwater.records import Problem, Rollout
 
 ONE_FILE = 10**18
 """Bytes up to which weights are one file: a resume reads model.safetensors, however large the model is."""
@@ -240,6 +240,28 @@ class LanguageModel:
                 "messages, or the template's keyword arguments."
             ) from error
         return tuple(rendered["input_ids"])
+
+    def written(self, problem: Problem, text: str) -> Rollout:
+        """A text as this model's whole response to a problem: its ids and one that ends it, as if it had said so.
+
+        It carries no logprobs: nobody sampled it. Raises InputError as `encode` does, and for a model that never stops.
+        """
+        self._refuse_special(problem, text, split=True)
+        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        usual = self.tokenizer.eos_token_id
+        stops = sorted(self.stop_ids)
+        if not stops:
+            raise InputError("model: no id ends a response, so a worked solution cannot be one. Give stop_ids.")
+        return Rollout(
+            rollout_id=f"{problem.problem_id}/written",
+            problem_id=problem.problem_id,
+            prompt_ids=self.encode(problem),
+            response_ids=(*ids, usual if usual in stops else stops[0]),
+            response_text=text,
+            logprobs=(),
+            policy_version=-1,
+            finish_reason="stop",
+        )
 
     def _refuse_special(self, problem: Problem, text: str, *, split: bool) -> None:
         """Refuse text that holds special ids of its own, beside those which the tokenizer or template adds."""

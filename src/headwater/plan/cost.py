@@ -54,7 +54,7 @@ class Costs:
     def sizes(self) -> Mapping[str, ModelSize | None]:
         """Node -> the size of the model that it is or makes."""
         recipe = self.graph.recipe
-        of_role = {role: model_size(getattr(recipe, role), len(VOCABULARY)) for role in ("student", "teacher")}
+        of_role = {name: model_size(model, len(VOCABULARY)) for name, model in recipe.all_models.items()}
         raw = {arm.endpoint: arm.name.removeprefix("raw ") for arm in self.graph.arms if arm.group == "model"}
         found: dict[str, ModelSize | None] = {}
         for name, node in self.graph.nodes.items():

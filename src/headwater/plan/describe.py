@@ -64,7 +64,7 @@ def plan(
         "name": graph.recipe.name,
         "labelled": problems.labelled,
         "overlap": graph.data.overlap_counts(),
-        "notes": graph.data.check(),
+        "notes": [*graph.data.check(), *graph.own_code()],
         "work": rows,
         "arms": [_price(graph, arm) for arm in graph.arms if arm.stages],
         "contrasts": [
@@ -94,8 +94,7 @@ def _price(graph: Graph, arm: Arm) -> dict[str, Any]:
     read: dict[bool, set[str]] = {True: set(), False: set()}
     for name in arm.stages:
         node = graph.nodes[name]
-        inherited = arm.group != "model" and node.stage is not None and node.stage.learner == "teacher"
-        read[inherited] |= _labels(graph, node)
+        read[name in arm.inherited] |= _labels(graph, node)
     return {
         "arm": arm.name,
         "seed": arm.seed,

@@ -8,15 +8,17 @@ Building the graph touches no model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from headwater.data.problems import RunData
+from headwater.errors import InputError, nearest
 from headwater.evaluation.difference import Pairing
 from headwater.fingerprint import fingerprint, plain
+from headwater.interfaces import Need
 from headwater.loop import Stage
-from headwater.models.choice import ModelChoice
+from headwater.own_code import source_of
 from headwater.plan.pretraining import pretraining_stage
 from headwater.plan.prompts import prompt_limit
 from headwater.routes.contrast import Contrast
@@ -82,6 +84,8 @@ class Arm:
     student_before: Mapping[str, str] | None = None
     teacher: Mapping[str, Any] | None = None
     closeness: Mapping[str, str] | None = None
+    inherited: tuple[str, ...] = ()
+    """stages whose labels the arm owes to the models that taught it"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +115,7 @@ class Graph:
             "seeds": list(self.recipe.seeds),
             "recipe": self.recipe.model_dump(mode="json"),
             "identity": dict(identity),
-            "notes": [*data.check(), *own_code(self.recipe.problems.gradings)],
+            "notes": [*data.check(), *self.own_code()],
             "nodes": {name: _plain_node(node) for name, node in self.nodes.items()},
             "pools": pools,
             "content": data.contents(),
@@ -138,6 +142,17 @@ class Graph:
                 found.add(name)
                 left += self.nodes[name].parents.values()
         return {name for name in found if self.nodes[name].updates}
+
+    def own_code(self) -> list[str]:
+        """What a plan and a report must say of code that is the user's own: a note each."""
+        methods = self.recipe.own_methods().items()
+        return [
+            *own_code(self.recipe.problems.gradings),
+            *(
+                f"a stage runs code of the user's own, {name} (SHA-256 of the file {sha256})"
+                for name, sha256 in methods
+            ),
+        ]
 
     def _benchmark(self, name: str) -> dict[str, Any]:
         evaluation, problems = self.recipe.evaluation, self.recipe.problems
@@ -184,14 +199,16 @@ class GraphBuilder:
         self._data.check()
         arms: list[Arm] = []
         for seed in self._recipe.seeds:
-            raw = {role: self._model(role, seed) for role in ("student", "teacher")}
-            arms += [self._model_arm(f"raw {role}", role, seed, raw[role], ()) for role in ("student", "teacher")]
+            raw = {name: self._model(name, seed) for name in self._recipe.all_models}
+            arms += [self._model_arm(f"raw {name}", name, seed, model, ()) for name, model in raw.items()]
             teachers: dict[str, Arm] = {}
             for route in self._recipe.routes_by_name().values():
                 arm, teacher = self._route(route, seed, raw)
                 arms.append(arm)
-                if teacher is not None:
-                    teachers.setdefault(teacher.endpoint, teacher)
+                if teacher is not None and teacher.endpoint not in teachers:
+                    taken = teacher.name in {other.name for other in teachers.values()}
+                    own = replace(teacher, name=f"{teacher.name} of {route.name}") if taken else teacher
+                    teachers[teacher.endpoint] = own
             arms += [teacher for teacher in teachers.values() if teacher.stages]
         return Graph(recipe=self._recipe, data=self._data, nodes=self._nodes, arms=tuple(arms))
 
@@ -200,7 +217,7 @@ class GraphBuilder:
         return node.fingerprint
 
     def _model(self, role: str, seed: int) -> str:
-        choice: ModelChoice = getattr(self._recipe, role)
+        choice = self._recipe.all_models[role]
         if choice.path is not None:
             title = f"{role}: {choice.path}"
             return self._add(Node(kind="model", title=title, seed=0, settings=choice.opening))
@@ -211,7 +228,6 @@ class GraphBuilder:
             "role": role,
             "engine": self._recipe.engine.numerics,
         }
-        updates = choice.pretraining.updates
         return self._add(
             Node(
                 kind="model",
@@ -219,30 +235,32 @@ class GraphBuilder:
                 seed=seed,
                 settings=settings,
                 stage=pretraining_stage(choice.pretraining, role),
-                updates=updates,
+                updates=choice.pretraining.updates,
             )
         )
 
     def _route(self, route: Route, seed: int, raw: Mapping[str, str]) -> tuple[Arm, Arm | None]:
-        models = {"student": raw[route.student], "teacher": raw[route.teacher]}
-        stages: dict[str, list[str]] = {"student": [], "teacher": []}
+        models = {**raw, "student": raw[route.student], "teacher": raw[route.teacher]}
+        models |= {f"raw {name}": model for name, model in models.items()}
+        stages: dict[str, list[str]] = {"teacher": [], "student": []}
         bridge: list[tuple[str, str]] = []
         for step in route.steps:
-            stage = self._recipe.stage(route, step)
-            if _taught(stage) and not bridge:
+            role, stage = route.role(step), self._recipe.stage(route, step)
+            if _taught(role, stage) and not bridge:
                 bridge.append(("before", self._closeness(models, seed)))
-            name = self._train(stage, seed, models, route)
-            models[stage.learner] = name
-            stages[stage.learner].append(name)
-            if _taught(stage):
+            models[role] = self._train(_Work(route, stage, role), seed, models)
+            stages.setdefault(role, []).append(models[role])
+            if _taught(role, stage):
                 bridge.append((f"after {stage.name}", self._closeness(models, seed)))
+        inherited = tuple(name for role, names in stages.items() if role != "student" for name in names)
         taught = bool(bridge)
         arm = Arm(
             name=route.name,
             title=route.title,
             group="route" if route.name.startswith("R") else "endpoint",
             seed=seed,
-            stages=(*stages["teacher"], *stages["student"]),
+            stages=(*inherited, *stages["student"]),
+            inherited=inherited,
             endpoint=models["student"],
             evaluation=self._evaluate(models["student"], route.name, seed),
             student_before=self._evaluate(raw[route.student], f"raw {route.student}", seed),
@@ -257,8 +275,8 @@ class GraphBuilder:
         )
         if not taught:
             return arm, None
-        size = "same-size teacher" if route.teacher == "student" else "teacher"
-        made = [step for step in route.steps if step.stage in ("teacher-rl", "teacher-sft")]
+        size = "same-size teacher" if route.teacher == "student" else route.teacher
+        made = [step for step in route.steps if route.role(step) == "teacher"]
         name = "-".join((size, *(f"{step.stage.removeprefix('teacher-')}-{step.pool}" for step in made)))
         title = ", then ".join(f"{step.stage} on {step.pool}" for step in made)
         return arm, self._model_arm(name, title, seed, models["teacher"], tuple(stages["teacher"]))
@@ -275,26 +293,39 @@ class GraphBuilder:
             evaluation=self._evaluate(model, name, seed),
         )
 
-    def _train(self, stage: Stage, seed: int, models: Mapping[str, str], route: Route) -> str:
-        parents = {"start": models[stage.learner]}
-        teachers = {name: models[name] for name in stage.teachers}
-        if stage.sampler.writer is not None:
+    def _train(self, work: _Work, seed: int, models: Mapping[str, str]) -> str:
+        stage, role = work.stage, work.role
+        writer = stage.sampler.writer
+        known = {**models, "start": models[role]}
+        unknown = [name for name in (*stage.teachers, *([writer] if writer else [])) if name not in known]
+        if unknown:
+            raise InputError(
+                f"{work.route.name}, {stage.name}: asks for the model {unknown[0]!r:.60}{nearest(unknown[0], known)}; "
+                f"there are {', '.join(known)}. Name it under models"
+            )
+        teachers = {name: known[name] for name in stage.teachers}
+        parents = {"start": models[role]}
+        if writer is not None:
             # the first teacher's distributions are recorded with the rollouts; without one, the writer's own
-            scorer = next(iter(stage.teachers), stage.sampler.writer)
+            scorer = next(iter(stage.teachers), writer)
             teachers.pop(scorer, None)
-            written = (stage.sampler.writer, models[stage.sampler.writer])
-            parents["recorded"] = self._rollouts(written, models[scorer], stage.pool, seed)
-        parents |= teachers
-        role = route.teacher if stage.learner == "teacher" else route.student
+            parents["recorded"] = self._rollouts((writer, known[writer]), known[scorer], stage.pool, seed)
+        parents = {**teachers, **parents}
         settings: dict[str, Any] = {
             "pool": self._data.pools(seed).digests[stage.pool],
             "labels": self._data.label_digest,
             "engine": self._recipe.engine.numerics,
         }
-        adapter = getattr(self._recipe, role).adapter
+        played = {"teacher": work.route.teacher, "student": work.route.student}.get(role, role)
+        adapter = self._recipe.all_models[played].adapter
         if adapter is not None:
             settings["adapter"] = adapter
-        if stage.reads_labels:
+        own = [source for kind in (type(stage.sampler), type(stage.signal)) if (source := source_of(kind))]
+        if own:
+            settings["own code"] = own
+        if Need.DEMONSTRATIONS in stage.needs:
+            self._data.refuse_without_demonstration(stage.name, stage.pool, seed)
+        if Need.VERIFIER in stage.needs:
             settings["grading"] = grading_identity(self._recipe.problems.grading)
         return self._add(
             Node(
@@ -387,9 +418,17 @@ class GraphBuilder:
         )
 
 
-def _taught(stage: Stage) -> bool:
-    """Whether the stage carries a teacher's behaviour into the student."""
-    return stage.learner == "student" and bool({stage.sampler.writer, *stage.teachers} - {None, "student"})
+class _Work(NamedTuple):
+    """A stage that is to be trained: on which route, and who learns in it."""
+
+    route: Route
+    stage: Stage
+    role: str
+
+
+def _taught(role: str, stage: Stage) -> bool:
+    """Whether the stage carries another model's behaviour into the student."""
+    return role == "student" and bool({stage.sampler.writer, *stage.teachers} - {None, "student", "start"})
 
 
 def build_graph(recipe: Recipe) -> Graph:

@@ -35,7 +35,6 @@ from headwater.store.space import free_bytes
 from headwater.verifiers.choose import make_verifier
 from headwater.verifiers.grading import Grading
 
-ROLES = ("student", "teacher")
 SAME_PROMPTS = 32
 """Prompts of the recipe's own on which the two models' ids are compared, beside the probes."""
 
@@ -151,8 +150,7 @@ def check_models(graph: Graph) -> list[str]:
 def _models(recipe: Recipe, found: Preflight, weights: bool) -> dict[str, LanguageModel]:
     """The models that lie somewhere, by role, without their weights."""
     models = {}
-    for role in ROLES:
-        choice = getattr(recipe, role)
+    for role, choice in recipe.all_models.items():
         if choice.path is None:
             continue
         opening = choice.opening
@@ -199,15 +197,17 @@ def _weights(path: str, model: LanguageModel) -> None:
 
 
 def _pair(models: Mapping[str, LanguageModel], found: Preflight) -> None:
-    if len(models) < len(ROLES):
+    student = models.get("student")
+    if student is None:
         return
-    student, teacher = (models[role] for role in ROLES)
-    faults = id_faults(student, teacher) or [
-        *template_faults(student, teacher, _asked(probes(), student)),
-        *stop_faults(student, teacher),
-    ]
-    found.faults += faults
-    found.say("pair", "differs, see below" if faults else "the same ids, templates and stops")
+    for name, teacher in ((name, model) for name, model in models.items() if name != "student"):
+        faults = id_faults(student, teacher) or [
+            *template_faults(student, teacher, _asked(probes(), student)),
+            *stop_faults(student, teacher),
+        ]
+        found.faults += faults
+        what = "pair" if name == "teacher" else f"pair with {name}"
+        found.say(what, "differs, see below" if faults else "the same ids, templates and stops")
 
 
 def _asked(problems: tuple[Problem, ...], model: LanguageModel) -> list[Problem]:
@@ -253,10 +253,9 @@ def _prompts(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight
     for role, model in models.items():
         with found.noting():
             found.say("measured", f"{role}: {accept(model.network.config, seen[model.vocabulary] + limit)}")
-    if len(models) == len(ROLES) and len(seen) > 1:
+    if {"student", "teacher"} <= models.keys() and len(seen) > 1:
         found.faults += template_faults(models["student"], models["teacher"], problems[:SAME_PROMPTS])
-    for role in ROLES:
-        choice = getattr(graph.recipe, role)
+    for role, choice in graph.recipe.all_models.items():
         longest = max((len(str(problem.prompt).split()) for problem in problems), default=0)
         if choice.path is None and longest + limit > choice.shape.max_positions:
             found.faults.append(

@@ -195,7 +195,7 @@ def _label_use(folder: RunFolder, graph: Mapping[str, Any], entry: Mapping[str, 
     for node in entry["stages"]:
         used = folder.labels(node)
         read = set().union(*(used.get(use, set()) for use in LABELS))
-        (inherited if _inherited(graph, entry, node) else direct).update(read)
+        (inherited if _inherited(entry, node) else direct).update(read)
         prompts |= used.get("prompt", set())
         reads += len(read)
     distinct = direct | inherited
@@ -208,9 +208,9 @@ def _label_use(folder: RunFolder, graph: Mapping[str, Any], entry: Mapping[str, 
     )
 
 
-def _inherited(graph: Mapping[str, Any], entry: Mapping[str, Any], node: str) -> bool:
-    """Whether the arm owes a stage's labels to its teacher; an arm that is a teacher read them itself."""
-    return bool(entry["group"] != "model" and graph["nodes"][node]["learner"] == "teacher")
+def _inherited(entry: Mapping[str, Any], node: str) -> bool:
+    """Whether the arm owes a stage's labels to a model that taught it; an arm that is a teacher read them itself."""
+    return node in entry["inherited"]
 
 
 def _flows(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[Flow, ...]:
@@ -229,7 +229,7 @@ def _flows(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[Flow, ...]:
             halves = {part: parts[part]["problems"] for part in ("1H", "2H") if part in parts}
             split = stage["pool"] == "pool" and read == sum(halves.values())
             for part, count in (halves if split else {stage["pool"] or "pool": read}).items():
-                key = (part, stage["stage"] or "", entry["name"], _inherited(graph, entry, node))
+                key = (part, stage["stage"] or "", entry["name"], _inherited(entry, node))
                 sums.setdefault(key, []).append(count)
     return tuple(
         Flow(part=part, stage=stage, arm=arm, inherited=inherited, problems=float(np.mean(counts)))
@@ -247,8 +247,7 @@ def _conditions(folder: RunFolder, graph: Mapping[str, Any], benchmark: str) -> 
         taught = [entry for entry in entries if entry.get("teacher")]
         if not taught:
             continue
-        nodes = [graph["nodes"][node] for node in taught[0]["stages"]]
-        made = [node for node in nodes if node["learner"] == "teacher"]
+        made = [graph["nodes"][node] for node in taught[0]["inherited"]]
         signals = {node["signal"] for node in made}
         shaped = next((signal for signal in ("reward", "imitation") if signal in signals), "nothing")
         before = _level(folder, benchmark, [entry["teacher"].get("before") for entry in taught])

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import Field
 
 from headwater.errors import ContrastError, nearest
+from headwater.routes.methods import flat
 from headwater.routes.stages import Step
 from headwater.routes.table import Route
 from headwater.value import Value
@@ -21,7 +22,7 @@ class Contrast(Value):
     name: str = Field(description="what is compared")
     treatment: str = Field(description="arm expected to be better")
     control: str = Field(description="arm it is held against")
-    declares: tuple[str, ...] = Field(min_length=1, description="+stage, -stage, stage.field, student or teacher")
+    declares: tuple[str, ...] = Field(min_length=1, description="+stage, -stage, stage.field, student, teacher")
     equal_updates: bool = Field(False, description="the student makes as many updates in both arms; checked")
     question: str = Field("", description="what the difference answers")
 
@@ -38,9 +39,11 @@ def differences(treatment: Route, control: Route) -> tuple[str, ...]:
     for stage in shared:
         found += [
             f"{stage}.{key}"
-            for key in ("pool", "budget", "replaces")
+            for key in ("pool", "budget", "replaces", "learner")
             if getattr(ours[stage], key) != getattr(theirs[stage], key)
         ]
+        one, other = flat(ours[stage].settings), flat(theirs[stage].settings)
+        found += [f"{stage}.{key}" for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
     return tuple(found)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -20,20 +21,21 @@ from headwater.data.source import ProblemSource, source_model
 from headwater.engines.settings import EngineSettings
 from headwater.errors import ContrastError, InputError, nearest
 from headwater.guard import Guard
-from headwater.interfaces import Signal
 from headwater.loop import Schedule, Stage
 from headwater.models.choice import Count, ModelChoice
 from headwater.optimiser import Optimiser
 from headwater.routes import contrast as contrasts
-from headwater.routes import document, table
+from headwater.routes import document, methods, table
 from headwater.routes.contrast import Contrast
 from headwater.routes.shipped import recipe_text, shipped
 from headwater.routes.stages import Step
 from headwater.routes.table import Route
-from headwater.samplers import OnPolicy, Recorded
-from headwater.signals import Divergence, Imitation, Reward
+from headwater.signals import Divergence, Reward
 from headwater.value import Value
 
+RESERVED = ("student", "teacher", "start", "recorded", "writer")
+"""Names of models that mean something already."""
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
 RUN_NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?$"
 
 
@@ -47,6 +49,10 @@ class StageSettings(Value):
         None, description="a pool with a longer prompt is refused; null: any length"
     )
     optimiser: Optimiser = Field(Optimiser(), description="AdamW and its schedule")
+    sampler: dict[str, Any] = Field(
+        {}, description="of the table's sampler, what to set otherwise; kind or own: another"
+    )
+    signal: dict[str, Any] = Field({}, description="of the table's signal, what to set otherwise; kind or own: another")
 
 
 class Stages(Value):
@@ -76,6 +82,7 @@ class Recipe(Value):
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one full repetition each")
     student: ModelChoice = Field(ModelChoice(), description="the small model that will be deployed")
     teacher: ModelChoice = Field(ModelChoice(), description="the strong model that can use a sparse reward")
+    models: dict[str, ModelChoice] = Field({}, description="other models by name, for routes and signals that say so")
     problems: ProblemSource = Field(ProblemSource(), description="labels and benchmark")
     cached_samples: Count = Field(8, description="teacher rollouts a problem, recorded for the offline stages")
     temperature: float = Field(1.0, gt=0, description="of all training rollouts and their scoring")
@@ -95,19 +102,38 @@ class Recipe(Value):
     def _possible(self) -> Self:
         """Arithmetic that cannot work is refused here, before anything is spent."""
         kind, labelled = self.problems.kind, self.problems.labelled
-        for role in ("student", "teacher"):
-            if kind != "arithmetic" and getattr(self, role).path is None:
+        for name, model in self.all_models.items():
+            if kind != "arithmetic" and model.path is None:
+                place = name if name in RESERVED else f"models.{name}"
                 raise ValueError(
-                    f"{role}.path: a model made here speaks the arithmetic task alone; give a model for {kind}"
+                    f"{place}.path: a model made here speaks the arithmetic task alone; give a model for {kind}"
                 )
         if labelled is not None and labelled % 2:
             raise ValueError(f"problems.labelled: {labelled} cannot be halved; use an even number")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: {list(self.seeds)} names a seed twice; each repetition needs a seed of its own")
+        wrong = [name for name in self.models if name in RESERVED or not MODEL_NAME.fullmatch(name)]
+        if wrong:
+            raise ValueError(f"models: the name {wrong[0]!r:.60}; allowed: letters, digits and -, not one in use")
         for name, route in self.routes_by_name().items():
+            self._models_are_known(route)
             for step in route.steps if labelled is not None else ():
                 self._updates(name, step)
         return self
+
+    def _models_are_known(self, route: Route) -> None:
+        named = (route.teacher, route.student, *(step.learner for step in route.steps if step.learner))
+        unknown = [name for name in named if name not in self.all_models]
+        if unknown:
+            near = nearest(unknown[0], self.all_models)
+            raise ValueError(
+                f"arms: {route.name} names the model {unknown[0]!r:.60}{near}; there are {', '.join(self.all_models)}"
+            )
+
+    @property
+    def all_models(self) -> dict[str, ModelChoice]:
+        """Every model by name: student, teacher and the others."""
+        return {"student": self.student, "teacher": self.teacher, **self.models}
 
     def sized(self, available: int) -> Recipe:
         """This recipe with its number of labels written out: of all that there are, as many as fill whole batches.
@@ -134,7 +160,7 @@ class Recipe(Value):
         return step.budget * self._own_updates(route, step) + sum(self._own_updates(route, s) for s in replaced)
 
     def _own_updates(self, route: str, step: Step) -> int:
-        settings, labelled = self.settings(step.stage), self.problems.labelled
+        settings, labelled = self.settings(step.stage, step), self.problems.labelled
         if labelled is None:
             raise ValueError("problems.labelled: not yet known; `sized` writes it out")
         size = labelled if step.pool == "pool" else labelled // 2
@@ -151,9 +177,18 @@ class Recipe(Value):
             )
         return settings.epochs * size // settings.problems
 
-    def settings(self, stage: str) -> StageSettings:
-        """The numbers that belong to a stage."""
-        return getattr(self.stages, stage.replace("-", "_"))
+    def settings(self, stage: str, step: Step | None = None) -> StageSettings:
+        """The numbers that belong to a stage, with what a step of an arm sets otherwise. Raises ValueError."""
+        usual: StageSettings = getattr(self.stages, stage.replace("-", "_"))
+        if step is None or not step.settings:
+            return usual
+        try:
+            whole = methods.merged(usual.model_dump(mode="json"), step.settings)
+            return StageSettings.model_validate_json(json.dumps(whole))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(map(str, first["loc"]))
+            raise ValueError(f"arms: {stage}.settings.{key}: {first['msg'][:1].lower()}{first['msg'][1:]}") from error
 
     def routes_by_name(self) -> dict[str, Route]:
         """Every arm of the run. Raises ValueError for an unknown or repeated name."""
@@ -192,47 +227,44 @@ class Recipe(Value):
         return chosen
 
     def _student_updates(self, route: Route) -> int:
-        stages = [self.stage(route, step) for step in route.steps]
-        return sum(stage.schedule.updates for stage in stages if stage.learner == "student")
+        steps = (self.as_run(route, step) for step in route.steps if route.role(step) == "student")
+        return sum(self._updates(route.name, step) for step in steps)
+
+    def as_run(self, route: Route, step: Step) -> Step:
+        """A step with the stage that it is: what the student's own model learns as a teacher is the student's stage."""
+        if route.role(step) != "teacher" or route.teacher != "student":
+            return step
+        return step.model_copy(update={"stage": methods.twin(step.stage)})
 
     def stage(self, route: Route, step: Step) -> Stage:
-        """A step with this recipe's numbers: what the loop runs.
-
-        A same-size teacher is the student's model, so its RL uses the student's numbers.
-        """
-        same_size = route.teacher == "student" and step.stage == "teacher-rl"
-        settings = self.stages.student_rl if same_size else self.settings(step.stage)
+        """A step with this recipe's numbers: what the loop runs. Runs the code of a user's own methods."""
+        step = self.as_run(route, step)
+        row, settings = methods.TABLE[step.stage], self.settings(step.stage, step)
+        place = f"stages.{step.stage.replace('-', '_')}"
+        numbers = {
+            "samples": settings.samples,
+            "temperature": self.temperature,
+            "max_response_tokens": self.max_response_tokens,
+        }
+        signal = getattr(self, row.shared) if row.shared else row.signal
         return Stage(
             name=step.stage,
-            learner="teacher"
-            if step.stage.startswith("teacher-") and step.stage != "teacher-sample-sft"
-            else "student",
-            sampler=self._sampler(step, settings),
-            signal=self._signal(step),
+            learner=row.learner,
+            sampler=methods.edited_sampler(row.sampler, numbers, settings.sampler, f"{place}.sampler"),
+            signal=methods.edited_signal(signal, settings.signal, f"{place}.signal"),
             pool=step.pool,
             schedule=Schedule(updates=self._updates(route.name, step), problems=settings.problems),
             optimiser=settings.optimiser,
         )
 
-    def _sampler(self, step: Step, settings: StageSettings) -> OnPolicy | Recorded:
-        if step.stage in ("teacher-rl", "student-rl", "on-policy-distillation"):
-            return OnPolicy(
-                samples=settings.samples, temperature=self.temperature, max_response_tokens=self.max_response_tokens
-            )
-        return Recorded(
-            samples=settings.samples, temperature=self.temperature, only_correct=step.stage == "teacher-sft"
-        )
-
-    def _signal(self, step: Step) -> Signal:
-        signals: dict[str, Signal] = {
-            "teacher-rl": self.reward,
-            "teacher-sft": Imitation(),
-            "warm-up": Divergence(direction="forward"),
-            "on-policy-distillation": self.distillation,
-            "teacher-sample-sft": Imitation(),
-            "student-rl": self.reward,
-        }
-        return signals[step.stage]
+    def own_methods(self) -> dict[str, str]:
+        """path.py:Class -> SHA-256 of the file, of every method of a user's own in this recipe's arms."""
+        found: dict[str, str] = {}
+        for route in self.routes_by_name().values():
+            for step in (self.as_run(route, step) for step in route.steps):
+                settings = self.settings(step.stage, step)
+                found |= methods.own_methods({"sampler": settings.sampler, "signal": settings.signal})
+        return found
 
 
 def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:

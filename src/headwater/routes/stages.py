@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,8 @@ class Step(Value):
     pool: Pool = Field("pool", description="labelled problems: the whole pool or a half of it")
     budget: int = Field(1, ge=1, description="multiple of the recipe's updates (for equal-update controls)")
     replaces: tuple[StageName, ...] = Field((), description="stages left out whose updates this one makes as well")
+    learner: str | None = Field(None, description="the model that learns, by name; null takes the table's")
+    settings: dict[str, Any] = Field({}, description="of the stage's numbers and methods, what this arm sets otherwise")
 
 
 def teacher_rl(pool: Pool) -> Step:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from headwater.errors import InputError
+from headwater.routes.methods import TABLE
 from headwater.routes.stages import (
     Step,
     on_policy_distillation,
@@ -27,13 +28,15 @@ class Route(Value):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="how tables and contrasts call it")
     title: str = Field("", description="what it isolates, in a few words")
-    teacher: Literal["teacher", "student"] = Field(
-        "teacher", description="the model that teaches (student = same size)"
-    )
-    student: Literal["student", "teacher"] = Field(
-        "student", description="the model that is taught (teacher = a fresh copy of the teacher's raw model)"
+    teacher: str = Field("teacher", description="the model that teaches, by name (student = same size)")
+    student: str = Field(
+        "student", description="the model that is taught, by name (teacher = a fresh copy of the teacher's raw model)"
     )
     steps: tuple[Step, ...] = Field(min_length=1, description="stages in order")
+
+    def role(self, step: Step) -> str:
+        """Who learns in a step: student, teacher, or another model by name."""
+        return step.learner or TABLE[step.stage].learner
 
     def rename(self, name: str, title: str) -> Self:
         """The same steps under another name."""

@@ -50,6 +50,7 @@ class Given:
     teachers: Mapping[str, Teacher] = field(default_factory=dict)
     reference: Teacher | None = None
     recorded: Mapping[str, Sequence[Rollout]] = field(default_factory=dict)
+    written: Callable[[Problem, str], Rollout] | None = None
 
 
 def assemble(stage: Stage, model: ModelSource, given: Given, engine: Engine) -> Workers:
@@ -63,6 +64,7 @@ def assemble(stage: Stage, model: ModelSource, given: Given, engine: Engine) -> 
         answers=given.answers,
         verifier=given.verifier or _absent(stage, "verifier"),
         recorded=given.recorded,
+        written=given.written or _absent(stage, "tokenizer"),
         temperature=stage.temperature,
     )
 
@@ -165,6 +167,7 @@ def train(  # noqa: PLR0913
             },
             reference=opened.teacher(ModelSource(path=REFERENCE)) if REFERENCE in live else None,
             recorded=recorded.rollouts.by_problem if isinstance(recorded, CachedTeacher) else {},
+            written=model.written,
         )
         workers = assemble(stage, ModelSource(path=LEARNER), given, opened)
 

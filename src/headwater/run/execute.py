@@ -23,7 +23,7 @@ from headwater.fingerprint import derive_seed, fingerprint
 from headwater.interfaces import Engine, Need, Seeds, Teacher
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
-from headwater.models.choice import ModelChoice, ModelSource
+from headwater.models.choice import ModelSource
 from headwater.models.family import build
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import check_pair
@@ -155,8 +155,8 @@ class Executor:
             (scratch / "import" / "README.md").write_text(model_card(self.graph, node), encoding="utf-8")
             self._commit(node, _files(scratch / "import", MODEL), step=0, done=True)
             return
-        role = "teacher" if node.settings["role"] == "teacher" else "student"
-        choice: ModelChoice = getattr(self.graph.recipe, role)
+        role = str(node.settings["role"])
+        choice = self.graph.recipe.all_models[role]
         model = build(choice.shape, VOCABULARY, derive_seed(node.seed, role))
         model.save(scratch / "start")
         exercises = Exercises(
@@ -198,7 +198,7 @@ class Executor:
             given = replace(given, recorded=cached.rollouts.by_problem)
         if Need.REFERENCE in stage.needs:
             given = replace(given, reference=self._engine.teacher(ModelSource(path=start)))
-        given = replace(given, teachers=teachers)
+        given = replace(given, teachers=teachers, written=student.written)
         adapter = node.settings.get("adapter")
         source = ModelSource(path=start, adapter=adapter, adapter_seed=derive_seed(node.seed, stage.name))
         self._run(node, source, given, scratch)

@@ -159,7 +159,7 @@ def _products(root: Path, recipe: Recipe, console: Console) -> dict[str, str]:
         before: dict[str, str] = RunFolder(root).graph["identity"]
         begun = before[PRODUCTS]
     except (HeadwaterError, KeyError):  # a new run, or a damaged file that --change is about to write anew
-        models = (recipe.student, recipe.teacher)
+        models = recipe.all_models.values()
         tiny = all(m.path is None and m.shape.hidden_size * m.shape.ff_size < products.TINY for m in models)
         chosen = products.exact_or_default(products.rule(processor.here(), tiny=tiny))
         return {PRODUCTS: chosen, PROCESSOR: now}
