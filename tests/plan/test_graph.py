@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from headwater.plan import build_graph, plan_rows
-from headwater.plan.graph import Arm, Graph, Node
+from headwater.plan.graph import Graph
+from headwater.plan.node import Arm, Node
 from headwater.routes.recipe import Recipe
 from micro import micro
 

@@ -13,7 +13,8 @@ import pytest
 from headwater.errors import HeadwaterError, InputError, IntegrityError
 from headwater.folder import LEDGER, RunFolder
 from headwater.ledger import Ledger, genesis
-from headwater.plan.graph import Graph, Node, build_graph
+from headwater.plan.graph import Graph, build_graph
+from headwater.plan.node import Node
 from headwater.run.consistency import inputs, refuse_mixed, refuse_unfinished, settle_ledger
 from headwater.store import Store
 from micro import Finished, finished, headwater, identity, micro

@@ -19,7 +19,7 @@ from headwater.engines import local_engine
 from headwater.engines.local import LocalGenerator
 from headwater.errors import Interrupted
 from headwater.plan import build_graph
-from headwater.plan.graph import Node
+from headwater.plan.node import Node
 from headwater.store import Store
 from micro import identity, make, micro
 

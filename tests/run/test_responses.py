@@ -8,7 +8,7 @@ import pytest
 
 from headwater.evaluation.benchmark import Benchmark
 from headwater.interfaces import Generator, Seeds
-from headwater.plan.graph import Node
+from headwater.plan.node import Node
 from headwater.records import Group, Problem, Rollout, Sampling, StepRecord
 from headwater.run import responses
 from headwater.run.responses import STEP_ROWS, Kept, Watched, first_look, samples_kept

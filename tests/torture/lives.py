@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater import cli
-from headwater.plan.graph import Node
+from headwater.plan.node import Node
 from headwater.run.committer import Committer
 from headwater.run.execute import Executor
 from headwater.store import Manifest, Store, measure

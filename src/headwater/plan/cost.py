@@ -17,7 +17,8 @@ from headwater import cache
 from headwater.evaluation.closeness import SAMPLES
 from headwater.interfaces import Need
 from headwater.models.size import ModelSize, model_size
-from headwater.plan.graph import Graph, Node
+from headwater.plan.graph import Graph
+from headwater.plan.node import Node
 from headwater.problems.arithmetic import VOCABULARY
 
 COMMITS = 3

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from headwater.plan.cost import UNKNOWN, Cost, Costs, in_bytes, total
-from headwater.plan.graph import Arm, Graph, Node
+from headwater.plan.graph import Graph
+from headwater.plan.node import Arm, Node
 
 WIDE = 116  # columns from which labels, updates and memory stand in the table of work as well
 CLAIM = 5

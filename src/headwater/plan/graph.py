@@ -8,84 +8,23 @@ Building the graph touches no model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from headwater.data.problems import RunData
 from headwater.errors import InputError, nearest
 from headwater.evaluation.difference import Pairing
-from headwater.fingerprint import fingerprint, plain
+from headwater.fingerprint import plain
 from headwater.interfaces import Need
 from headwater.loop import Stage
 from headwater.own_code import source_of
+from headwater.plan.node import Arm, Node
 from headwater.plan.pretraining import pretraining_stage
 from headwater.plan.prompts import prompt_limit
 from headwater.routes.contrast import Contrast
 from headwater.routes.recipe import Recipe
 from headwater.routes.table import Route
 from headwater.verifiers.choose import grading_identity, own_code
-
-METHOD = 4
-"""Raised when a change of code changes what a stage computes: older results are then made again."""
-
-Kind = Literal["model", "train", "rollouts", "evaluate", "closeness"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Node:
-    """One piece of work whose result is stored under its fingerprint."""
-
-    kind: Kind
-    title: str
-    seed: int
-    parents: Mapping[str, str] = field(default_factory=dict)
-    """role -> fingerprint of the node it needs"""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """plain data that, with the parents, says all about the result"""
-    stage: Stage | None = None
-    pool: str | None = None
-    updates: int = 0
-    problems: int = 0
-    """of a recording or a measurement: how many it goes through"""
-
-    @property
-    def steps(self) -> int:
-        """After how many steps it is done; what is committed after any of them can be taken up again."""
-        return self.updates or self.problems
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """The node's name: what it is, what it needs, which seed and which version of the method."""
-        return fingerprint(
-            {
-                "kind": self.kind,
-                "seed": self.seed,
-                "parents": self.parents,
-                "settings": self.settings,
-                "stage": self.stage,
-                "method": METHOD,
-            }
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One route at one seed: the nodes that make it and those that measure it."""
-
-    name: str
-    title: str
-    group: Literal["route", "endpoint", "model"]
-    seed: int
-    stages: tuple[str, ...]
-    endpoint: str
-    evaluation: Mapping[str, str]
-    """benchmark -> the node that measures the endpoint on it"""
-    student_before: Mapping[str, str] | None = None
-    teacher: Mapping[str, Any] | None = None
-    closeness: Mapping[str, str] | None = None
-    inherited: tuple[str, ...] = ()
-    """stages whose labels the arm owes to the models that taught it"""
 
 
 @dataclass(frozen=True, kw_only=True)

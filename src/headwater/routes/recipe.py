@@ -23,10 +23,10 @@ from headwater.errors import ContrastError, InputError, nearest
 from headwater.guard import Guard
 from headwater.loop import Schedule, Stage
 from headwater.models.choice import Count, ModelChoice
-from headwater.optimiser import Optimiser
 from headwater.routes import contrast as contrasts
 from headwater.routes import document, methods, table
 from headwater.routes.contrast import Contrast
+from headwater.routes.settings import Evaluation, Stages, StageSettings
 from headwater.routes.shipped import recipe_text, shipped
 from headwater.routes.stages import Step
 from headwater.routes.table import Route
@@ -37,42 +37,6 @@ RESERVED = ("student", "teacher", "start", "recorded", "writer")
 """Names of models that mean something already."""
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
 RUN_NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?$"
-
-
-class StageSettings(Value):
-    """The numbers of one stage."""
-
-    epochs: Count = Field(1, description="passes over the stage's pool")
-    problems: Count = Field(8, description="problems an update")
-    samples: Count = Field(8, description="responses to each problem of an update")
-    max_prompt_tokens: Count | None = Field(
-        None, description="a pool with a longer prompt is refused; null: any length"
-    )
-    optimiser: Optimiser = Field(Optimiser(), description="AdamW and its schedule")
-    sampler: dict[str, Any] = Field(
-        {}, description="of the table's sampler, what to set otherwise; kind or own: another"
-    )
-    signal: dict[str, Any] = Field({}, description="of the table's signal, what to set otherwise; kind or own: another")
-
-
-class Stages(Value):
-    """The six stages' numbers."""
-
-    teacher_rl: StageSettings = Field(StageSettings(epochs=10), description="GRPO on the teacher")
-    teacher_sft: StageSettings = Field(StageSettings(), description="the teacher imitates its right responses")
-    warm_up: StageSettings = Field(StageSettings(), description="forward KL on the teacher's rollouts")
-    on_policy_distillation: StageSettings = Field(StageSettings(), description="reverse KL on the student's")
-    teacher_sample_sft: StageSettings = Field(StageSettings(), description="hard tokens of the teacher's rollouts")
-    student_rl: StageSettings = Field(StageSettings(epochs=10), description="GRPO on the student")
-
-
-class Evaluation(Value):
-    """How arms are measured."""
-
-    samples: Count = Field(16, description="k of avg@k")
-    temperature: float = Field(1.0, gt=0, description="of sampling in evaluation")
-    top_p: float = Field(1.0, gt=0, le=1, description="nucleus of sampling in evaluation")
-    closeness_problems: Count = Field(64, description="pool prompts on which C2 is measured")
 
 
 class Recipe(Value):

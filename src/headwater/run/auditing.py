@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headwater.errors import InputError
-from headwater.plan.graph import Node
+from headwater.plan.node import Node
 from headwater.store import Store
 from headwater.verifiers.answers import AnswerVerifier, Judge
 from headwater.verifiers.audit import AuditedVerifier, audit

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from headwater.plan.graph import Graph, Node
+from headwater.plan.graph import Graph
+from headwater.plan.node import Node
 
 
 def model_card(graph: Graph, node: Node) -> str:

@@ -13,7 +13,7 @@ from headwater.errors import Interrupted
 from headwater.models import adapters
 from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
-from headwater.plan.graph import Node
+from headwater.plan.node import Node
 from headwater.store import Manifest, Source
 
 METRICS_LINE = 1024

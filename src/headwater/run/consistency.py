@@ -11,7 +11,8 @@ from pathlib import Path
 from headwater.errors import HeadwaterError, InputError, IntegrityError
 from headwater.fingerprint import fingerprint
 from headwater.ledger import Ledger
-from headwater.plan.graph import Graph, Node
+from headwater.plan.graph import Graph
+from headwater.plan.node import Node
 from headwater.store import FileEntry, Manifest, Store, measure
 
 REMARKS = ("model/README.md", "metrics.jsonl", "audit.json")

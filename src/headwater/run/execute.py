@@ -27,7 +27,8 @@ from headwater.models.choice import ModelSource
 from headwater.models.family import build
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import check_pair
-from headwater.plan.graph import Graph, Node
+from headwater.plan.graph import Graph
+from headwater.plan.node import Node
 from headwater.plan.pretraining import Exercises
 from headwater.plan.prompts import refuse_long
 from headwater.problems.arithmetic import VOCABULARY

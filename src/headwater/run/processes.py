@@ -27,7 +27,8 @@ from headwater import errors
 from headwater.errors import HeadwaterError, InputError, Interrupted, ResourceError, says_no_memory
 from headwater.fingerprint import fingerprint
 from headwater.plan.cost import longest_chains
-from headwater.plan.graph import Graph, Node
+from headwater.plan.graph import Graph
+from headwater.plan.node import Node
 
 if TYPE_CHECKING:
     from headwater.run.execute import Executor

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from headwater.plan.graph import Node
+from headwater.plan.node import Node
 
 PLAIN_SECONDS = 10.0
 """Without a terminal, a stage in progress says so at most this often."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.folder import STATE
-from headwater.plan.graph import Node
+from headwater.plan.node import Node
 
 WRITE_SECONDS = 1.0
 

@@ -17,7 +17,8 @@ from rich.console import Console
 from headwater.evaluation.estimate import average_at_k
 from headwater.fingerprint import fingerprint, plain
 from headwater.folder import write_json
-from headwater.plan.graph import Arm, Graph, Node
+from headwater.plan.graph import Graph
+from headwater.plan.node import Arm, Node
 from headwater.run.execute import METRICS
 from headwater.run.processes import Observer
 from headwater.store import Store
