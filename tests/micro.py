@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from headwater.data.problems import RunData
+from headwater.engines import products
 from headwater.folder import LEDGER, RunFolder
 from headwater.ledger import Ledger
 from headwater.models.language_model import silence_progress
@@ -48,6 +49,7 @@ def make(recipe: Recipe, root: Path, disk: Disk = REAL_DISK, nodes: Iterable[str
     `limits` are the executor's: commit_seconds, stopping, engine.
     """
     silence_progress()
+    products.keep("default")  # as a run of tiny networks has every worker do, in this process or another
     graph = build_graph(recipe)
     store = Store(root, disk)
     with store.lock():

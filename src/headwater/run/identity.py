@@ -19,7 +19,7 @@ PROCESSOR = "processor"
 
 @cache
 def identity() -> dict[str, str]:
-    """Versions and the source's digest. Recorded, and part of no node's name: see `graph.METHOD` for that."""
+    """Versions and the source's digest. Recorded, and part of no node's name: see `plan.node.METHOD` for that."""
     found = {"python": platform.python_version()}
     for package in ("headwater", "torch", "transformers", "numpy"):
         try:
