@@ -201,7 +201,8 @@ def response_rows(raw: bytes) -> list[dict[str, Any]]:
 def _table(raw: bytes) -> Any:
     from pyarrow import BufferReader, parquet  # noqa: PLC0415  a reader of scores alone does not pay for it
 
-    return parquet.read_table(BufferReader(raw))
+    # On this thread: pyarrow's own may still be starting when a short command ends, and would abort it.
+    return parquet.read_table(BufferReader(raw), use_threads=False, pre_buffer=False)
 
 
 def model_folder(root: Path, arm: str, seed: int) -> Path:
