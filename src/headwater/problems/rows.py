@@ -200,7 +200,7 @@ def _parquet_rows(path: Path, wanted: frozenset[str] | None) -> Iterator[Row]:
             columns = [column for column in names if wanted is None or column in wanted]
             if len(set(columns)) < len(columns):
                 raise InputError(f"problems {named(name)}: two columns have one name, of {brief(columns)}; rename one")
-            for batch in file.iter_batches(batch_size=BATCH, columns=columns):
+            for batch in file.iter_batches(batch_size=BATCH, columns=columns, use_threads=False):
                 for values, fault in _batch_values(batch):
                     done += 1
                     yield Row(name, done, values, names, fault)
