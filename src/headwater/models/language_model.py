@@ -305,12 +305,11 @@ class LanguageModel:
         """Write a directory that `from_pretrained` opens, a trained adapter merged into its weights and beside them."""
         if self.template:
             setattr(self.network.config, TEMPLATE, dict(self.template))
+        written = self.network
         if adapters.attached(self.network):
+            written = adapters.merged(self.network)
             adapters.save(self.network, directory / adapters.FOLDER)
-            merged = adapters.merged(self.network)
-            self.network.save_pretrained(directory, state_dict=merged, max_shard_size=ONE_FILE)
-        else:
-            self.network.save_pretrained(directory, max_shard_size=ONE_FILE)
+        written.save_pretrained(directory, max_shard_size=ONE_FILE)
         self.tokenizer.save_pretrained(directory)
 
 

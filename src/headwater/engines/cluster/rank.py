@@ -68,6 +68,7 @@ class Rank:
         opened = self._opened(model)
         if model.adapter is not None:
             adapters.attach(opened.network, model.adapter, model.adapter_seed)
+            adapters.refuse_packed(opened.network)
         learner = ShardedLearner(opened, optimiser, updates, temperature, self._settings, self._ranks, self._teachers)
         self._learner = name, learner
 
