@@ -17,6 +17,7 @@ import tiny
 from headwater.errors import InputError
 from headwater.models.family import build, word_tokenizer
 from headwater.models.language_model import LanguageModel
+from headwater.models.template import declared
 from headwater.problems.arithmetic import VOCABULARY, problem_set
 from headwater.records import Message, Problem
 from headwater.routes.recipe import read_recipe
@@ -151,6 +152,71 @@ def test_a_chat_goes_through_the_template_with_its_keyword_arguments():
         rendered[thinking] = model.tokenizer.decode(model.encode(chat))
     assert rendered[True] == "<|start|>system:s<|end|><|start|>user:1 + 1<|end|><|start|>assistant:"
     assert rendered[False] == rendered[True] + "[]"
+
+
+def test_an_argument_that_the_template_never_reads_is_refused_and_the_nearest_named(tmp_path):
+    misspelt = byte_level(TEMPLATE, template={"thinkng": True})
+    with pytest.raises(InputError, match=r"never reads 'thinkng' \(did you mean thinking\?\); it takes thinking$"):
+        misspelt.encode(ask((Message(role="user", content="1"),)))
+    model = tiny.qwen()
+    model.tokenizer.chat_template = TEMPLATE
+    model.save(tmp_path)
+    for way in (LanguageModel.load, LanguageModel.outline):
+        assert way(tmp_path, template={"thinking": True}).template == {"thinking": True}
+        with pytest.raises(InputError, match="never reads 'thinkng'"):
+            way(tmp_path, template={"thinkng": True})
+
+
+def test_an_argument_without_a_template_to_go_to_is_refused(tmp_path):
+    tiny.qwen().save(tmp_path)
+    with pytest.raises(InputError, match="thinking has no chat template"):
+        LanguageModel.load(tmp_path, template={"thinking": True})
+
+
+DATED = (
+    "{% for m in messages %}{% if m.role == 'system' %}[{{ strftime_now('%d %b %Y') }}]{% endif %}"
+    "{{ m.content }}{% endfor %}"
+)
+OWN_DATE = "{% if date_string is not defined %}{% set date_string = strftime_now('%d') %}{% endif %}[{{ date_string }}]"
+
+
+@pytest.mark.parametrize(
+    ("template", "pinned"),
+    [(DATED, {"strftime_now": "31 Jan 2025"}), (OWN_DATE, {"date_string": "31 Jan 2025"}),
+     (OWN_DATE, {"strftime_now": "31 Jan 2025"})],
+)  # fmt: skip
+def test_a_template_that_writes_the_date_is_refused_until_the_recipe_says_what_it_writes(template, pinned):
+    chat = ask((Message(role="system", content="s"), Message(role="user", content="1")))
+    with pytest.raises(InputError, match=r'writes the day.s date.*strftime_now: "31 Jan 2025"'):
+        byte_level(template).encode(chat)
+    model = byte_level(template, template=pinned)
+    assert model.tokenizer.decode(model.encode(chat)).startswith("[31 Jan 2025]")
+    assert model.vocabulary != byte_level(template, template={next(iter(pinned)): "1 Feb 2025"}).vocabulary
+
+
+def test_a_template_that_could_write_the_date_and_does_not_is_taken_as_it_is():
+    model = byte_level("\n" + DATED)
+    chat = (Message(role="user", content="1 + 1"),)
+    plain = model.tokenizer.apply_chat_template([{"role": "user", "content": "1 + 1"}], return_dict=True)
+    assert list(model.encode(ask(chat))) == plain["input_ids"]
+
+
+def test_a_chat_that_ends_in_the_assistants_turn_is_continued_there():
+    model = byte_level(TEMPLATE, template={"thinking": True})
+    chat = ask((Message(role="user", content="1 + 1"), Message(role="assistant", content="It is ")))
+    assert model.tokenizer.decode(model.encode(chat)) == "<|start|>user:1 + 1<|end|><|start|>assistant:It is "
+
+
+def test_a_turn_that_the_template_leaves_out_cannot_be_continued_and_is_refused():
+    users = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
+    chat = ask((Message(role="user", content="1 + 1"), Message(role="assistant", content="It is")))
+    with pytest.raises(InputError, match="problem p: the chat template does not take it"):
+        byte_level(users).encode(chat)
+
+
+def test_a_templates_own_tags_and_loops_are_read():
+    loop = "{% for m in messages %}{% if loop.index > 1 %}{% break %}{% endif %}"
+    assert declared(loop + "{% generation %}{{ style }}{% endgeneration %}{% endfor %}") == {"style"}
 
 
 @pytest.mark.parametrize("token", CONTROL)

@@ -6,16 +6,21 @@ it these tests are skipped.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from transformers import AutoTokenizer, GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 import tiny
 from headwater.cache import Recording
+from headwater.cli import main
 from headwater.errors import InputError
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import id_faults, probes, stop_faults, template_faults
@@ -79,6 +84,34 @@ def test_a_directory_keeps_template_stops_and_the_count_of_ids(tokenizer, tmp_pa
         assert opened.stop_ids == {END, TEXT_END}
         assert (opened.emitted, opened.head[0].shape[0]) == (EMITTED, ROWS)
     shutil.rmtree(tmp_path)
+
+
+def test_a_misspelt_argument_of_the_real_template_exits_2(tokenizer, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # this process keeps its own
+    model(tokenizer).save(tmp_path / "model")
+    row = {"prompt": [{"role": "user", "content": "What is 1 + 1?"}], "solution": "2"}
+    rows = [{**row, "prompt": [{"role": "user", "content": f"What is {i} + 1?"}]} for i in range(20)]
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows[:16]))
+    (tmp_path / "held.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows[16:]))
+    for argument, status in (("enable_thinking", 0), ("enable_thinkng", 2)):
+        recipe = {
+            "name": "mine",
+            "routes": ["R1"],
+            **{role: {"path": "model", "template": {argument: False}} for role in ("student", "teacher")},
+            "problems": {
+                "kind": "files", "labelled": 16, "labels": {"path": "labels.jsonl"},
+                "benchmarks": {"held-out": {"source": {"path": "held.jsonl"}}},
+            },
+            "engine": {"memory": 2_000_000_000},
+        }  # fmt: skip
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
+        monkeypatch.setattr(sys, "argv", ["headwater", "validate", "mine.yaml"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == status
+    said = capsys.readouterr()
+    assert "never reads 'enable_thinkng' (did you mean enable_thinking?)" in " ".join((said.out + said.err).split())
 
 
 def test_rows_of_padding_may_differ_and_ids_may_not(tokenizer):

@@ -204,7 +204,9 @@ def test_a_recipe_of_the_paper_is_validated_without_weights(tmp_path: Path) -> N
     words = (*asked.split(), "What", "is", "+", *(f"{n}?" for n in range(1100)))
     for role in ("student", "teacher"):
         model = build(QwenShape(), ("<pad>", "<eos>", *dict.fromkeys((*words, *map(str, range(1100))))), 0)
-        model.tokenizer.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}"
+        model.tokenizer.chat_template = (
+            "{% for m in messages %}{{ m.content }} {% endfor %}{{ enable_thinking and '' }}"
+        )
         model.network.config.max_position_embeddings = 20_000
         model.save(tmp_path / role)
         (tmp_path / role / "model.safetensors").unlink()

@@ -34,6 +34,7 @@ from headwater.errors import InputError
 from headwater.fingerprint import fingerprint
 from headwater.models import adapters
 from headwater.models.split import Split, before_head, split
+from headwater.models.template import chat_ids, check_arguments
 from headwater.places import require_place
 from headwater.records import Problem, Rollout
 
@@ -129,6 +130,7 @@ class LanguageModel:
     ) -> LanguageModel:
         """What was opened, with the recipe's stop ids and template."""
         add_stop_ids(network, stop_ids)
+        check_arguments(tokenizer, template or {})
         kept = getattr(network.config, TEMPLATE, None) or {}
         model = cls(network=network, tokenizer=tokenizer, template=kept if template is None else template)
         rows = model.head[0].shape[0]
@@ -211,8 +213,9 @@ class LanguageModel:
         return getattr(self.network.config, SCALES, None) or {}
 
     def encode(self, problem: Problem) -> tuple[int, ...]:
-        """The prompt's ids. A chat goes through the template; a problem's text cannot smuggle in control tokens.
+        """The prompt's ids. A chat goes through the template, and is continued where it ends in the assistant's turn.
 
+        A problem's text cannot smuggle in control tokens, and a template cannot write today's date.
         Raises InputError for a prompt without any token, for plain text with a word that only a special id can
         stand for, and for a chat message that spells a special token: inside a template it would become one.
         """
@@ -229,17 +232,14 @@ class LanguageModel:
                 f"problem {problem.problem_id}: it is a chat, and the tokenizer has no chat template. Give prompts as "
                 "text, or a model with a template."
             )
-        messages = [{"role": m.role, "content": m.content} for m in problem.prompt]
         try:
-            rendered: Any = self.tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=True, return_dict=True, **self.template
-            )
-        except (TemplateError, TypeError) as error:
+            return chat_ids(self.tokenizer, problem.prompt, self.template)
+        except (TemplateError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
             raise InputError(
-                f"problem {problem.problem_id}: the chat template does not take it ({error}). Change the roles of its "
-                "messages, or the template's keyword arguments."
+                f"problem {problem.problem_id}: the chat template does not take it ({reason:.200}). Change the roles "
+                "of its messages, or the template's keyword arguments."
             ) from error
-        return tuple(rendered["input_ids"])
 
     def written(self, problem: Problem, text: str) -> Rollout:
         """A text as this model's whole response to a problem: its ids and one that ends it, as if it had said so.
