@@ -300,6 +300,11 @@ class Signal(Method):
     """What scores the states. `score` asks the world, without gradients; `loss` is pure mathematics."""
 
     @property
+    def least_samples(self) -> int:
+        """The fewest responses to one problem that it can learn from."""
+        return 1
+
+    @property
     def watch(self) -> tuple[Watch, ...]:
         """The loss, which every signal has."""
         return (LOSS,)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import micro
@@ -18,6 +19,7 @@ from headwater.models.language_model import LanguageModel
 from headwater.models.shape import QwenShape
 from headwater.plan import build_graph, plan, preflight
 from headwater.plan.cost import in_bytes
+from headwater.plan.learnable import moved_share
 from headwater.problems.arithmetic import VOCABULARY, problem_set
 from headwater.routes.recipe import read_recipe
 from headwater.run import RunOptions, run_recipe
@@ -88,6 +90,37 @@ def test_the_room_that_is_asked_for_is_that_of_the_plan(at_home: Path) -> None:
 
 def test_layers_that_an_adapter_cannot_find_are_named(at_home: Path) -> None:
     assert any("no_such_layer" in fault for fault in faults("student.adapter={target_modules: [no_such_layer]}"))
+
+
+@pytest.mark.parametrize("setting", ["stages.student_rl.samples=1", "stages.student_rl.sampler={samples: 1}"])
+def test_reward_with_one_response_a_problem_is_refused(at_home: Path, setting: str) -> None:
+    (fault,) = faults(setting)
+    assert fault.startswith("stages.student_rl.samples: reward compares the responses to a problem")
+    with pytest.raises(InputError, match="use 2 or more"):
+        run_recipe(read_recipe("mine.yaml", (setting,)), RunOptions(runs=at_home / "runs"))
+
+
+def test_a_rate_that_bfloat16_rounds_away_is_refused_and_the_rate_that_is_named_is_not(at_home: Path) -> None:
+    rate = "stages.student_rl.optimiser.learning_rate={}".format
+    kept = ("student.dtype=bfloat16", "teacher.dtype=bfloat16")
+    (fault,) = faults(*kept, rate("1e-6"))
+    assert fault.startswith("stages.student_rl.optimiser.learning_rate: a step of 1e-06 moves about 2 % of weights")
+    assert "student.dtype" in fault
+    least = fault.removesuffix(" or more").rpartition(" ")[2]
+    assert faults(*kept, rate(least)) == []
+    assert faults("teacher.dtype=bfloat16", rate("1e-6")) == []
+    assert faults(*kept, rate("1e-6"), "student.adapter={rank: 2}") == []
+
+
+@pytest.mark.parametrize("rate", [1e-6, 1e-5, 1e-4])
+def test_the_share_that_a_step_is_said_to_move_in_bfloat16_bounds_what_adamw_moves(rate: float) -> None:
+    draw = torch.Generator().manual_seed(0)
+    weight = torch.nn.Parameter((0.02 * torch.randn(100_000, generator=draw)).bfloat16())
+    before = weight.detach().clone()
+    weight.grad = torch.randn(100_000, generator=draw).bfloat16()
+    torch.optim.AdamW([weight], lr=rate, weight_decay=0.0).step()
+    moved = float((weight != before).float().mean())
+    assert 0.5 * moved_share(rate) <= moved <= moved_share(rate)
 
 
 def test_permuted_ids_are_refused(at_home: Path) -> None:

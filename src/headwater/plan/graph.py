@@ -18,6 +18,7 @@ from headwater.fingerprint import plain
 from headwater.interfaces import Need
 from headwater.loop import Stage
 from headwater.own_code import source_of
+from headwater.plan.learnable import refuse_unlearnable
 from headwater.plan.node import Arm, Node
 from headwater.plan.pretraining import pretraining_stage
 from headwater.plan.prompts import prompt_limit
@@ -257,6 +258,7 @@ class GraphBuilder:
         }
         played = {"teacher": work.route.teacher, "student": work.route.student}.get(role, role)
         adapter = self._recipe.all_models[played].adapter
+        refuse_unlearnable(stage, played, self._recipe.all_models[played])
         if adapter is not None:
             settings["adapter"] = adapter
         own = [source for kind in (type(stage.sampler), type(stage.signal)) if (source := source_of(kind))]

@@ -110,6 +110,11 @@ class Reward(Signal):
         return asked | {Need.REFERENCE} if self.kl_coefficient > 0 else asked
 
     @property
+    def least_samples(self) -> int:
+        """An advantage is a reward less its group's mean: of one response it is always 0."""
+        return 2
+
+    @property
     def watch(self) -> tuple[Watch, ...]:
         """The mean reward."""
         return (Watch("reward", "reward"), LOSS)
