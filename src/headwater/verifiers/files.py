@@ -251,7 +251,9 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
 
     try:
         with parquet.ParquetFile(path) as file:
-            yield from enumerate((row for batch in file.iter_batches(use_threads=False) for row in batch.to_pylist()), start=1)
+            yield from enumerate(
+                (row for batch in file.iter_batches(use_threads=False) for row in batch.to_pylist()), start=1
+            )
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"verify: {path} is no whole Parquet file ({reason})") from error
