@@ -4,13 +4,20 @@ import dataclasses
 import math
 
 import pytest
+import torch
 
 import tiny
+from headwater.data.problems import RunData
 from headwater.engines.local import LocalGenerator
 from headwater.engines.settings import EngineSettings
 from headwater.evaluation.benchmark import Benchmark, evaluate
 from headwater.evaluation.estimate import average_at_k
-from headwater.records import Sampling, Verdict
+from headwater.interfaces import Seeds
+from headwater.models.family import build
+from headwater.problems.arithmetic import VOCABULARY
+from headwater.records import Sampling, Verdict, rollouts_of
+from headwater.routes.recipe import read_recipe
+from headwater.run.measuring import benchmark_of
 from scripted import ScriptedGenerator, ScriptedVerifier, scripted_group
 
 RIGHT, WRONG, UNGRADED = Verdict.CORRECT, Verdict.WRONG, Verdict.UNGRADED
@@ -34,6 +41,25 @@ def scripted(samples=4):
         sampling=Sampling(max_response_tokens=4),
     )
     return benchmark, ScriptedGenerator(by_problem=groups), ScriptedVerifier(verdicts=verdicts)
+
+
+def test_at_temperature_zero_every_sample_is_the_likeliest_text_and_scores_as_one():
+    recipe = read_recipe("lab", ("evaluation.temperature=0", "evaluation.samples=3"))
+    benchmark = benchmark_of(recipe, RunData(recipe.problems).benchmarks["held-out"], "held-out")
+    assert benchmark.sampling.temperature == 0
+    benchmark = dataclasses.replace(benchmark, problems=benchmark.problems[:6])
+    model = build(tiny.SHAPE, VOCABULARY, seed=0)
+    generator = LocalGenerator(model, None, EngineSettings())
+    groups = generator.generate(
+        benchmark.problems, 3, benchmark.sampling, Seeds(run=0, stream="evaluate/held-out", step=0)
+    )
+    for one in rollouts_of(groups):
+        with torch.no_grad():
+            assert one.response_ids == tuple(tiny.forward(model, one).argmax(-1).tolist())
+    odd = {r.rollout_id: RIGHT if r.response_ids[0] % 2 else WRONG for r in rollouts_of(groups)}
+    scores = evaluate(benchmark, generator, ScriptedVerifier(verdicts=odd), seed=0)
+    assert set(scores["correct"]) <= {0, 3}
+    assert scores["mixed_groups"] == 0.0
 
 
 def test_scores_are_counts_by_problem():

@@ -167,6 +167,13 @@ def test_an_argument_that_the_template_never_reads_is_refused_and_the_nearest_na
             way(tmp_path, template={"thinkng": True})
 
 
+@pytest.mark.parametrize("way", [LanguageModel.load, LanguageModel.outline])
+def test_another_kind_of_number_is_refused_with_those_that_there_are(way, tmp_path):
+    tiny.qwen().save(tmp_path)
+    with pytest.raises(InputError, match=r"model: dtype 'fp32'.*; allowed: float32, bfloat16, float16, float64, auto$"):
+        way(tmp_path, dtype="fp32")
+
+
 def test_an_argument_without_a_template_to_go_to_is_refused(tmp_path):
     tiny.qwen().save(tmp_path)
     with pytest.raises(InputError, match="thinking has no chat template"):

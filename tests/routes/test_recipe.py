@@ -80,6 +80,7 @@ MALFORMED: dict[str, tuple[str, tuple[str, ...]]] = {
     # ranges
     "a negative count": ("stages: {warm_up: {epochs: -1}}", ("= -1", "greater than or equal to 1")),
     "a count of zero": ("stages: {warm_up: {epochs: 0}}", ("= 0", "greater than or equal to 1")),
+    "another kind of number": ("student: {path: x, dtype: fp32}", ("student.dtype", "'float32' or 'bfloat16'")),
     "a temperature of zero": ("temperature: 0", ("temperature = 0", "greater than 0")),
     "a temperature that is no number": ("temperature: .nan", ("temperature = NaN", "finite")),
     "an infinite temperature": ("temperature: .inf", ("temperature = Infinity", "finite")),

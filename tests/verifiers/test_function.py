@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from headwater.errors import GraderError, HeadwaterError, InputError, NumericError
 from headwater.records import Grade, Verdict
@@ -69,11 +71,27 @@ def test_columns_come_from_the_packed_label_and_from_the_settings() -> None:
 
 
 @pytest.mark.parametrize(
+    "returned",
+    [np.array([1.0, 0.0]), np.array([1, 0]), np.array([True, False]), [np.float32(1), np.float64(0)],
+     (np.int64(1), np.bool_(False)), torch.tensor([1.0, 0.0])],
+)  # fmt: skip
+def test_rewards_may_be_numbers_and_arrays_of_numpys_and_torchs(returned: Any) -> None:
+    def reward(completions: list[str]) -> Any:
+        return returned
+
+    found = FunctionVerifier(function=reward).grade({"a": ("1", "x"), "b": ("1", "y")})
+    assert [grade.reward for grade in found.values()] == [1.0, 0.0]
+    assert [type(grade.reward) for grade in found.values()] == [float, float]
+
+
+@pytest.mark.parametrize(
     ("returned", "error", "message"),
     [
         ([1.0], InputError, "returned 1 rewards for 3 completions"),
         (1.0, InputError, "returned a float"),
         (["a", 1, 2], InputError, "returned 'a' for a"),
+        (np.zeros((3, 1)), InputError, r"returned \[0.0\] for a"),
+        (np.float64(1), InputError, "returned a float for 3 completions"),
         ([float("nan"), 1, 2], NumericError, "returned nan for a"),
         (ValueError("no key"), GraderError, "returning: raised ValueError: no key"),
     ],

@@ -56,13 +56,13 @@ def export(folder: RunFolder, arm: Mapping[str, Any], to: Path, benchmark: str |
     data = to / f"{task}.jsonl"
     data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     evaluation = recipe["evaluation"]
-    generation = {
+    generation: dict[str, Any] = {
         "until": [] if not grading.end else [grading.end],
         "max_gen_toks": recipe["max_response_tokens"],
-        "do_sample": True,
-        "temperature": evaluation["temperature"],
-        "top_p": evaluation["top_p"],
+        "do_sample": evaluation["temperature"] > 0,
     }
+    if generation["do_sample"]:
+        generation |= {"temperature": evaluation["temperature"], "top_p": evaluation["top_p"]}
     value = {
         "task": task,
         "dataset_path": "json",

@@ -30,7 +30,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from headwater.errors import InputError
+from headwater.errors import InputError, nearest
 from headwater.fingerprint import fingerprint
 from headwater.models import adapters
 from headwater.models.split import Split, before_head, split
@@ -43,6 +43,9 @@ ONE_FILE = 10**18
 
 SCALES = "headwater_learning_rate_scales"
 """Key in a model's config: parameter name -> factor on the learning rate (the lab family needs it)."""
+
+DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")} | {"auto": None}
+"""Kinds of number by the names under which weights are asked for in them; auto: as they are stored."""
 
 TEMPLATE = "headwater_template"
 """Key in a model's config: the chat template's keyword arguments, so that a saved model is asked as it was trained."""
@@ -76,13 +79,15 @@ class LanguageModel:
 
         Args: dtype: of the weights; "auto" as they are stored. template: keyword arguments of the chat template;
         None takes those the directory was saved with. stop_ids: ids that end a response beside the model's own.
-        Raises InputError when there is no such model, when weights are missing, and for a stop id without a row.
+        Raises InputError for another dtype, when there is no such model, when weights are missing, and for a stop id
+        without a row.
         """
+        kind = _kind(dtype)
         with _opening(source, revision):
             opened: Any = AutoModelForCausalLM.from_pretrained(
                 source,
                 revision=revision,
-                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+                dtype="auto" if kind is None else kind,
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
@@ -107,11 +112,12 @@ class LanguageModel:
         It encodes prompts, knows its stop ids and its size, and cannot compute: its tensors are on the meta device.
         Arguments and errors are those of `load`.
         """
+        kind = _kind(dtype)
         with _opening(source, revision):
             config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
             with torch.device("meta"):
-                kind = (config.dtype or torch.float32) if dtype == "auto" else getattr(torch, dtype)
-                network = AutoModelForCausalLM.from_config(config, dtype=kind, trust_remote_code=False)
+                made = kind or config.dtype or torch.float32
+                network = AutoModelForCausalLM.from_config(config, dtype=made, trust_remote_code=False)
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
         try:
             network.generation_config = GenerationConfig.from_pretrained(source, revision=revision or "main")
@@ -311,6 +317,13 @@ class LanguageModel:
             adapters.save(self.network, directory / adapters.FOLDER)
         written.save_pretrained(directory, max_shard_size=ONE_FILE)
         self.tokenizer.save_pretrained(directory)
+
+
+def _kind(dtype: str) -> torch.dtype | None:
+    """The kind of number of that name; None for "auto". Raises InputError for any other name."""
+    if dtype not in DTYPES:
+        raise InputError(f"model: dtype {dtype!r:.40}{nearest(dtype, DTYPES)}; allowed: {', '.join(DTYPES)}")
+    return DTYPES[dtype]
 
 
 def _refuse_missing(source: Path | str, found: Mapping[str, Any]) -> None:

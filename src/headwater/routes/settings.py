@@ -42,6 +42,6 @@ class Evaluation(Value):
     """How arms are measured."""
 
     samples: Count = Field(16, description="k of avg@k")
-    temperature: float = Field(1.0, gt=0, description="of sampling in evaluation")
+    temperature: float = Field(1.0, ge=0, description="of sampling in evaluation; 0 takes the likeliest token")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus of sampling in evaluation")
     closeness_problems: Count = Field(64, description="pool prompts on which C2 is measured")

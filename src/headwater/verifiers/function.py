@@ -64,6 +64,8 @@ class FunctionVerifier:
                 rewards = asyncio.run(_settled(rewards))
         except Exception as error:
             raise GraderError(f"{self.name}: raised {type(error).__name__}: {error}") from error
+        if hasattr(rewards, "tolist"):  # an array of numpy's or torch's
+            rewards = rewards.tolist()
         if not isinstance(rewards, list | tuple) or len(rewards) != len(responses):
             found = f"{len(rewards)} rewards" if isinstance(rewards, list | tuple) else f"a {type(rewards).__name__}"
             raise InputError(
