@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test docs integration cluster-test check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
+.PHONY: demo test architectures docs integration cluster-test check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
 
 install: $(STAMP)
 
@@ -33,6 +33,12 @@ check: $(STAMP)
 
 test: check qwen3-tokenizer
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+# Every causal architecture of the installed transformers against plain transformers: the table of docs/models.md.
+architectures: $(STAMP)
+	rm -rf build/architectures
+	$(BIN)/python -m pytest -m architectures --numprocesses 2 --dist worksteal tests/architectures; \
+	  PYTHONPATH="tests:tests/architectures" $(BIN)/python tests/architectures/table.py docs/models.md
 
 # The golden runs as the code makes them now (tests/golden): a change of method commits them and says why.
 golden: $(STAMP)

@@ -1,26 +1,19 @@
 """A model is accepted by measurement: whatever is accepted learns as plain transformers would, the rest is refused."""
 
-import copy
-
 import pytest
-import torch
 import transformers
 from torch import nn
 
 import tiny
-from headwater.batch import FullDistribution, Scored, ScoredRollout, token_mean_weights
 from headwater.engines import acceptance
 from headwater.engines.acceptance import accept
 from headwater.engines.body import Body
-from headwater.engines.local import LocalTeacher
-from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError
-from headwater.models.family import word_tokenizer
 from headwater.models.language_model import LanguageModel
 from headwater.models.logits import LogitChange
 from headwater.models.miniature import miniature
 from headwater.models.split import split
-from headwater.signals import Divergence
+from plainly import gradients, sampled_apart, sharp
 
 SIZES = {
     "vocab_size": 32,
@@ -36,8 +29,6 @@ SIZES = {
     "eos_token_id": 1,
 }
 ALTERNATING = ["sliding_attention", "full_attention"]
-LENGTH = 40
-"""Prompt and response of the longest rollout: beyond the windows below."""
 
 
 def config(name, **changes):
@@ -86,53 +77,12 @@ KINDS = {
 }  # fmt: skip
 
 
-def sharp(settings, seed=0):
-    """A network of sharp weights with a tokenizer, and a fresh copy of it that nothing of ours touches."""
-    network = transformers.AutoModelForCausalLM.from_config(copy.deepcopy(settings)).eval()
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            noise = torch.randn(parameter.shape, generator=draw)
-            parameter.copy_(0.3 * noise) if parameter.ndim > 1 else parameter.add_(0.1 * noise)
-    words = ("<pad>", "<eos>", *(f"w{i}" for i in range(2, network.get_output_embeddings().weight.shape[0])))
-    return LanguageModel(network=network, tokenizer=word_tokenizer(words)), copy.deepcopy(network)
-
-
-def asked():
-    """A short prompt and one that ends near the longest length: neighbours in every batch."""
-    texts = ["w2 w3", " ".join(f"w{2 + i % 29}" for i in range(LENGTH - 8))]
-    return [tiny.Problem(problem_id=f"p{i}", prompt=text, source="tiny") for i, text in enumerate(texts)]
-
-
-def plain_logits(network, one):
-    ids, first = [*one.prompt_ids, *one.response_ids], len(one.prompt_ids) - 1
-    return network(input_ids=torch.tensor([ids])).logits[0, first:-1].float()
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_accepted_samples_and_learns_as_plain_transformers_does(kind):
     model, plain = sharp(KINDS[kind]())
-    teacher, plain_teacher = sharp(KINDS[kind](), seed=1)
-    rollouts = tiny.draw(model, asked(), samples=2, tokens=8)
-    for one in rollouts:
-        with torch.no_grad():
-            logprobs = torch.log_softmax(plain_logits(plain, one), -1)
-        expected = logprobs.gather(-1, torch.tensor(one.response_ids)[:, None])
-        assert (torch.tensor(one.logprobs) - expected[:, 0]).abs().max() < 1e-3
-    signal = Divergence(direction="reverse")
-    targets = LocalTeacher(teacher, EngineSettings()).distributions(rollouts, 1.0)
-    weights = token_mean_weights(rollouts)
-    scored = [ScoredRollout(rollout=r, target=t, weight=w) for r, t, w in zip(rollouts, targets, weights, strict=True)]
-    tiny.learner(model).update(Scored(rollouts=tuple(scored)), signal)
-    for one, weight in zip(rollouts, weights, strict=True):
-        with torch.no_grad():
-            target = FullDistribution(full=torch.log_softmax(plain_logits(plain_teacher, one), -1))
-        (signal.loss(plain_logits(plain, one), torch.tensor(one.response_ids), target) * weight).sum().backward()
-    ours, theirs = (
-        torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in network.parameters()])
-        for network in (model.network, plain)
-    )
-    tiny.assert_near(ours, theirs, 1e-3)
+    rollouts, apart = sampled_apart(model, plain)
+    assert apart < 1e-3
+    tiny.assert_near(*gradients(model, plain, *sharp(KINDS[kind](), seed=1), rollouts), 1e-3)
 
 
 def test_a_rotation_that_a_longer_neighbour_changes_is_refused_where_a_rollout_can_reach_it():
