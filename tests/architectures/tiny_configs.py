@@ -23,7 +23,7 @@ NARROW = {
     r"|attention_hidden_size": 64,
     r".*intermediate_size|.*ffn_dim|ffn_hidden_size|expert_ffn_hidden_size|dff|dim_ff|d_inner"
     r"|intermediate_size_mlp": 64,
-    r"(num|n)(_local|_routed)?_experts|moe_num_experts": 8,
+    r"(num|n)(_local|_routed)?_experts|moe_num_experts": 16,
 }
 LAYERS = re.compile(r"num_(hidden_|encoder_|decoder_)?layers|n_layers?|(en|de)coder_layers")
 TEXT = {"vocab_size": 128, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}

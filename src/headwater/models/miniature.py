@@ -18,7 +18,13 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import nn
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoModelForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from headwater.errors import InputError
 from headwater.models.language_model import LanguageModel
@@ -45,8 +51,8 @@ _NARROW = {
 
 def miniature(config: PretrainedConfig) -> LanguageModel:
     """The copy, its weights from a fixed seed. Raises InputError when none of a size that can be measured builds."""
-    reason = ""
-    for candidate in _candidates(config):
+    whole, reason = _outline(config), ""
+    for candidate in _candidates(config, whole):
         try:
             with torch.device("meta"):
                 size = sum(p.numel() for p in AutoModelForCausalLM.from_config(copy.deepcopy(candidate)).parameters())
@@ -65,10 +71,26 @@ def miniature(config: PretrainedConfig) -> LanguageModel:
     )
 
 
-def _candidates(config: PretrainedConfig) -> Iterator[PretrainedConfig]:
+def _outline(config: PretrainedConfig) -> PreTrainedModel:
+    """The whole network without storage. Raises InputError where none is built, or one that cannot be opened again."""
+    try:
+        with torch.device("meta"):
+            network: PreTrainedModel = AutoModelForCausalLM.from_config(copy.deepcopy(config))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(
+            f"model: {config.model_type} builds no network ({reason}); use another architecture"
+        ) from error
+    if type(network.config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise InputError(
+            f"model: {config.model_type} holds a text model ({network.config.model_type}) that transformers cannot "
+            "open again once it is saved alone; use another architecture"
+        )
+    return network
+
+
+def _candidates(config: PretrainedConfig, network: PreTrainedModel) -> Iterator[PretrainedConfig]:
     """Smallest first."""
-    with torch.device("meta"):
-        network = AutoModelForCausalLM.from_config(copy.deepcopy(config))
     if sum(parameter.numel() for parameter in network.parameters()) <= SMALL:
         yield config
         return
