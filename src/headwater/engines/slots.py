@@ -87,7 +87,7 @@ class SlotCache(Cache):
             self._unseen = nn.functional.pad(self._unseen, (0, more), value=-torch.inf)
             self._lay(layer.clone() for layer in self._layers)
 
-    def _lay(self, layers: Iterable[Float[Tensor, "slot head place dim"]]) -> None:
+    def _lay(self, layers: Iterable[Float[Tensor, "slot _ place _"]]) -> None:
         """Put these states, which lie elsewhere, at the first of the present places; 0 behind them."""
         laid = []
         for room, states in zip(self._room, layers, strict=False):
