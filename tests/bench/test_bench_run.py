@@ -4,38 +4,39 @@ import dataclasses
 import json
 
 import pytest
+from bench.__main__ import measure, peers
+from bench.cases import BFLOAT16, FLOAT32, TRL_AMP, Bar, Case, choose
+from bench.compare import Options, best_micro, run_case
+from bench.page import MARK, render, write_page
+from bench.results import figures, new_document, ratios, read_document, write_document
 from rich.console import Console
 
-from headwater.bench.cases import BFLOAT16, FLOAT32, TRL_AMP, WORKS, Bar, Case, choose
-from headwater.bench.command import chosen_cases, measure, peers
-from headwater.bench.compare import Options, best_micro, run_case
+from headwater.bench import command
 from headwater.bench.inputs import write_inputs
-from headwater.bench.page import MARK, render, write_page
 from headwater.bench.protocol import Parts
-from headwater.bench.results import figures, new_document, ratios, read_document, write_document
 from headwater.bench.shapes import BATCHES, KERNELS, Batch
 from headwater.bench.side import build
+from headwater.bench.work import WORKS, Work, on_shape
 from headwater.errors import InputError
 
 PEAK = {"float32": 100.0, "bfloat16": 400.0}
 MIB = 2**20
 
 
-def tiny(work):
-    (case,) = choose((work,), "tiny")
+def tiny(kind):
+    (case,) = choose((kind,), "tiny")
     return case
 
 
 @pytest.mark.parametrize("work", WORKS)
 def test_a_round_does_the_whole_batch(work, tmp_path):
-    case = tiny(work)
-    job = {**write_inputs(case, tmp_path), "side": FLOAT32, "micro": None}
+    job = {**write_inputs(on_shape(work, "tiny"), tmp_path), "side": FLOAT32, "micro": None}
     rounds, memory = build(job)
     for _ in range(2):  # the second step has other prompts and the first one's weights
         parts = Parts()
         done = rounds.round(parts)
-        batch = case.batch
-        if batch is None:
+        batch = BATCHES["tiny"]
+        if work == "kl":
             assert done["tokens"] == KERNELS["tiny"].tokens
         elif work == "grpo-ragged":
             assert batch.rows <= done["tokens"] <= batch.rows * batch.response_tokens
@@ -49,7 +50,7 @@ def test_a_round_does_the_whole_batch(work, tmp_path):
 def test_responses_are_of_full_length_unless_they_are_to_be_ragged(tmp_path):
     ends = {}
     for work in ("generation", "grpo-ragged"):
-        case = dataclasses.replace(tiny(work), batch=Batch(prompts=8, samples=8, prompt_tokens=4, response_tokens=48))
+        case = Work(kind=work, shape="tiny", batch=Batch(prompts=8, samples=8, prompt_tokens=4, response_tokens=48))
         rounds, _ = build({**write_inputs(case, tmp_path / work), "side": FLOAT32, "micro": None})
         ends[work] = rounds.round(Parts())["tokens"] / (64 * 48)
     assert ends["generation"] == 1.0
@@ -60,7 +61,7 @@ def test_a_case_is_measured_written_and_not_measured_again(tmp_path):
     said, file = [], tmp_path / "bench.json"
     options = Options(precision="float32", repeat=2, say=said.append)
     for _ in range(2):
-        measure(chosen_cases(["generation"], "tiny"), options, file, Console(quiet=True), redo=False)
+        measure(choose(("generation",), "tiny"), options, file, Console(quiet=True), redo=False)
     assert [line.rpartition(":")[0] for line in said] == [f"generation tiny: {FLOAT32}: round {n}" for n in (1, 2)]
     (side,) = read_document(file)["cases"]["generation tiny"]["sides"].values()
     batch = BATCHES["tiny"]
@@ -76,6 +77,15 @@ def test_a_side_that_fails_is_named_with_its_last_words():
     case = dataclasses.replace(tiny("kl"), sides=("headwater float8",))
     with pytest.raises(InputError, match=r"headwater float8 ended with 1: .*float8"):
         run_case(case, Options(repeat=1), {})
+
+
+def test_the_command_measures_our_own_side_and_prints_a_row_a_precision(capsys):
+    command.measure(["generation"], "tiny", None, None, 2)
+    printed = capsys.readouterr().out
+    assert "generation tiny" in printed
+    rows = {line.split("│")[1].strip(): line.split("│")[2:] for line in printed.splitlines() if "float" in line}
+    assert set(rows) == {"float32", "bfloat16"}
+    assert all(float(row[0]) > 0 for row in rows.values())
 
 
 # What follows from the rounds
@@ -103,10 +113,8 @@ def entry():
 
 
 CASE = Case(
-    work="grpo",
-    shape="a",
+    work=Work(kind="grpo", shape="a", batch=BATCHES["a"]),
     sides=(BFLOAT16, TRL_AMP),
-    batch=BATCHES["a"],
     bars=(Bar(ours=BFLOAT16, theirs=(TRL_AMP,), time=2.5, memory=2.0),),
 )
 
@@ -185,9 +193,10 @@ def test_the_page_tells_of_the_whole_route_where_it_was_measured(tmp_path):
 
 def test_unknown_works_shapes_peers_and_files_are_named(tmp_path):
     for ask, words in (
-        (lambda: chosen_cases(["grppo"], None), "no work 'grppo'"),
-        (lambda: chosen_cases(["grpo"], "d"), "no shape 'd'"),
-        (lambda: chosen_cases(["kl"], "a"), "kl has no shape a"),
+        (lambda: choose(("grppo",), None), "no work 'grppo'"),
+        (lambda: choose(("grpo",), "d"), "no shape 'd'"),
+        (lambda: choose(("kl",), "a"), "kl has no shape a"),
+        (lambda: command.measure([], "a", None, None, 1), "name a work"),
         (lambda: peers(["verl"], []), "no peer 'verl'"),
         (lambda: peers([], ["trl"]), "give PEER=PYTHON"),
         (lambda: read_document(tmp_path / "absent.json"), "cannot be read"),

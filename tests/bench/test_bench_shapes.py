@@ -1,13 +1,13 @@
 """Shapes and floors: sizes and operation counts, against numbers worked by hand and against the real models."""
 
 import pytest
+from bench.cases import CASES, choose
+from bench.compare import _module, micro_batches
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from headwater.bench.cases import CASES, WORKS, choose
-from headwater.bench.compare import _module
 from headwater.bench.floor import step_operations
-from headwater.bench.inputs import micro_batches
 from headwater.bench.shapes import BATCHES, KERNELS, SHAPES, Batch, Shape
+from headwater.bench.work import WORKS
 
 ONE = Shape(architecture="qwen3", hidden=8, layers=1, heads=2, kv_heads=1, head_dim=4, ff=16, vocab=10)
 
@@ -49,15 +49,15 @@ def test_a_step_by_hand():
 def test_every_case_is_possible():
     assert len({case.name for case in CASES}) == len(CASES)
     for case in CASES:
-        assert case.work in WORKS
-        assert case.shape in (KERNELS if case.batch is None else SHAPES)
+        assert case.work.kind in WORKS
+        assert case.work.shape in (KERNELS if case.work.batch is None else SHAPES)
         assert all(_module(side) for side in case.sides)
         for bar in case.bars:
             assert {bar.ours, *bar.theirs} <= set(case.sides)
 
 
 def test_every_work_runs_on_the_tiny_shape_and_all_of_them_by_default():
-    assert {case.work for case in choose((), "tiny")} == set(WORKS)
+    assert {case.work.kind for case in choose((), "tiny")} == set(WORKS)
     assert choose((), None) == list(CASES)
     assert [case.name for case in choose(("opd",), None)] == ["opd a", "opd c"]
 

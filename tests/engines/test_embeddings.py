@@ -59,9 +59,12 @@ def test_a_frozen_table_gets_no_gradient():
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_a_network_gets_the_gradient_of_its_own_pass_tied_or_not(family):
-    model, plain = tiny.FAMILIES[family](), tiny.FAMILIES[family]()
+    model, plain, exact = (tiny.FAMILIES[family]() for _ in range(3))
     Body(model)
-    for one in (model, plain):
+    exact.network.double()
+    for one in (model, plain, exact):
         one.network(input_ids=torch.tensor([[2, 5, 2]])).logits.square().sum().backward()
-    for name, parameter in plain.network.named_parameters():  # rounding grows with what is summed: against the length
-        tiny.assert_near(model.network.get_parameter(name).grad, parameter.grad, 1e-5)
+    for name, parameter in exact.network.named_parameters():
+        gradient, own = (one.network.get_parameter(name).grad for one in (plain, model))
+        rounding = (gradient - parameter.grad).norm() / parameter.grad.norm()  # it differs from processor to processor
+        tiny.assert_near(own, parameter.grad, 3 * rounding.item() + 1e-6)

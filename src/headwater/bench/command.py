@@ -1,8 +1,10 @@
-"""`headwater bench`: chooses the cases, runs what the file does not hold yet, and prints what came of it."""
+"""`headwater bench`: our own side of each work that is asked for, round by round, as a table."""
 
 from __future__ import annotations
 
+import statistics
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,107 +12,51 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from headwater.bench.cases import WORKS, Case, choose
-from headwater.bench.compare import Options, run_case
-from headwater.bench.floor import probe
-from headwater.bench.page import write_page
-from headwater.bench.results import (
-    code,
-    figures,
-    floor_seconds,
-    new_document,
-    ratios,
-    read_document,
-    write_document,
-)
-from headwater.bench.shapes import KERNELS, SHAPES
+from headwater.bench.floor import floor_seconds, probe
+from headwater.bench.inputs import write_inputs
+from headwater.bench.living import Side
+from headwater.bench.work import Work, on_shape
 from headwater.errors import InputError
 
-
-def chosen_cases(works: Sequence[str], shape: str | None) -> list[Case]:
-    """The cases asked for. Raises InputError for a work or shape that is not there."""
-    unknown = [work for work in works if work not in WORKS]
-    if unknown:
-        raise InputError(f"bench: no work {unknown[0]!r}; there are {', '.join(WORKS)}")
-    if shape not in (None, *SHAPES, *KERNELS):
-        raise InputError(f"bench: no shape {shape!r}; there are {', '.join([*SHAPES, *KERNELS])}")
-    cases = choose(tuple(works), shape)
-    if not cases:
-        raise InputError(f"bench: {', '.join(works)} has no shape {shape}")
-    return cases
+PARTS = ("generate", "score", "update")
 
 
-def peers(names: Sequence[str], pythons: Sequence[str]) -> dict[str, str]:
-    """Each peer's Python: this one, or what PEER=PYTHON says."""
-    known = ("trl", "transformers", "vllm")
-    chosen = dict.fromkeys(names, sys.executable)
-    for entry in pythons:
-        peer, equals, python = entry.partition("=")
-        if not equals or not Path(python).is_file():
-            raise InputError(f"bench: --peer-python {entry!r}: give PEER=PYTHON, such as trl=/path/to/venv/bin/python")
-        chosen[peer] = str(Path(python).absolute())
-    unknown = [peer for peer in chosen if peer not in known]
-    if unknown:
-        raise InputError(f"bench: no peer {unknown[0]!r}; there are {', '.join(known)}")
-    return chosen
+def measure(works: Sequence[str], shape: str, precision: str | None, micro: int | None, repeat: int) -> None:
+    """Print a table a work, a row a precision. Raises InputError for a work or a shape that is not there."""
+    if not works:
+        raise InputError("bench: name a work, such as grpo, opd or generation (headwater bench --help lists them)")
+    chosen = [on_shape(work, shape) for work in works]
+    peak, console = probe(), Console()
+    for work in chosen:
+        table = Table(title=work.name)
+        for column in ("precision", "s", "tokens/s", *PARTS, "MB", "floor s"):
+            table.add_column(column, justify="left" if column == "precision" else "right", no_wrap=True)
+        precisions = ("float32",) if work.kind == "kl" else ("float32", "bfloat16")
+        for name in precisions if precision is None else (precision,):
+            rounds = _rounds(work, name, micro, repeat)
+            table.add_row(name, *_figures(rounds), f"{floor_seconds(work, name, peak):.3f}")
+        console.print(table)
 
 
-def measure(cases: Sequence[Case], options: Options, file: Path | None, console: Console, *, redo: bool) -> None:
-    """Measure the cases, writing the file after each; a case that the file holds already is only printed.
-
-    A case is measured again when headwater's engine changed since, when sides are asked for that it lacks, or with
-    `redo`.
-    """
-    kept = file is not None and file.exists()
-    document = read_document(file) if kept and file is not None else new_document(probe())
-    for case in cases:
-        entry = document["cases"].get(case.name)
-        if redo or entry is None or not _covers(entry, options.sides(case)):
-            entry = run_case(case, options, document["tuned"].setdefault(case.name, {}))
-            document["cases"][case.name] = {**entry, "code": code()}
-            if file is not None:
-                write_document(file, document)
-        show(case, document, console)
+def _rounds(work: Work, precision: str, micro: int | None, repeat: int) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory(prefix="headwater-bench-") as name:
+        job = {**write_inputs(work, Path(name)), "core": None, "micro": micro}
+        side = Side(f"headwater {precision}", job, sys.executable, Path(name))
+        try:
+            return [side.round() for _ in range(repeat + 1)][1:]
+        finally:
+            side.stop()
 
 
-def make_page(file: Path | None, page: Path) -> None:
-    """Write the page of a file of raw rounds."""
-    if file is None:
-        raise InputError("bench: --page needs the file that it is made from; add --json FILE")
-    write_page(read_document(file), file, page)
-    print(f"wrote {page}")
-
-
-def _covers(entry: dict[str, Any], sides: Sequence[str]) -> bool:
-    return entry["code"] == code() and set(sides) <= set(entry["sides"])
-
-
-def show(case: Case, document: dict[str, Any], console: Console) -> None:
-    """One case's sides and ratios."""
-    entry = document["cases"][case.name]
-    table = Table(title=case.name)
-    for column in ("side", "micro", "s", "tokens/s", "generate", "score", "update", "padding", "MB", "floor"):
-        table.add_column(column, justify="left" if column == "side" else "right")
-    for figure in figures(case, entry):
-        parts = [
-            f"{figure.parts[name]:.3f}" if name in figure.parts else "-" for name in ("generate", "score", "update")
-        ]
-        floor = floor_seconds(case, figure.side, document["peak"])
-        own = figure.side.startswith("headwater")
-        table.add_row(
-            figure.side,
-            str(figure.micro or "-"),
-            f"{figure.seconds:.3f}",
-            f"{figure.rate:,.0f}",
-            *parts,
-            f"{figure.padding:.1%}" if own else "-",
-            f"{figure.peak / 2**20:,.0f}",
-            f"{floor:.3f}" if own else "-",
-        )
-    console.print(table)
-    for ratio in ratios(case, entry):
-        console.print(
-            f"{ratio.ours} / {ratio.theirs}: {ratio.time:.2f} x faster ({ratio.least:.2f} to {ratio.most:.2f}; bar "
-            f"{ratio.bar.time:g}), {ratio.memory:.2f} x less memory (bar {ratio.bar.memory:g})"
-            f"{'' if ratio.reached else ': NOT REACHED'}"
-        )
+def _figures(rounds: Sequence[dict[str, Any]]) -> list[str]:
+    """Medians over the rounds, and the highest peak of memory above imports and weights."""
+    seconds = statistics.median(done["seconds"] for done in rounds)
+    tokens = statistics.median(done["tokens"] for done in rounds)
+    parts = [statistics.median(done["parts"].get(part, 0.0) for done in rounds) for part in PARTS]
+    memory = max(done["memory"]["peak"] - done["memory"]["base"] for done in rounds)
+    return [
+        f"{seconds:.3f}",
+        f"{tokens / seconds:,.0f}",
+        *(f"{part:.3f}" for part in parts),
+        f"{memory / 2**20:,.0f}",
+    ]

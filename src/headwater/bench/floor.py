@@ -12,7 +12,8 @@ import time
 
 import torch
 
-from headwater.bench.shapes import Batch, Shape
+from headwater.bench.shapes import KERNELS, SHAPES, Batch, Shape
+from headwater.bench.work import Work
 
 PASSES = {"update": 3}
 """A backward pass is two forward passes' worth of products."""
@@ -28,6 +29,15 @@ def step_operations(work: str, student: Shape, teacher: Shape, batch: Batch) -> 
     if work != "generation":
         parts["update"] = PASSES["update"] * _whole(student, batch)
     return parts
+
+
+def floor_seconds(work: Work, precision: str, peak: dict[str, float]) -> float:
+    """Seconds that the round's arithmetic alone takes at this machine's best matrix product."""
+    if work.batch is None:
+        operations = KERNELS[work.shape].operations
+    else:
+        operations = sum(step_operations(work.kind, SHAPES[work.shape], SHAPES[work.teacher], work.batch).values())
+    return operations / (peak[precision] * 1e9)
 
 
 def _generate(shape: Shape, batch: Batch) -> int:

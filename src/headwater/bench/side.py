@@ -1,7 +1,7 @@
 """headwater's side of a benchmark: the real learner, generator and teacher, one round a command.
 
-Run by `compare` as `python -m headwater.bench.side JOB`. A round is one step of the loop (sample, score, update, with
-the signals as they are), one pass of the tiled head, or one batch of responses.
+Run by `living` as `python -m headwater.bench.side JOB`. A round is one step of the loop itself, one pass of the tiled
+head, or one batch of responses.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import sys
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from headwater.batch import HiddenDistribution
+from headwater.batch import HiddenDistribution, Scored
 from headwater.bench.protocol import Channel, Memory, Parts, read_job
 from headwater.bench.recording import read_problems
 from headwater.bench.shapes import SHAPES, Batch, KernelSize
@@ -24,12 +23,13 @@ from headwater.cache import CachedTeacher
 from headwater.engines.head import Head, HeadBatch, tiled_backward
 from headwater.engines.opening import open_engine
 from headwater.engines.settings import EngineSettings
-from headwater.interfaces import At, Sampler, Seeds, Signal, Teacher, Verifier, Workers
+from headwater.interfaces import Generator, Learner, Sampler, Seeds, Signal, Teacher, Verifier, Workers
+from headwater.loop import Schedule, Stage, run_stage
 from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
 from headwater.models.unpretrained import random_weights
 from headwater.optimiser import Optimiser
-from headwater.records import Grade, Rollout, Sampling, Verdict, rollouts_of
+from headwater.records import Grade, Group, Problem, Rollout, Sampling, StepRecord, Verdict, rollouts_of
 from headwater.samplers import OnPolicy, Recorded
 from headwater.signals import Divergence, Reward
 
@@ -57,58 +57,96 @@ class HashVerifier(Verifier):
 
 
 class NoLedger:
-    """Answers that are never looked at."""
+    """Answers that are never looked at, of steps that nobody counts."""
 
     def at(self, step: int) -> None:
         """Nothing is noted."""
+
+    def expose(self, step: int, problems: Sequence[Problem]) -> None:
+        """Nothing is written."""
 
     def read(self, problem_id: str, use: str = "answer") -> str:
         """No answer."""
         return ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Course:
-    """What the learner is told."""
+class Booked(Generator):
+    """A generator whose time is booked."""
 
-    optimiser: Optimiser
-    updates: int
-    temperature: float = 1.0
+    def __init__(self, of: Generator):
+        self.parts = Parts()
+        self.tokens = 0
+        """response tokens of the last update"""
+        self._of = of
+
+    def generate(self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds) -> list[Group]:
+        """As the generator does, booked as "generate"."""
+        groups = self._of.generate(problems, samples, sampling, seeds)
+        self.parts.part("generate")
+        return groups
+
+    def sync(self) -> None:
+        """As the generator does, booked with the update that it follows."""
+        self._of.sync()
+        self.parts.part("update")
+
+
+class BookedLearner(Learner):
+    """A learner whose time is booked: what came before its update is "score"."""
+
+    def __init__(self, of: Learner, booked: Booked):
+        self._of = of
+        self._booked = booked
+
+    @property
+    def version(self) -> int:  # type: ignore[override]
+        """That of the learner."""
+        return self._of.version
+
+    def update(self, scored: Scored, signal: Signal) -> dict[str, float]:
+        """As the learner does."""
+        self._booked.parts.part("score")
+        self._booked.tokens = sum(len(one.rollout.response_ids) for one in scored.rollouts)
+        return self._of.update(scored, signal)
+
+    def near(self, teacher: Teacher) -> Teacher:
+        """As the learner does."""
+        return self._of.near(teacher)
+
+    def save(self, directory: Path) -> None:
+        """As the learner does."""
+        self._of.save(directory)
+
+    def load(self, directory: Path) -> None:
+        """As the learner does."""
+        self._of.load(directory)
 
 
 class Steps(Rounds):
     """Steps of the loop on one model."""
 
     def __init__(self, job: dict[str, Any], model: LanguageModel, engine: EngineSettings):
-        self._batch = Batch(**job["batch"])
+        batch = Batch(**job["batch"])
         self._problems = read_problems(job)
+        self._stage = _stage(job["work"], batch)
         self._workers = self._assemble(job, model, engine)
-        self._sampler, self._signal = self._method(job["work"])
-        self._step = 0
-
-    def _method(self, work: str) -> tuple[Sampler, Signal]:
-        fresh = OnPolicy(samples=self._batch.samples, max_response_tokens=self._batch.response_tokens)
-        if work == "opd":
-            return fresh, Divergence(direction="reverse")
-        if work == "forward-kl":
-            return Recorded(samples=self._batch.samples), Divergence(direction="forward")
-        return fresh, Reward(kl_coefficient=0.0, zero_variance="keep")
+        self._rows = batch.rows
 
     def _assemble(self, job: dict[str, Any], model: LanguageModel, engine: EngineSettings) -> Workers:
-        optimiser = Optimiser(learning_rate=RATE, warmup_share=0.0, final_share=1.0)
         live = {"student": model}
         if "teacher" in job and "cache" not in job:
             live["teacher"] = open_model(job, "teacher")
         opened = open_engine(engine, live)
-        learner = opened.learner(ModelSource(path="student"), Course(optimiser=optimiser, updates=MANY))
+        learner = opened.learner(ModelSource(path="student"), self._stage)
         teacher: Teacher | None = opened.teacher(ModelSource(path="teacher")) if "teacher" in live else None
         recorded: Mapping[str, Sequence[Rollout]] = {}
         if "cache" in job:
             teacher = cached = CachedTeacher(Path(job["cache"]))
             recorded = cached.rollouts.by_problem
+        self._booked = Booked(opened.generator(learner))
         return Workers(
-            learner=learner,
-            generator=opened.generator(learner),
+            learner=BookedLearner(learner, self._booked),
+            generator=self._booked,
             teachers={} if teacher is None else {"teacher": teacher},
             reference=None,  # type: ignore[arg-type]
             answers=NoLedger(),
@@ -119,21 +157,32 @@ class Steps(Rounds):
         )
 
     def round(self, parts: Parts) -> dict[str, float]:
-        """One step, as `headwater.loop` takes it."""
-        start = self._step * self._batch.prompts % len(self._problems)
-        problems = self._problems[start : start + self._batch.prompts]
-        at = At(step=self._step, updates=MANY)
-        groups = self._sampler.sample(problems, self._workers, Seeds(run=0, stream="bench", step=self._step), at)
-        parts.part("generate")
-        scored = self._signal.score(groups, self._workers, at)
-        parts.part("score")
-        metrics = self._workers.learner.update(scored, self._signal)
-        self._workers.sync()
-        parts.part("update")
-        self._step += 1
-        rollouts = rollouts_of(groups)
-        tokens = sum(len(rollout.response_ids) for rollout in rollouts)
-        return {"tokens": tokens, "rows": len(rollouts), "padding": metrics.get("padding", 0.0)}
+        """One step of the loop: a stage that ends with the learner's next update."""
+        self._booked.parts = parts
+        schedule = self._stage.schedule.model_copy(update={"updates": self._workers.learner.version + 1})
+        stage = self._stage.model_copy(update={"schedule": schedule})
+        steps: list[StepRecord] = []
+        run_stage(stage, self._workers, NoLedger(), self._problems, seed=0, on_step=steps.append)
+        (step,) = steps
+        return {"tokens": self._booked.tokens, "rows": self._rows, "padding": step.metrics.get("padding", 0.0)}
+
+
+def _stage(work: str, batch: Batch) -> Stage:
+    """The stage that a kind of work is steps of."""
+    sampler: Sampler = OnPolicy(samples=batch.samples, max_response_tokens=batch.response_tokens)
+    signal: Signal = Reward(kl_coefficient=0.0, zero_variance="keep")
+    if work == "opd":
+        signal = Divergence(direction="reverse")
+    if work == "forward-kl":
+        sampler, signal = Recorded(samples=batch.samples), Divergence(direction="forward")
+    return Stage(
+        name="bench",
+        learner="student",
+        sampler=sampler,
+        signal=signal,
+        schedule=Schedule(updates=MANY, problems=batch.prompts, order="given"),
+        optimiser=Optimiser(learning_rate=RATE, warmup_share=0.0, final_share=1.0),
+    )
 
 
 class Generation(Rounds):

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md, made from the files of `headwater bench --json` and `bench/r3_full.py --json`.
+"""docs/benchmarks.md, made from the files of `python -m bench --json` and `bench/r3_full.py --json`.
 
 What stands below the mark in an older page was written by hand and is kept.
 """
@@ -9,12 +9,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from headwater.bench.cases import CASES, Case
-from headwater.bench.results import Figures, Ratio, figures, floor_seconds, ratios
+from bench.cases import CASES, Case
+from bench.results import Figures, Ratio, figures, ratios
+from headwater.bench.floor import floor_seconds
 
-MARK = "<!-- Written by hand from here on; `headwater bench --page` keeps it. -->"
+MARK = "<!-- Written by hand from here on; `python -m bench --page` keeps it. -->"
 R3_FULL = "r3-full.json"
 """The file of bench/r3_full.py, read where it lies beside the other."""
 R3_BAR = 3.0
@@ -30,11 +31,11 @@ def write_page(document: dict[str, Any], file: Path, page: Path) -> None:
 def render(document: dict[str, Any], file: Path, whole: dict[str, Any] | None = None) -> str:
     """The made part of the page as Markdown."""
     environment = Environment(
-        loader=PackageLoader("headwater.bench", "."),
+        loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,  # noqa: S701  Markdown of our own numbers
+        autoescape=False,
     )
     measured = [case for case in CASES if case.name in document["cases"]]
     bars = [(case, ratio) for case in measured for ratio in ratios(case, document["cases"][case.name])]
@@ -114,7 +115,9 @@ def _side(case: Case, figure: Figures, document: dict[str, Any]) -> dict[str, st
         "padding": f"{figure.padding:.1%}" if own else "",
         "peak": f"{figure.peak / 2**20:,.0f}",
         "whole": f"{figure.whole / 2**20:,.0f}",
-        "floor": f"{floor_seconds(case, figure.side, document['peak']):.3f}" if own else "",
+        "floor": f"{floor_seconds(case.work, figure.side.removeprefix('headwater '), document['peak']):.3f}"
+        if own
+        else "",
     }
 
 

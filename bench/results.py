@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headwater.bench.cases import Bar, Case
-from headwater.bench.floor import step_operations
-from headwater.bench.shapes import KERNELS, SHAPES
+import headwater
+from bench.cases import Bar, Case
 from headwater.engines import processor
 from headwater.errors import InputError
 from headwater.fingerprint import fingerprint
@@ -117,17 +116,6 @@ def _ratio(ours: Figures, theirs: Figures, entry: dict[str, Any], bar: Bar) -> R
     )
 
 
-def floor_seconds(case: Case, side: str, peak: dict[str, float]) -> float:
-    """Seconds that the round's arithmetic alone takes at this machine's best matrix product."""
-    precision = "bfloat16" if "bfloat16" in side else "float32"
-    if case.batch is None:
-        operations = KERNELS[case.shape].operations
-    else:
-        parts = step_operations(case.work, SHAPES[case.shape], SHAPES[case.teacher], case.batch)
-        operations = sum(parts.values())
-    return operations / (peak[precision] * 1e9)
-
-
 def new_document(peak: dict[str, float]) -> dict[str, Any]:
     """A file with no case in it yet."""
     return {"schema": SCHEMA, "machine": machine(), "peak": peak, "tuned": {}, "cases": {}}
@@ -140,7 +128,7 @@ def read_document(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"bench: {path} cannot be read as JSON ({error}); give another file") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise InputError(f"bench: {path} is no file of schema {SCHEMA} of `headwater bench --json`; give another one")
+        raise InputError(f"bench: {path} is no file of schema {SCHEMA} of `python -m bench --json`; give another one")
     return document
 
 
@@ -163,7 +151,7 @@ def machine() -> dict[str, Any]:
 
 def code() -> str:
     """Hash of the source that the figures were made with."""
-    package = Path(__file__).parents[1]
+    package = Path(headwater.__file__).parent
     files = [path for name in MEASURED for path in _python_files(package / name)]
     return fingerprint({path.relative_to(package).as_posix(): path.read_text(encoding="utf-8") for path in files})
 

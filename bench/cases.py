@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headwater.bench.shapes import BATCHES, KERNELS, SHAPES, TEACHERS, Batch
+from headwater.bench.shapes import BATCHES, KERNELS, SHAPES, Batch
+from headwater.bench.work import WORKS, Work, on_shape
 
 FLOAT32, BFLOAT16 = "headwater float32", "headwater bfloat16"
 TRL_DEFAULT, TRL_AMP, TRL_FLOAT32 = "trl default", "trl amp", "trl float32"
@@ -18,8 +19,8 @@ CHUNKED = "trl chunked"
 GENERATE32, GENERATE16 = "transformers float32", "transformers bfloat16"
 VLLM32, VLLM16 = "vllm float32", "vllm bfloat16"
 
-WORKS = ("grpo", "grpo-ragged", "opd", "forward-kl", "kl", "generation")
-RAGGED = ("grpo-ragged",)
+MANY = Batch(prompts=8, samples=8, prompt_tokens=16, response_tokens=48)
+"""Enough rows that generation is more than its prompts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,43 +35,29 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One kind of work on one shape."""
+    """One work, and who does it."""
 
-    work: str
-    shape: str
+    work: Work
     sides: tuple[str, ...]
     bars: tuple[Bar, ...] = ()
-    batch: Batch | None = None
-    """None for a kernel, whose sizes are its shape's"""
     repeat: int | None = None
     """rounds, where the usual number would take too long"""
 
     @property
     def name(self) -> str:
-        """As it is asked for and stored."""
-        return f"{self.work} {self.shape}"
+        """As it is stored."""
+        return self.work.name
 
     @property
     def ours(self) -> tuple[str, ...]:
         """headwater's sides."""
         return tuple(side for side in self.sides if side.startswith("headwater"))
 
-    def against(self, peer: str) -> tuple[str, ...]:
-        """The sides of this peer; transformers' own generation belongs to every comparison."""
-        return tuple(side for side in self.sides if side.split(" ")[0] in (peer, "transformers"))
-
-    @property
-    def teacher(self) -> str:
-        """Shape of the teacher."""
-        return TEACHERS.get(self.shape, self.shape)
-
 
 def _grpo(shape: str, half: float, *bars: tuple[str, str, float]) -> Case:
     return Case(
-        work="grpo",
-        shape=shape,
+        work=Work(kind="grpo", shape=shape, batch=BATCHES[shape]),
         sides=(FLOAT32, BFLOAT16, TRL_DEFAULT, TRL_AMP, TRL_FLOAT32),
-        batch=BATCHES[shape],
         bars=tuple(Bar(ours=own, theirs=(their,), time=time, memory=half) for own, their, time in bars),
     )
 
@@ -78,8 +65,7 @@ def _grpo(shape: str, half: float, *bars: tuple[str, str, float]) -> Case:
 def _kernel(shape: str, time: float, memory: float) -> Case:
     large = KERNELS[shape].operations > KERNELS["2048x576x49152"].operations
     return Case(
-        work="kl",
-        shape=shape,
+        work=Work(kind="kl", shape=shape),
         sides=(FLOAT32, CHUNKED),
         bars=(Bar(ours=FLOAT32, theirs=(CHUNKED,), time=time, memory=memory),),
         repeat=1 if large else 3,
@@ -105,34 +91,26 @@ CASES = (
     ),
     _grpo("c", 2.0, (BFLOAT16, TRL_DEFAULT, 2.0), (BFLOAT16, TRL_AMP, 1.9), (FLOAT32, TRL_FLOAT32, 1.8)),
     Case(
-        work="grpo-ragged",
-        shape="a",
+        work=Work(kind="grpo-ragged", shape="a", batch=BATCHES["a"]),
         sides=(BFLOAT16, TRL_AMP),
-        batch=BATCHES["a"],
         bars=(Bar(ours=BFLOAT16, theirs=(TRL_AMP,), time=2.5),),
     ),
     Case(
-        work="opd",
-        shape="a",
+        work=Work(kind="opd", shape="a", batch=BATCHES["a"]),
         sides=(FLOAT32, BFLOAT16, GKD, DISTILLATION),
-        batch=BATCHES["a"],
         bars=(
             Bar(ours=BFLOAT16, theirs=(GKD, DISTILLATION), time=1.6),
             Bar(ours=BFLOAT16, theirs=(GKD, DISTILLATION), time=2.2),
         ),
     ),
     Case(
-        work="opd",
-        shape="c",
+        work=Work(kind="opd", shape="c", batch=BATCHES["c"]),
         sides=(FLOAT32, BFLOAT16, GKD, DISTILLATION),
-        batch=BATCHES["c"],
         bars=(Bar(ours=BFLOAT16, theirs=(GKD, DISTILLATION), time=1.7, memory=2.0),),
     ),
     Case(
-        work="forward-kl",
-        shape="a",
+        work=Work(kind="forward-kl", shape="a", batch=BATCHES["a"]),
         sides=(FLOAT32, BFLOAT16, GKD),
-        batch=BATCHES["a"],
         bars=(Bar(ours=BFLOAT16, theirs=(GKD,), time=1.8),),
     ),
     _kernel("2048x576x49152", 1.6, 2.9),
@@ -140,47 +118,44 @@ CASES = (
     _kernel("2048x576x151936", 1.6, 2.9),
     _kernel("2048x2048x49152", 1.6, 2.9),
     Case(
-        work="generation",
-        shape="a",
+        work=Work(kind="generation", shape="a", batch=BATCHES["a"]),
         sides=(FLOAT32, BFLOAT16, GENERATE32, GENERATE16, VLLM32, VLLM16),
-        batch=BATCHES["a"],
         bars=tuple(
             Bar(ours=ours, theirs=(GENERATE32, GENERATE16, VLLM32, VLLM16), time=2.0) for ours in (FLOAT32, BFLOAT16)
         ),
     ),
     Case(
-        work="generation",
-        shape="c",
+        work=Work(
+            kind="generation", shape="c", batch=Batch(prompts=8, samples=8, prompt_tokens=16, response_tokens=48)
+        ),
         sides=(FLOAT32, BFLOAT16, GENERATE32, GENERATE16, VLLM32, VLLM16),
-        batch=Batch(prompts=8, samples=8, prompt_tokens=16, response_tokens=48),
         bars=(Bar(ours=BFLOAT16, theirs=(GENERATE32, GENERATE16, VLLM32, VLLM16), time=1.0),),
     ),
 )
 
 
-def choose(works: tuple[str, ...], shape: str | None) -> list[Case]:
-    """The cases of these works (all when none is named), on this shape where it is given.
+def choose(kinds: tuple[str, ...], shape: str | None) -> list[Case]:
+    """The cases of these kinds of work (all when none is named), on this shape where it is given.
 
-    A shape without a case of its own, such as tiny or qwen3-1.7b, is measured without peers' bars. Raises KeyError
-    for a work or shape that is not there.
+    A shape without a case of its own, such as tiny or qwen3-1.7b, is measured without bars. Raises InputError for a
+    work or shape that is not there.
     """
-    found = [case for case in CASES if (not works or case.work in works) and shape in (None, case.shape)]
+    for kind in kinds:
+        if shape is not None or kind not in WORKS:
+            on_shape(kind, shape or "tiny")
+    found = [case for case in CASES if (not kinds or case.work.kind in kinds) and shape in (None, case.work.shape)]
     if found or shape is None:
         return found
-    return [_plain(work, shape) for work in works or WORKS if (shape in KERNELS if work == "kl" else shape in SHAPES)]
+    possible = [kind for kind in WORKS if shape in (KERNELS if kind == "kl" else SHAPES)]
+    return [_plain(on_shape(kind, shape)) for kind in kinds or possible]
 
 
-def _plain(work: str, shape: str) -> Case:
+def _plain(work: Work) -> Case:
     peers = {
         "opd": (GKD, DISTILLATION),
         "forward-kl": (GKD,),
         "kl": (CHUNKED,),
         "generation": (GENERATE32, GENERATE16, VLLM32, VLLM16),
     }
-    ours = (FLOAT32,) if work == "kl" else (FLOAT32, BFLOAT16)
-    return Case(
-        work=work,
-        shape=shape,
-        sides=(*ours, *peers.get(work, (TRL_DEFAULT, TRL_AMP, TRL_FLOAT32))),
-        batch=None if work == "kl" else BATCHES[shape],
-    )
+    ours = (FLOAT32,) if work.kind == "kl" else (FLOAT32, BFLOAT16)
+    return Case(work=work, sides=(*ours, *peers.get(work.kind, (TRL_DEFAULT, TRL_AMP, TRL_FLOAT32))))

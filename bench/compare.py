@@ -7,9 +7,7 @@ micro-batch that a small sweep found best for it.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,15 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headwater.bench.cases import Case
-from headwater.bench.inputs import micro_batches, write_inputs
-from headwater.bench.shapes import SHAPES
-from headwater.engines.process import environment
-from headwater.errors import InputError
+from bench.cases import Case
+from headwater.bench.inputs import write_inputs
+from headwater.bench.living import OURS, Side
+from headwater.bench.shapes import SHAPES, Batch
+from headwater.engines.settings import MICRO_BATCH
 
+CACHED = 4096
 TIE = 1.1
 """Of micro-batches whose times differ by less, the smallest is best: it takes the least memory. Rounds of one and the
 same side differ by as much on a machine that others use too."""
+HERE = Path(__file__).parents[1]
 LARGE = 50_000_000
 """Parameters above which only the sides that a bar compares are held in memory together."""
 
@@ -48,75 +48,14 @@ class Options:
         return (*ours, *theirs)
 
 
-class Side:
-    """A living side: a process that does a round at each word."""
-
-    def __init__(self, side: str, job: dict[str, Any], python: str, directory: Path):
-        self.name = side
-        path = directory / f"{side.replace(' ', '-')}-{job['micro']}.json"
-        path.write_text(json.dumps({**job, "side": side}), encoding="utf-8")
-        self._log = path.with_suffix(".log")
-        source = str(Path(__file__).parents[2])
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(  # noqa: S603  the user's own Python
-                [python, "-m", f"headwater.bench.{_module(side)}", str(path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=_environment(source, ours=side.startswith("headwater")),
-            )
-        try:
-            self.versions: dict[str, str] = self._read()["versions"]
-        except BaseException:
-            self.stop()
-            raise
-
-    def round(self) -> dict[str, Any]:
-        """One round, and what was measured of it."""
-        assert self._process.stdin is not None  # noqa: S101
-        with contextlib.suppress(BrokenPipeError):  # its end is told by the answer that does not come
-            self._process.stdin.write("round\n")
-            self._process.stdin.flush()
-        return self._read()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None  # noqa: S101
-        line = self._process.stdout.readline()
-        if not line:
-            self._process.wait()
-            last = " | ".join(self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:])
-            raise InputError(f"bench: {self.name} ended with {self._process.returncode}: {last}")
-        measured: dict[str, Any] = json.loads(line)
-        return measured
-
-    def stop(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
-
-
 def _module(side: str) -> str:
-    modules = {"headwater": "side", "trl": "peer_trl", "transformers": "peer_generate", "vllm": "peer_generate"}
-    return modules[side.split(" ", maxsplit=1)[0]]
-
-
-def _environment(source: str, *, ours: bool) -> dict[str, str]:
-    """One thread, no network, no compile workers beside the one that is measured; ours as `headwater run` starts it."""
-    return {
-        **os.environ,
-        **(environment(os.environ) if ours else {}),
-        "PYTHONPATH": source,
-        "OMP_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        "TORCHINDUCTOR_COMPILE_THREADS": "1",
-        "TRL_EXPERIMENTAL_SILENCE": "1",
+    modules = {
+        "headwater": OURS,
+        "trl": "bench.peer_trl",
+        "transformers": "bench.peer_generate",
+        "vllm": "bench.peer_generate",
     }
+    return modules[side.split(" ", maxsplit=1)[0]]
 
 
 def run_case(case: Case, options: Options, tuned: dict[str, Any]) -> dict[str, Any]:
@@ -124,10 +63,10 @@ def run_case(case: Case, options: Options, tuned: dict[str, Any]) -> dict[str, A
     sides = options.sides(case)
     with tempfile.TemporaryDirectory(prefix="headwater-bench-") as name:
         directory = Path(name)
-        job = {**write_inputs(case, directory), "core": options.core, "micro": None}
+        job = {**write_inputs(case.work, directory), "core": options.core, "micro": None}
         measured: dict[str, Any] = {}
         for side in sides:
-            if case.batch is not None and case.work != "generation" and side not in tuned:
+            if case.work.batch is not None and case.work.kind != "generation" and side not in tuned:
                 tuned[side] = _sweep(case, side, job, options, directory)
         for group in _together(case, sides):
             jobs = {side: {**job, "micro": best_micro(tuned.get(side))} for side in group}
@@ -140,10 +79,10 @@ def _sweep(case: Case, side: str, job: dict[str, Any], options: Options, directo
 
     For a large model one slower micro-batch ends the sweep, and one step measures each.
     """
-    assert case.batch is not None  # noqa: S101  the caller looked
-    large = SHAPES[case.shape].parameters > LARGE
+    assert case.work.batch is not None
+    large = SHAPES[case.work.shape].parameters > LARGE
     seconds: dict[str, float] = {}
-    for micro in micro_batches(side, case.batch):
+    for micro in micro_batches(side, case.work.batch):
         with _alive({side: {**job, "micro": micro}}, options, directory) as (living,):
             living.round()
             seconds[str(micro)] = min(living.round()["seconds"] for _ in range(1 if large else 2))
@@ -153,6 +92,19 @@ def _sweep(case: Case, side: str, job: dict[str, Any], options: Options, directo
         if len(last) > patience and min(last[-patience:]) > TIE * min(last):
             break
     return seconds
+
+
+def micro_batches(side: str, batch: Batch) -> tuple[int, ...]:
+    """What a side's sweep may choose from, largest first: rows of one pass for a peer, padded tokens for headwater.
+
+    headwater's begin at CACHED tokens, above which it was slower at every shape, and its default is among them.
+    """
+    rows = [batch.rows // 2**k for k in range(9) if batch.rows % 2**k == 0]
+    if not side.startswith("headwater"):
+        return tuple(row for row in rows if row)
+    tokens = {row * batch.length for row in rows if row}
+    tokens |= {MICRO_BATCH["cpu"]} if max(tokens) > MICRO_BATCH["cpu"] else set()
+    return tuple(size for size in sorted(tokens, reverse=True) if size <= CACHED) or (min(tokens),)
 
 
 def best_micro(swept: dict[str, float] | None) -> int | None:
@@ -185,14 +137,14 @@ def _alive(jobs: dict[str, Any], options: Options, directory: Path) -> Iterator[
     with contextlib.ExitStack() as stack:
         living = []
         for name, job in jobs.items():
-            living.append(Side(name, job, pythons[name.split(" ")[0]], directory))
+            living.append(Side(name, job, pythons[name.split(" ")[0]], directory, module=_module(name), home=HERE))
             stack.callback(living[-1].stop)
         yield living
 
 
 def _together(case: Case, sides: Sequence[str]) -> list[list[str]]:
     """Which sides live at the same time: all, or for a large model those which a bar compares."""
-    if case.shape not in SHAPES or SHAPES[case.shape].parameters < LARGE:
+    if case.work.shape not in SHAPES or SHAPES[case.work.shape].parameters < LARGE:
         return [list(sides)]
     groups = [{side} for side in sides]
     for bar in case.bars:

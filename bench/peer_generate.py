@@ -1,6 +1,6 @@
 """Generation by others: transformers' own generate, or vLLM, one batch of responses a command.
 
-Run by `compare` as `python -m headwater.bench.peer_generate JOB`, with the Python of the peer's environment.
+Run by `compare` as `python -m bench.peer_generate JOB`, with the Python of the peer's environment.
 """
 
 from __future__ import annotations

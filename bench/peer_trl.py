@@ -1,6 +1,6 @@
 """TRL's side of a benchmark: its trainers as they are, one optimiser step a command.
 
-Run by `compare` with the Python of TRL's environment, as `python -m headwater.bench.peer_trl JOB`; imports nothing of
+Run by `compare` with the Python of TRL's environment, as `python -m bench.peer_trl JOB`; imports nothing of
 headwater but the protocol. A step is timed from the end of the one before to its own end, so the data loader and
 logging are in it; a trainer's construction is not.
 """
