@@ -4,13 +4,13 @@ import dataclasses
 import json
 
 import pytest
+from rich.console import Console
+
 from bench.__main__ import measure, peers
 from bench.cases import BFLOAT16, FLOAT32, TRL_AMP, Bar, Case, choose
 from bench.compare import Options, best_micro, run_case
 from bench.page import MARK, render, write_page
 from bench.results import figures, new_document, ratios, read_document, write_document
-from rich.console import Console
-
 from headwater.bench import command
 from headwater.bench.inputs import write_inputs
 from headwater.bench.protocol import Parts

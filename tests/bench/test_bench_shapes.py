@@ -1,10 +1,10 @@
 """Shapes and floors: sizes and operation counts, against numbers worked by hand and against the real models."""
 
 import pytest
-from bench.cases import CASES, choose
-from bench.compare import _module, micro_batches
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from bench.cases import CASES, choose
+from bench.compare import _module, micro_batches
 from headwater.bench.floor import step_operations
 from headwater.bench.shapes import BATCHES, KERNELS, SHAPES, Batch, Shape
 from headwater.bench.work import WORKS
