@@ -93,7 +93,7 @@ STRINGS = tuple((re.compile(pattern), meant) for pattern, meant in (
     (r"\\degree(?![A-Za-z])|\^\s*\{\s*\\degree\s*\}|\^\s*\\degree(?![A-Za-z])", r"^\\circ "),
     (r">=", r"\\geq "), (r"<=", r"\\leq "), (r"\.\.\.", r"\\ldots "), (r":=", "="),
     (r"\\dot\s*\{?([0-9])\}?([0-9]*)\\dot\s*\{?([0-9])\}?", r"\\overline{\1\2\3}"),  # the dots mark the ends of a period
-    (r"\{:\}", ":"), (r"(?<=[0-9])\s*([AaPp])\.\s?[Mm]\.?(?![A-Za-z])", r"\\text{\1m}"),
+    (r"\{([-:])\}", r"\1"), (r"\\not\s*=", r"\\neq "), (r"\\textsuperscript\s*\{([a-z]+)\}", r"^{\\text{\1}}"), (r"(?<=[0-9])\s*([AaPp])\.\s?[Mm]\.?(?![A-Za-z])", r"\\text{\1m}"),
     (r"\\([RZNQ])(?![A-Za-z])", r"\\mathbb{\1}"),
     (r"(?<![A-Za-z\\])Rs\.?\s*(?=[0-9\\])", r"\\rupee "), (r"(?<![A-Za-z])(?:US|HK|NZ|[ACS])\s*\\\$\s*(?=[0-9])", r"\\$"),
     (r"(?<![\u3400-\u9fff])\s*(?:或者|或|或\s*者)\s*(?![\u3400-\u9fff])", " or "),
@@ -113,7 +113,7 @@ TEXT = (
 )
 OTHER_SCRIPT = r"[^\W\d_a-zA-Z][^\W\d_]*"
 TOKEN = re.compile(
-    r"(?P<number>[0-9]{1,3}(?:(?:(?:\{,\}|,\{\}|\\text\{,\})(?:\\[!,;: ]|~| )*|,\s?\\!\s*|\\[,;: ]|~| )[0-9]{3})+"
+    r"(?P<number>[0-9]{1,3}(?:(?:(?:\{,\}|,\{\}|\\text\{,\})(?:\\[!,;: ]|~| )*|,\s?(?:\\!\s*)+|\\[,;: ]|~| )[0-9]{3})+"
     r"(?![0-9]|\s*(?:/|\\[dtc]?frac)|[ ~][0-9])(?:\.[0-9]+)?"
     r"|[0-9]*\.[0-9]*(?=\\(?:overline|bar|dot)(?![a-z]))|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
     rf"|(?P<blank>(?:{NO_INK})+)|(?P<text>{TEXT})"
@@ -125,5 +125,5 @@ TOKEN = re.compile(
     re.DOTALL,
 )
 JOINT = re.compile(r"\s*(?:(?<![0-9])[,;、]|[,;、](?![0-9])|(?:,\s*)?(?:\b(?:and|or)\b|或者|或|和(?=\s*\d)))\s*")
-MEASURE = re.compile(r"([$€£¥₹₩₽₺₪₫฿₦₱]?)\s*([0-9][0-9,]*(?:\.[0-9]+)?)\s*(%|[^\W\d_][^\d]*)?")
+MEASURE = re.compile(r"([$€£¥₹₩₽₺₪₫฿₦₱]?)\s*([0-9][0-9,]*(?:\.[0-9]+)?(?::[0-9]+)*)\s*(%|[^\W\d_][^\d]*)?")
 NUMERAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")

@@ -64,6 +64,8 @@ def _one_value(gold: Shape, answer: Shape) -> bool:
             return _quantity(gold, answer)
         case Number(), Number():
             return gold.value == answer.value
+        case Leaf(letters=letters), Leaf(letters=typed) if letters and typed:
+            return letters == typed
         case Leaf(), Number() | Leaf():
             return equal(gold.formula, formula_of(answer) or gold.formula, finished=True)
         case Words(formula=Formula() as product), Leaf(formula=other):  # abc and a b c
@@ -106,14 +108,16 @@ def _conditional(gold: Shape, answer: Shape) -> bool:
     given = answer.condition if isinstance(answer, Conditional) else None
     if wanted is not None and given is not None and isinstance(answer, Conditional):
         loose = "any" in (wanted.domain, given.domain)
-        if wanted.domain != given.domain and not (loose and wanted.universal and given.universal):
+        if wanted.domain.removeprefix("where ") != given.domain.removeprefix("where ") and not (
+            loose and wanted.universal and given.universal
+        ):
             return False
         if wanted.letter != given.letter:
             answer = Conditional(
                 read_nodes(renamed(answer.nodes, given.letter, wanted.letter), Context()), wanted, answer.nodes
             )
     elif (given is not None and not given.universal) or (
-        wanted is not None and not (wanted.universal or wanted.domain.startswith("!="))
+        wanted is not None and not (wanted.universal or wanted.domain[0] in "!>")
     ):
         return False
     inner = [shape.value if isinstance(shape, Conditional) else shape for shape in (gold, answer)]
@@ -137,6 +141,9 @@ def _matrix(gold: Matrix, answer: Matrix) -> bool:
 
 # Units
 
+_LOOSELY = {"celsius": "degree", "fahrenheit": "degree", "pound sterling": "pound"}
+"""How a unit may be said for short."""
+
 
 def _measured(gold: Shape, answer: Quantity) -> bool:
     """A gold answer without a unit: "%" is a hundredth, a plain unit is left out, a dozen is a number."""
@@ -150,7 +157,10 @@ def _measured(gold: Shape, answer: Quantity) -> bool:
 def _quantity(gold: Quantity, answer: Shape) -> bool:
     """A gold answer with a unit: the same unit, or none."""
     if isinstance(answer, Quantity):
-        return gold.unit == answer.unit and matches(gold.value, answer.value)
+        same = (
+            gold.unit == answer.unit or tuple((_LOOSELY.get(name), power) for name, power in gold.unit) == answer.unit
+        )
+        return same and matches(gold.value, answer.value)
     group = next((GROUPS[name] for name, _ in gold.unit if name in GROUPS), 1)
     if group > 1:
         return (

@@ -6,12 +6,12 @@ A condition says which values a letter takes. It is cut off, and compared apart 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headwater.verifiers.latex import Node, Nodes
 
 _KEYWORD = re.compile(
-    r"(?:,\s*)?\b(?:for|where|with|when|if|such that|provided(?: that)?|given(?: that)?|as long as)\b", re.IGNORECASE
+    r"(?:,\s*)?\b(?:for|where|with|when|at|if|such that|provided(?: that)?|given(?: that)?|as long as)\b", re.IGNORECASE
 )
 _SAYS = {
     "integer": "Z", "integers": "Z", "real": "R", "reals": "R", "natural": "N", "rational": "Q", "constant": "any",
@@ -21,7 +21,7 @@ _PLAIN = frozenset(
     "for all any every each some where with is an a are be arbitrary number numbers and the in of if when such "
     "that".split()
 )
-_UNIVERSAL = re.compile(r"any|[ZRNQC][+*]?|>=-?[0-9]+|all of .*")
+_UNIVERSAL = re.compile(r"any|[ZRNQC][+*]?|(?:where )?>=-?[0-9]+|=.*|where (?:>|!=)-?[0-9]+|all of .*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,13 @@ def split_condition(nodes: Nodes) -> tuple[Nodes, Condition | None]:
             main = nodes[:cut]
             while main and main[-1].kind == "comma" and main[-1].text in (",", ";"):
                 main = main[:-1]
-            if main and _says_of(main, found.letter) and not _inequality(main):
+            if found.domain[:1] == "=":  # 5 for x = 2; and x = 3 or x = 5 is a list
+                fits = node.kind == "words" and "if" not in node.text and not _says_of(main, found.letter)
+            else:
+                fits = _says_of(main, found.letter) and not _inequality(main)
+            if main and fits:
+                if node.kind == "words" and found.domain[0] in ">!" and "if" not in node.text:
+                    found = replace(found, domain=f"where {found.domain}")
                 return main, found
     return nodes, None
 
@@ -123,12 +129,15 @@ def _stated(rest: Nodes) -> str | None:
     sign, values = rest[0], rest[1:]
     if sign.kind != "relation" or not values:
         return None
-    if sign.text == "in" and values[0].text == "\\mathbb":
-        name = "".join(part.text for part in values[0].parts[0])
-        marks = "".join(part.text for node in values[1:] for part in (*node.parts[0],)) if len(values) > 1 else ""
+    if sign.text == "in" and (values[0].text == "\\mathbb" or values[0].kind == "letters"):
+        name = "".join(part.text for part in values[0].parts[0]) if values[0].parts else values[0].text
+        marks = "".join(part.text for node in values[1:] for inside in node.parts for part in inside)
+        if len(values) > 1 and not marks:
+            return None
         return name + marks if name in ("Z", "N", "R", "Q", "C") and marks in ("", "+", "*") else None
     texts = [node.text for node in values]
     if sign.text == "=" and "\\ldots" in texts and all(node.kind in ("number", "comma", "sign") for node in values):
         return "all of " + "".join(texts)
     number = texts[-1] if values[-1].kind == "number" and texts[:-1] in ([], ["-"]) else None
-    return f"{sign.text}{''.join(texts)}" if number is not None and sign.text in (">=", ">", "!=", "<", "<=") else None
+    known = number is not None and sign.text in (">=", ">", "!=", "<", "<=", "=")
+    return f"{sign.text}{''.join(texts)}" if known else None

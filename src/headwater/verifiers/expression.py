@@ -7,7 +7,6 @@ what a verdict may cost is counted in operations, so that an idle and a loaded m
 
 from __future__ import annotations
 
-import json
 import re
 from functools import lru_cache
 
@@ -19,12 +18,18 @@ from headwater.verifiers.reading import Context, read
 from headwater.verifiers.shapes import Listing, Number, Quantity, Shape, Words
 from headwater.verifiers.values import TooLarge
 
-EXPRESSION_VERSION = "3"
+EXPRESSION_VERSION = "4"
 """Changes with every change of a verdict; what was made with an older one is then made again."""
 
 _INK = re.compile(r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[,;:! ]|[\s$]")
 _DRESS = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox|textrm)\s*\{([^{}\\]*)\}")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(.*)\}", re.DOTALL)
+_WRAPPED = re.compile(
+    r"""\[\s*"([^"]*)"\s*\]|\[\s*'([^']*)'\s*\]|"([^"]*)"|\#{2,4}([^#\n]*)|\*\*([^*]*)\*\*|<answer>([^<]*)</answer>"""
+    r"""|(?:the )?(?:final )?answer(?: is)?:([^:\n]*)""",
+    re.IGNORECASE,
+)
+"""One value in a list, in quotes, behind a marker, in bold or in a tag."""
 _LONGEST_TEXT = 12
 """Words of a gold answer that is text; more of them are a solution, which nobody repeats word by word."""
 _SENTINELS = frozenset({
@@ -83,12 +88,8 @@ def is_readable(gold: str) -> bool:
 def unwrapped(gold: str) -> str:
     r"""A gold answer out of what data sets wrap around it: \boxed{5}, ["5"], backslashes written twice, 1e-05."""
     gold = gold.strip()
-    if gold.startswith('["') and gold.endswith('"]'):
-        try:
-            inside = json.loads(gold)
-        except ValueError:
-            inside = [gold]
-        gold = inside[0] if len(inside) == 1 else gold
+    if (wrapped := _WRAPPED.fullmatch(gold)) is not None:
+        gold = next(inside for inside in wrapped.groups() if inside is not None).strip()
     if (box := _BOX.fullmatch(gold.strip("$ "))) is not None and box[1].count("{") == box[1].count("}"):
         gold = box[1]
     if "\\\\" in gold and "\\begin" not in gold:
@@ -100,7 +101,8 @@ def unwrapped(gold: str) -> str:
 
 def _inked(text: str) -> str:
     """The text without bracket sizes and blanks, but for one between digits; control characters stay."""
-    return re.sub(r"(?<![0-9]) +| +(?![0-9])", "", _INK.sub(" ", re.sub(r"(?<!\.)\.$", "", text.strip())))
+    bare = _INK.sub(" ", re.sub(r"(?<!\.)\.$|\\!\s*", "", text.strip()))
+    return re.sub(r"(?<![0-9])(?<![0-9],) +| +(?![0-9])", "", bare)
 
 
 def _undressed(text: str) -> str:

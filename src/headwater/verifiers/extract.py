@@ -34,6 +34,8 @@ _TOKEN = re.compile(
 _NUMBER = re.compile(r"(?<![\w.])[-\u2212]?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?")
 _JOINED = re.compile(r"[\s,;/*_$]{0,20}(?:or|and)[\s,;/*_$]{0,20}")
 
+_NAMED = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?:_\{?\w{1,9}\}?)?\s*=")
+"""Each of two answers may have its name: x = 3 or x = 5."""
 _THOUGHT = re.compile(r"</?think(?:ing)?>")
 _EMPHASIS = re.compile(r"(\*{1,3}|_{1,2}|`)(?P<inside>[^*_`]+)\1(?P<behind>[.,;:!]?)")
 _MARKS = ("***", "**", "__", "*", "`")
@@ -71,11 +73,10 @@ def answer_finder(where: str | None) -> Callable[[str], str | None] | None:
 
 def after_thought(text: str) -> str | None:
     """What follows the last thought; None where a thought never ends."""
-    thoughts = [(match.start(), match.end(), match[0][1] == "/") for match in _THOUGHT.finditer(text)]
-    closed = [end for _, end, closes in thoughts if closes]
-    if closed:
-        return text[closed[-1] :]
-    return None if thoughts else text
+    last = max(_THOUGHT.finditer(text), key=re.Match.start, default=None)
+    if last is None:
+        return text
+    return text[last.end() :] if last[0][1] == "/" else None
 
 
 def side_by_side(text: str, extractor: str) -> list[str]:
@@ -147,7 +148,7 @@ def _marked(text: str, marker: str, end: str) -> str | None:
             for bare in (answer.removeprefix(mark), re.sub(rf"{re.escape(mark)}([.,;:!]?)$", "", answer)):
                 if bare != answer and bare.count(mark) % 2 == 0 and bare.strip():
                     return undressed(bare.strip())
-    return undressed(answer)
+    return undressed(answer.lstrip(": ") or answer)
 
 
 def _bold_marker(text: str, marker: str) -> bool:
@@ -284,7 +285,7 @@ def _near(text: str, start: int, stop: int) -> bool:
     # start > stop: the earlier box stands inside the last one
     if not 0 <= stop - start <= _LONGEST_JOINT:
         return False
-    between = re.sub(r"\\(?:q?quad|text|mathrm|mbox|hspace)(?![A-Za-z])", " ", text[start:stop])
+    between = _NAMED.sub(" ", re.sub(r"\\(?:q?quad|text|mathrm|mbox|hspace)(?![A-Za-z])", " ", text[start:stop]))
     return all(word.lower() in _JOINERS for word in re.split(r"[^A-Za-z0-9]+", between))
 
 

@@ -189,7 +189,31 @@ class _Builder:
     def _raised(base: Formula, power: Node) -> Formula:
         return Formula("pow", (base, formula(power.parts[0])))
 
+    def _combinations(self, node: Node) -> Formula | None:
+        """C(n,k), C_n^k, _nC_k and {}^nC_k as binomials; None for every other C."""
+        if node.text == "C" and (group := self.peek("group", "()")) is not None:
+            parts = [part for part in group.parts[0] if part.kind == "comma"]
+            if len(parts) == 1:
+                place = group.parts[0].index(parts[0])
+                self.position += 1
+                return Formula("binomial", (formula(group.parts[0][:place]), formula(group.parts[0][place + 1 :])))
+            return None
+        start = self.position - 1
+        if node.text == "{}" and not node.parts[0] and (head := self.peek("index") or self.peek("power")) is not None:
+            start, node = start + 1, head
+        elif node.text != "C" and node.kind != "index":
+            return None
+        three = self.nodes[start : start + 3]
+        order = {"Cip": (1, 2), "iCi": (0, 2), "pCi": (0, 2)}.get("".join(one.text[:1] or one.kind[0] for one in three))
+        if order is None:
+            return None
+        self.position = start + 3
+        top, bottom = (formula(three[place].parts[0]) for place in order)
+        return Formula("binomial", (top, bottom))
+
     def _operand(self, node: Node, first: bool) -> Formula:
+        if (found := self._combinations(node)) is not None:
+            return found
         if node.kind == "number":
             return self._number(node, first)
         if node.kind in ("letters", "upright"):

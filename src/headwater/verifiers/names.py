@@ -115,7 +115,7 @@ class _Names:
             return 0 < place < len(nodes) - 1
         if text == "|":  # |x| = 5 has two solutions; |A| is a size
             inside = nodes[place + 1] if place == 0 and len(nodes) > 1 else Node("")
-            return inside.kind != "symbol" and not (len(inside.text) == 1 and inside.text.islower())
+            return inside.kind != "symbol" and inside.text not in ("x", "y", "t")
         return text == "\\|"
 
     def _is_part(self, node: Node, before: str) -> bool:
@@ -140,6 +140,8 @@ def _decorates(nodes: Nodes, place: int) -> bool:
     inside = nodes[place].parts[0]
     if inside and all(part.text in _STARS for part in inside):
         return True
+    if nodes[place - 1].text in ("\\sigma", "\\chi"):
+        return [part.text for part in inside] == ["2"]
     applied = place + 1 < len(nodes) and nodes[place + 1].kind == "group" and nodes[place + 1].text == "()"
     return applied and [part.text for part in inside] in (["-", "1"], ["()"])
 

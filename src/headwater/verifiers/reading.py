@@ -372,7 +372,7 @@ def _tail_piece(node: Node, *, bare: bool) -> str | None:
             exponent = whole_number(node.parts[0])
             return None if exponent is None or abs(exponent) > 9 else f"^{exponent}"
         case "group" | "macro":
-            if node.text in ("{}", "()") or node.text == "\\frac":
+            if node.text in ("{}", "()", "[]") or node.text == "\\frac":
                 inner = [_tail_text(part, bare=bare) for part in node.parts]
                 if all(inner):
                     return "/".join(f"({text})" for text in inner)

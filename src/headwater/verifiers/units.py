@@ -60,13 +60,13 @@ _ALIASES = {
 _CHINESE = {
     "米": "meter", "м": "meter", "升": "liter", "л": "liter", "秒": "second", "초": "second", "с": "second", "分钟": "minute",
     "分": "minute", "분": "minute", "мин": "minute", "小时": "hour", "시간": "hour", "ч": "hour", "天": "day", "日": "day",
-    "周": "week", "星期": "week", "月": "month", "年": "year", "岁": "year", "度": "degree", "角": "dime", "公顷": "hectare",
+    "周": "week", "星期": "week", "月": "month", "年": "year", "岁": "year", "度": "degree", "角": "dime", "公顷": "hectare", "亩": "mu",
     "英尺": "foot", "英寸": "inch", "英里": "mile", "磅": "pound", "单位": "unit", "个单位": "unit", "センチ": "centimeter",
     "メートル": "meter", "平方米": "meter2", "平方厘米": "centimeter2", "平方千米": "kilometer2", "平方公里": "kilometer2",
     "立方米": "meter3", "立方厘米": "centimeter3", "平方单位": "unit2", "千米每小时": "kph", "米每秒": "m/s",
 }  # fmt: skip
 _CLASSIFIERS = (
-    "个個只隻条條本张張种種次颗顆支枝辆輛台头頭匹件套间間棵朵块塊杯瓶袋箱盒组組对對排页頁题題道場场枚冊개권마리대"
+    "个個只隻条條本张張种種次颗顆支枝辆輛台头頭匹件套间間棵朵块塊杯瓶袋箱盒组組对對排页頁题題道場场枚冊개권마리대名位"
 )
 _NUMERALS_OF_CHINESE = re.compile(
     "[一二三四五六七八九十百千万萬亿億兆零〇半倍分之成折负正不非无無第约少多两左右以内外余超欠亏]|次方|次幂|方根"
