@@ -36,7 +36,7 @@ from headwater.verifiers.shapes import (
     Words,
     formulas_of,
 )
-from headwater.verifiers.units import GROUPS
+from headwater.verifiers.units import GROUPS, said_short
 
 
 def matches(gold: Shape, answer: Shape) -> bool:
@@ -141,9 +141,6 @@ def _matrix(gold: Matrix, answer: Matrix) -> bool:
 
 # Units
 
-_LOOSELY = {"celsius": "degree", "fahrenheit": "degree", "pound sterling": "pound"}
-"""How a unit may be said for short."""
-
 
 def _measured(gold: Shape, answer: Quantity) -> bool:
     """A gold answer without a unit: "%" is a hundredth, a plain unit is left out, a dozen is a number."""
@@ -157,15 +154,11 @@ def _measured(gold: Shape, answer: Quantity) -> bool:
 def _quantity(gold: Quantity, answer: Shape) -> bool:
     """A gold answer with a unit: the same unit, or none."""
     if isinstance(answer, Quantity):
-        same = (
-            gold.unit == answer.unit or tuple((_LOOSELY.get(name), power) for name, power in gold.unit) == answer.unit
-        )
-        return same and matches(gold.value, answer.value)
+        return answer.unit in (gold.unit, said_short(gold.unit)) and matches(gold.value, answer.value)
     group = next((GROUPS[name] for name, _ in gold.unit if name in GROUPS), 1)
     if group > 1:
-        return (
-            isinstance(answer, Number) and isinstance(gold.value, Number) and answer.value == group * gold.value.value
-        )
+        numbers = isinstance(answer, Number) and isinstance(gold.value, Number)
+        return numbers and answer.value == group * gold.value.value  # type: ignore[union-attr]
     return matches(gold.value, answer)
 
 

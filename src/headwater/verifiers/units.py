@@ -210,6 +210,14 @@ def unit_of(text: str) -> Unit | None:
     return None if phrase is None else ((phrase, 1),)
 
 
+_SHORT = {"celsius": "degree", "fahrenheit": "degree", "pound sterling": "pound"}
+
+
+def said_short(unit: Unit) -> Unit:
+    """The unit as it may be said for short: degrees for degrees Celsius."""
+    return tuple((_SHORT.get(name, name), power) for name, power in unit)
+
+
 def group_of(text: str) -> tuple[str, str] | None:
     """(dozen, the words behind it) where words begin with a way of counting; None without one."""
     head, _, rest = text.strip().lower().partition(" ")
