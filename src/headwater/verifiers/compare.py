@@ -157,8 +157,7 @@ def _quantity(gold: Quantity, answer: Shape) -> bool:
         return answer.unit in (gold.unit, said_short(gold.unit)) and matches(gold.value, answer.value)
     group = next((GROUPS[name] for name, _ in gold.unit if name in GROUPS), 1)
     if group > 1:
-        numbers = isinstance(answer, Number) and isinstance(gold.value, Number)
-        return numbers and answer.value == group * gold.value.value  # type: ignore[union-attr]
+        return matches(Number(group * gold.value.value), answer) if isinstance(gold.value, Number) else False
     return matches(gold.value, answer)
 
 
