@@ -17,8 +17,8 @@ from headwater.errors import InputError
 from headwater.problems.columns import Columns
 from headwater.problems.files import FileSource, read_problems
 from headwater.problems.labels import LabelSet
-from headwater.problems.pools import identity, merge_duplicates
-from headwater.records import Message, Problem
+from headwater.problems.pools import identity
+from headwater.records import Message
 
 PLAIN = [{"prompt": "What is $2+2$?", "answer": "4"}, {"prompt": "What is $2+3$?", "answer": "5"}]
 TRL = [
@@ -119,7 +119,7 @@ def test_a_problem_does_not_hold_its_answer_and_no_repr_shows_it(tmp_path: Path)
         [{"prompt": "Say it.", "answer": "sesame", "how": "a sesame seed"}],
         columns=Columns(demonstration="how"),
     )
-    shown = f"{labels!r} {labels.problems} {labels.account()}"
+    shown = f"{labels!r} {labels.problems}"
     assert "sesame" not in shown
 
 
@@ -212,14 +212,6 @@ def test_repeated_rows_are_one_problem_and_counted(tmp_path: Path) -> None:
     assert labels.rows == len(labels.problems) + sum(labels.merged.values()) == 4
 
 
-def test_rows_are_merged_as_pools_merges_them(tmp_path: Path) -> None:
-    rows = [Problem(problem_id=f"r{n}", prompt=row["prompt"], source="") for n, row in enumerate(REPEATED)]
-    kept, answers, _ = merge_duplicates(rows, {f"r{n}": row["answer"] for n, row in enumerate(REPEATED)})
-    labels = read(tmp_path, REPEATED)
-    assert [p.prompt for p in labels.problems] == [p.prompt for p in kept]
-    assert gold(labels) == list(answers.values())
-
-
 CONTRADICTORY = [
     {"prompt": "What is $2+2$?", "answer": "4"},
     {"prompt": "What is $3+3$?", "answer": "6"},
@@ -262,7 +254,6 @@ def test_bad_rows_are_refused_with_the_first_and_their_number_and_dropped_by_cho
         (4, "'prompt' is empty; allowed: text, or messages that each have role and content"),
     ]
     assert labels.rows == len(labels.problems) + sum(labels.merged.values()) + len(labels.dropped)
-    assert [row["line"] for row in labels.account()["dropped"]] == [2, 4]
 
 
 def test_a_bad_first_row_does_not_decide_the_columns(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from headwater.problems.arithmetic import problem_set
 from headwater.problems.files import FileSource, read_problems
 from headwater.problems.frame import unframed
 from headwater.problems.overlap import drop_overlap
-from headwater.problems.pools import check_overlap, find_overlap
+from headwater.problems.pools import find_overlap
 from headwater.records import Message, Problem
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -67,12 +67,11 @@ def test_near_duplicates_are_taken_out_when_asked() -> None:
     assert record.dropped == ("copy", "variant", "near")
 
 
-def test_what_is_kept_passes_the_check_that_refused_it() -> None:
-    with pytest.raises(LabelError, match="1 problems of labels also occur in benchmark one"):
-        check_overlap(pool(), BENCHMARKS["one"], "labels", "one")
+def test_what_is_kept_holds_no_problem_of_a_benchmark() -> None:
+    assert find_overlap(pool(), BENCHMARKS["one"]).same
     kept, _ = drop_overlap(pool(), BENCHMARKS)
-    for name, problems in BENCHMARKS.items():
-        check_overlap(kept, problems, "labels", name)
+    for problems in BENCHMARKS.values():
+        assert not find_overlap(kept, problems).same
 
 
 def test_a_pool_without_overlap_is_kept_as_it_is() -> None:

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from headwater.errors import InputError, LabelError
+from headwater.errors import InputError
 from headwater.problems.arithmetic import problem_set
 from headwater.problems.pools import (
-    check_overlap,
     cluster_ids,
     find_overlap,
     halves,
-    merge_duplicates,
     normalise,
     words_of,
 )
@@ -113,16 +111,6 @@ def test_every_planted_copy_is_found(variant: str) -> None:
     assert set(found) == {(f"copy of {p.problem_id}", p.problem_id) for p in original}
 
 
-def test_an_overlap_is_refused_in_one_line_that_says_what_to_do() -> None:
-    planted = [problem("9c1e", str(benchmark()[3].prompt).upper()), *texts("Another question.")]
-    with pytest.raises(LabelError) as refusal:
-        check_overlap(planted, benchmark(), "2H", "math-500")
-    assert str(refusal.value) == (
-        "labels: 1 problems of 2H also occur in benchmark math-500 (first: 9c1e). Remove them with "
-        "--drop-overlap (recorded in the report) or change the split."
-    )
-
-
 LONG = (
     "A farmer has seventeen sheep and buys twelve more at the market on Monday. On Tuesday he sells nine of "
     "them to his neighbour for forty dollars each. How many sheep does the farmer have on Wednesday morning?"
@@ -138,8 +126,8 @@ LONG = (
         ("cut short", " ".join(LONG.split()[:25]), 0.99),
     ],
 )
-def test_near_duplicates_are_reported_and_not_refused(kind: str, text: str, least: float) -> None:
-    near = check_overlap([problem("mine", text)], [*benchmark(), problem("sheep", LONG)], "pool", "bench")
+def test_near_duplicates_are_no_copies(kind: str, text: str, least: float) -> None:
+    near = find_overlap([problem("mine", text)], [*benchmark(), problem("sheep", LONG)]).near
     assert [(pair.pool_id, pair.benchmark_id) for pair in near] == [("mine", "sheep")], kind
     assert least <= near[0].share <= 1
 
@@ -150,13 +138,15 @@ def test_short_and_unrelated_texts_are_no_near_duplicates() -> None:
         "A train leaves the station at noon and travels for seven hours at a constant speed before it stops "
         "at the last town. How far from the station is the town if the speed was sixty miles an hour?",
     )
-    assert check_overlap(pool, [problem("sheep", LONG)], "pool", "bench") == ()
+    found = find_overlap(pool, [problem("sheep", LONG)])
+    assert (found.same, found.near) == ((), ())
 
 
 def test_a_set_phrase_that_many_problems_hold_makes_no_near_duplicate() -> None:
     phrase = "Please reason step by step and put your final answer within a box at the very end of it."
     bench = [problem(f"b{i}", f"{phrase} Topic {i} a{i} b{i} c{i} d{i} e{i} f{i} g{i} h{i}") for i in range(60)]
-    assert check_overlap([problem("mine", f"{phrase} Quite something else.")], bench, "pool", "bench") == ()
+    found = find_overlap([problem("mine", f"{phrase} Quite something else.")], bench)
+    assert (found.same, found.near) == ((), ())
 
 
 def test_words_are_numbers_letters_and_single_ideographs() -> None:
@@ -206,23 +196,6 @@ def test_twenty_thousand_problems_are_split_and_checked_quickly() -> None:
     assert len(found) == 500
 
 
-def test_duplicates_are_merged_into_their_first_row() -> None:
-    problems = texts("What is $2+2$?", "what is 2 + 2 ?", "What is $3+3$?", "WHAT IS 2+2?")
-    kept, answers, dropped = merge_duplicates(problems, {"p0": "4", "p1": " 4", "p2": "6", "p3": "$4$"})
-    assert [p.problem_id for p in kept] == ["p0", "p2"]
-    assert answers == {"p0": "4", "p2": "6"}
-    assert dropped == {"p1": "p0", "p3": "p0"}
-
-
-def test_contradictory_answers_are_listed_and_refused() -> None:
-    problems = texts("What is $2+2$?", "what is 2 + 2 ?", "What is $3+3$?", "WHAT IS 3+3?")
-    with pytest.raises(InputError, match=r"2 duplicates .*p0 and p1, p2 and p3") as refusal:
-        merge_duplicates(problems, {"p0": "4", "p1": "5", "p2": "6", "p3": "7"})
-    assert "\n" not in str(refusal.value)
-    with pytest.raises(InputError, match="1 problems have no answer: p3"):
-        merge_duplicates(problems, {"p0": "4", "p1": "4", "p2": "6"})
-
-
 def shared_problems(name: str) -> list[Problem]:
     path = SHARED / f"{name}.jsonl"
     if not path.exists():
@@ -233,7 +206,8 @@ def shared_problems(name: str) -> list[Problem]:
 
 def test_dapo_holds_math_500_problems_and_gsm8k_train_no_test_problem() -> None:
     dapo = shared_problems("dapo_math_17k_en")
-    with pytest.raises(LabelError, match="problems of dapo also occur in benchmark math-500"):
-        check_overlap(dapo, shared_problems("math500_even"), "dapo", "math-500")
+    assert find_overlap(dapo, shared_problems("math500_even")).same
     gsm8k = shared_problems("gsm8k_train"), shared_problems("gsm8k_test_even")
-    assert len(check_overlap(*gsm8k, "gsm8k", "gsm8k test")) < 10
+    found = find_overlap(*gsm8k)
+    assert not found.same
+    assert len(found.near) < 10

@@ -178,7 +178,7 @@ class _TeacherHead:
     """An exact teacher's logits, made for a tile of tokens from its hidden states into one buffer."""
 
     def __init__(self, target: HiddenDistribution, head: Head):
-        self._target, self._tile = target, head.tile
+        self._target = target
         self._weight = head.entering(target.head.to(head.weight.device))
         student = len(head.weight[: head.rows])
         if len(self._weight) != student:

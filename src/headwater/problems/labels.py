@@ -110,21 +110,6 @@ class LabelSet:
         """SHA-256 over problems, answers and demonstrations: what a run's identity is made of. 64 hex digits."""
         return _content_digest(self.problems, self.answers, self.demonstrations)
 
-    def account(self) -> dict[str, Any]:
-        """The account of rows as plain data without an answer: what a report shows and a run folder keeps."""
-        return {
-            "name": self.name,
-            "rows": self.rows,
-            "problems": len(self.problems),
-            "merged": sum(self.merged.values()),
-            "dropped": [
-                {"file": row.file, "line": row.line, "reason": row.reason, "rows": row.rows} for row in self.dropped
-            ],
-            "columns": {part: column for part, column in self.columns._asdict().items() if column},
-            "digest": self.digest,
-            "revision": self.revision,
-        }
-
 
 def _content_digest(problems: Iterable[Problem], answers: Mapping[str, str], demonstrations: Mapping[str, str]) -> str:
     # Without `source`: a moved or renamed file is the same content.

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from headwater.errors import InputError, LabelError
+from headwater.errors import InputError
 from headwater.fingerprint import derive_seed, fingerprint
 from headwater.problems.frame import unframed
 from headwater.records import Problem
@@ -186,21 +186,6 @@ def _beside(same: Iterable[tuple[str, str]], near: Iterable[NearDuplicate]) -> t
     return tuple(pair for pair in near if (pair.pool_id, pair.benchmark_id) not in known)
 
 
-def check_overlap(
-    pool: Sequence[Problem], benchmark: Sequence[Problem], pool_name: str, benchmark_name: str
-) -> tuple[NearDuplicate, ...]:
-    """Raise LabelError when a problem of the pool is in the benchmark; else return the near-duplicates."""
-    overlap = find_overlap(pool, benchmark)
-    if overlap.same:
-        count = len({pool_id for pool_id, _ in overlap.same})
-        raise LabelError(
-            f"labels: {count} problems of {pool_name} also occur in benchmark {benchmark_name} "
-            f"(first: {overlap.same[0][0]}). Remove them with --drop-overlap (recorded in the report) or "
-            "change the split."
-        )
-    return overlap.near
-
-
 def _grams(text: str) -> set[tuple[str, ...]]:
     words = words_of(text)
     if len(words) < FEWEST_WORDS:
@@ -267,32 +252,6 @@ def _near_duplicates(pool: _Side, benchmarks: Mapping[str, _Side]) -> dict[str, 
                 benchmark_id = benchmarks[name][0][index].problem_id
                 found[name].append(NearDuplicate(pool_id=problem.problem_id, benchmark_id=benchmark_id, share=share))
     return found
-
-
-def merge_duplicates(
-    problems: Sequence[Problem], answers: Mapping[str, str]
-) -> tuple[list[Problem], dict[str, str], dict[str, str]]:
-    """Keep the first row of each cluster: the kept problems, their answers, and dropped id -> kept id.
-
-    Raises InputError listing the clusters whose rows disagree on the (normalised) answer, and for a problem
-    without an answer.
-    """
-    clusters = cluster_ids(problems)
-    if missing := [problem_id for problem_id in clusters if problem_id not in answers]:
-        raise InputError(f"problems: {len(missing)} problems have no answer: {_listed(missing)}. Add or drop them")
-    if pairs := contradictions(clusters, answers):
-        raise InputError(
-            f"problems: {len(pairs)} duplicates contradict each other's answer: "
-            f"{_listed([f'{one} and {other}' for one, other in pairs], most=100)}. Correct the answers or drop these "
-            "problems"
-        )
-    first: dict[str, Problem] = {}
-    dropped: dict[str, str] = {}
-    for problem in problems:
-        kept = first.setdefault(clusters[problem.problem_id], problem)
-        if kept is not problem:
-            dropped[problem.problem_id] = kept.problem_id
-    return list(first.values()), {p.problem_id: answers[p.problem_id] for p in first.values()}, dropped
 
 
 def contradictions(clusters: Mapping[str, str], answers: Mapping[str, str]) -> list[tuple[str, str]]:
