@@ -1,7 +1,7 @@
 """The engine: where a run computes, in what precision, and how much is laid on the device at once.
 
 One engine serves every stage of a run, so two arms never differ in it. Two kinds of settings are kept apart:
-those that change what is computed (`numerics`: device, precision, attention) are part of the name of
+those that change what is computed (`numerics`: device and precision) are part of the name of
 every result; those that only cut the same sums into other pieces (memory and the three sizes below it) change
 rounding at most and are no part of it, so a run that ran out of memory may go on with less. The same settings
 give the same bytes; memory is a number of the recipe and is never read off the machine, for the same reason.
@@ -33,7 +33,7 @@ ROWS = {"cpu": 512, "cuda": 4096}
 PIECE = {"cpu": 2**15, "cuda": 2**20}
 """Response tokens of a recording or a measurement between two commits, at most: about a minute's work."""
 
-NUMERICS = ("device", "attention", "precision")
+NUMERICS = ("device", "precision")
 """The settings that change what is computed."""
 
 Bytes = Annotated[int, Field(ge=2**20, le=2**46)]
@@ -54,9 +54,6 @@ class EngineSettings(Value):
     """Where and how a run computes."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
-    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = Field(
-        None, description="attention kernel; null takes the best one"
-    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="inputs of linear layers; weights, their updates and all sums stay float32"
     )
