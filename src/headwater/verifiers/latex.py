@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from headwater.verifiers.alphabet import (
+from headwater.verifiers.units import BARE, group_of, multiplier_of, unit_of
+from headwater.verifiers.vocabulary import (
     ARGUMENTS,
     CLOSING,
     FUNCTIONS,
@@ -34,8 +35,8 @@ from headwater.verifiers.alphabet import (
     TOKEN,
     UNICODE,
     WIDE,
+    known,
 )
-from headwater.verifiers.units import BARE, group_of, multiplier_of, unit_of
 
 LONGEST_EXPRESSION = 1_000
 """Characters of an answer that is an expression; the longest gold answer of MATH has 159."""
@@ -214,9 +215,7 @@ def is_prose(text: str) -> bool:
     return any(len(run) > 2 or not run.isascii() or run.lower() in _SHORT_WORDS for run in runs)
 
 
-_SHORT_WORDS = frozenset(
-    "am an as at be by do go he hi if in is it me my no of oh ok on so to up us we".split()
-)  # fmt: skip
+_SHORT_WORDS = known("no_nouns", "short_words")
 
 
 def _with_words(tokens: list[_Token]) -> list[_Token]:

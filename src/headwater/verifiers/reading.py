@@ -29,12 +29,13 @@ from headwater.verifiers.shapes import (
     Shape,
     Words,
 )
-from headwater.verifiers.units import LETTER_UNITS, SIGNS_OF_MONEY, group_of, multiplier_of, ordinal_ending, unit_of
+from headwater.verifiers.units import LETTER_UNITS, group_of, multiplier_of, ordinal_ending, unit_of
+from headwater.verifiers.vocabulary import MONEY
 from headwater.verifiers.written import Number, join_thousands, stamp, written_number
 
 _ALL_REALS = frozenset({"all real numbers", "all reals", "all real x", "the real numbers", "real numbers"})
 _ANNOUNCED = re.compile(r"(?:the )?(?:final )?answer(?: is)?:?", re.IGNORECASE)
-_CURRENCIES = frozenset({*SIGNS_OF_MONEY.values()})
+_CURRENCIES = frozenset({*MONEY.values()})
 _BASES = {
     "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
     "ten": "10", "eleven": "11", "twelve": "12", "sixteen": "16",
@@ -319,8 +320,8 @@ def _signed(nodes: Nodes, sign: str) -> Nodes:
 
 
 def _money(node: Node) -> str | None:
-    if node.text in SIGNS_OF_MONEY:
-        return SIGNS_OF_MONEY[node.text]
+    if node.text in MONEY:
+        return MONEY[node.text]
     unit = unit_of(node.text) if node.kind == "words" else None
     return unit[0][0] if unit and len(unit) == 1 and unit[0][1] == 1 and unit[0][0] in _CURRENCIES else None
 
@@ -365,7 +366,7 @@ def _tail_piece(node: Node, *, bare: bool) -> str | None:
         case "symbol":
             return {"\\mu": "μ", "\\Omega": "Ω"}.get(node.text)
         case "sign":
-            return {"*": "*", "/": "/", "%": "%", **SIGNS_OF_MONEY}.get(node.text)
+            return {"*": "*", "/": "/", "%": "%", **MONEY}.get(node.text)
         case "power":
             if is_degree(node) or [part.text for part in node.parts[0]] == ["o"]:
                 return "°"
