@@ -209,6 +209,21 @@ def measure_words(text: str) -> bool:
     return not text or unit_of(text) is not None or multiplier_of(text)[0] > 1 or group_of(text) is not None
 
 
+def split_nodes(nodes: Nodes, kind: str, text: str = "") -> list[Nodes]:
+    """The stretches between the nodes of this kind; two separators side by side (", and") are one."""
+    parts: list[list[Node]] = [[]]
+    for node in nodes:
+        if node.kind != kind or (text and node.text != text):
+            parts[-1].append(node)
+        elif parts[-1]:
+            parts.append([])
+        elif len(parts) == 1 or node.text not in ("or", "and"):
+            raise Unreadable("a separator with nothing before it")
+    if not parts[-1]:
+        raise Unreadable("a separator with nothing behind it")
+    return [tuple(part) for part in parts]
+
+
 def is_prose(text: str) -> bool:
     """Whether letters are words: a run of three or more, or a short word of English, and no product of letters."""
     runs = re.findall(r"[^\W\d_]+", text)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from headwater.verifiers.conditions import split_condition
 from headwater.verifiers.formula import formula, index_text, is_degree, product_of, whole_number
-from headwater.verifiers.latex import Node, Nodes, Unreadable, is_prose, parse_latex
+from headwater.verifiers.latex import Node, Nodes, Unreadable, is_prose, parse_latex, split_nodes
 from headwater.verifiers.names import Name, name_of, spelled
 from headwater.verifiers.shapes import (
     REALS,
@@ -79,7 +79,7 @@ class _Shaper:
                 return self.read(inside)
         if any(node.kind == "comma" for node in nodes):
             joined = nodes if self.context.separators else join_thousands(nodes)
-            parts = _split(joined, "comma")
+            parts = split_nodes(joined, "comma")
             if len(parts) > 1:
                 return self._joined(parts, {node.text for node in joined if node.kind == "comma"})
             nodes = joined
@@ -111,7 +111,7 @@ class _Shaper:
             return self.single(nodes[1:])
         if len(signs) > 4:
             raise Unreadable("a long chain of relations")
-        parts = _split(nodes, "relation")
+        parts = split_nodes(nodes, "relation")
         if len(parts) != len(signs) + 1:
             raise Unreadable("a relation without one of its sides")
         names = tuple(name_of(part) for part in parts)
@@ -131,7 +131,7 @@ class _Shaper:
             nodes = tuple(Node("sign", "\\setminus") if node.text == "-" else node for node in nodes)
         for sign in ("\\cup", "\\cap", "\\setminus"):
             if any(node.text == sign for node in nodes):
-                return Combination(sign, tuple(self.single(part) for part in _split(nodes, "sign", sign)))
+                return Combination(sign, tuple(self.single(part) for part in split_nodes(nodes, "sign", sign)))
         if len(nodes) == 1:
             if nodes[0].kind == "group" and (bracketed := self._bracketed(nodes[0])) is not None:
                 return bracketed
@@ -149,17 +149,17 @@ class _Shaper:
         if group.text == "\\{\\}" and (condition := _set_builder(inside)):
             return self.read(condition)
         if group.text == "\\{\\}":
-            return everywhere._listing("set", _split(inside, "comma")) if inside else Listing("set", ())
+            return everywhere._listing("set", split_nodes(inside, "comma")) if inside else Listing("set", ())
         if group.text == "{}" or (group.text == "()" and not any(node.kind == "comma" for node in inside)):
             if len(inside) == 1 and inside[0].kind == "matrix":
                 return self._matrix(inside[0])
             return self.read(inside)
         if group.text in ("()", "\\langle\\rangle"):
-            return everywhere._listing("tuple", _split(inside, "comma"))
+            return everywhere._listing("tuple", split_nodes(inside, "comma"))
         if group.text in ("[]", "[)", "(]"):
             if group.text == "[]" and len(inside) == 1 and inside[0].kind == "matrix":
                 return self._matrix(inside[0])
-            ends = _split(inside, "comma")
+            ends = split_nodes(inside, "comma")
             if len(ends) == 2:
                 return Interval(group.text, (everywhere.read(ends[0]), everywhere.read(ends[1])))
         return None
@@ -251,7 +251,7 @@ class _Shaper:
         if len(nodes) > 1 and nodes[-1].kind == "index" and (based := _based(nodes)) is not None:
             return based
         if any(node.text == ":" for node in nodes):
-            return Ratio(tuple(spelled(part) for part in _split(nodes, "sign", ":")))
+            return Ratio(tuple(spelled(part) for part in split_nodes(nodes, "sign", ":")))
         unsigned = nodes[1:] if nodes[0].text in ("+", "-") else nodes
         if len(unsigned) == 1 and unsigned[0].text == "\\infty":
             return Infinity(-1 if nodes[0].text == "-" else 1)
@@ -267,21 +267,6 @@ def _run(text: str) -> Shape:
     if len(text) > 1 and is_prose(text):
         return Words(text, product_of(text) if len(text) < 7 else None)
     return Leaf(product_of(text), text)
-
-
-def _split(nodes: Nodes, kind: str, text: str = "") -> list[Nodes]:
-    """The stretches between the nodes of this kind; two separators side by side (", and") are one."""
-    parts: list[list[Node]] = [[]]
-    for node in nodes:
-        if node.kind != kind or (text and node.text != text):
-            parts[-1].append(node)
-        elif parts[-1]:
-            parts.append([])
-        elif len(parts) == 1 or node.text not in ("or", "and"):
-            raise Unreadable("a separator with nothing before it")
-    if not parts[-1]:
-        raise Unreadable("a separator with nothing behind it")
-    return [tuple(part) for part in parts]
 
 
 def _set_builder(inside: Nodes) -> Nodes:

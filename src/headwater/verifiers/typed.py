@@ -15,7 +15,6 @@ Left out: units, percent signs in the gold and symbolic equality, which need `ex
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,101 +22,89 @@ from fractions import Fraction
 from headwater.errors import InputError
 from headwater.records import Verdict
 from headwater.verifiers.answers import Answers, AnswerVerifier, Extractor, respelled
-from headwater.verifiers.latex import ascii_digits
+from headwater.verifiers.formula import decimal, fraction_of, whole_number
+from headwater.verifiers.latex import LONGEST_EXPRESSION, Nodes, Unreadable, ascii_digits, parse_latex, split_nodes
+from headwater.verifiers.written import join_thousands
 
-TYPED_VERSION = "3"
+TYPED_VERSION = "4"
 """Changes with every change of a verdict; old verdicts in a cache are then not found."""
-LONGEST_NUMBER = 1_000
-"""Characters; int() takes quadratic time, so a longer number is refused before it is converted."""
-
-_WHOLE = r"(?:[0-9]+|[1-9][0-9]{0,2}(?:,[0-9]{3})+)"
-_INTEGER = re.compile(rf"([+-]?)({_WHOLE})")
-_DECIMAL = re.compile(rf"([+-]?)({_WHOLE}?)(?:\.([0-9]+))?")
-_SLASH = re.compile(rf"([+-]?)({_WHOLE})/({_WHOLE})")
-_LATEX = re.compile(rf"([+-]?)\\frac(?:\{{([+-]?{_WHOLE})\}}|([0-9]))(?:\{{({_WHOLE})\}}|([0-9]))")
-
-_VULGAR = re.compile("([+-]?)([\u00bc-\u00be\u2150-\u215e])")  # one half, three quarters, ... as one sign
-
-_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf|boldsymbol|mbox)\{([^{}]*)\}")
-_THIN_SPACE = re.compile(r"(?<=[0-9])(?:\\[,;: ]|\{,\}|,\s*\\!\s*|[~ ])(?=[0-9])")
-_NO_INK = re.compile(r"\\[,;:!()\[\] ]|\\(?:left|right|displaystyle)(?![A-Za-z])")
-_SPACE = re.compile(r"(?<![0-9])\s+|\s+(?![0-9])")
 
 
-def parse_integer(text: str) -> int | None:
-    r"""The integer that the text writes ("-1,000", "1\,000", "{7}"), or None when it writes none."""
-    match = _INTEGER.fullmatch(_plain(text))
-    return None if match is None else _signed(match[1], match[2])
+def parse_number(text: str, *, divided: bool = True) -> Fraction | None:
+    r"""The value of an integer or decimal ("-1,000", "1\,000", ".5"), if `divided` of \frac{3}{4} and 3/4 too; or None."""
+    nodes = _nodes(text)
+    return _numeral(nodes, divided=divided) if nodes else None
 
 
-def parse_decimal(text: str) -> Fraction | None:
-    """The value of an integer or decimal numeral ("0.50", ".5", "1,000.5"), exactly, or None."""
-    match = _DECIMAL.fullmatch(_plain(text))
-    if match is None or not (match[2] or match[3]):
-        return None
-    places = match[3] or ""
-    value = _signed(match[1], (match[2] or "0") + places)
-    return Fraction(value, 10 ** len(places))
-
-
-def parse_fraction(text: str) -> Fraction | None:
-    r"""The value of an integer, "a/b", \frac{a}{b} or a sign such as ½, exactly, or None (b = 0 too)."""
-    text = _plain(text)
-    if (match := _INTEGER.fullmatch(text)) is not None:
-        return Fraction(_signed(match[1], match[2]))
-    if (match := _SLASH.fullmatch(text)) is not None:
-        numerator, denominator = _signed(match[1], match[2]), _signed("", match[3])
-    elif (match := _LATEX.fullmatch(text)) is not None:
-        numerator = _signed("", match[2] or match[3]) * (-1 if match[1] == "-" else 1)
-        denominator = _signed("", match[4] or match[5])
-    else:
-        return None
-    return Fraction(numerator, denominator) if denominator else None
-
-
-def _signed(sign: str, digits: str) -> int:
-    value = int(digits.replace(",", ""))
-    return -value if sign == "-" else value
-
-
-def _plain(text: str) -> str:
-    """The numeral without what leaves no ink or no meaning; "" (which no numeral matches) when too long."""
-    text = text.strip()
-    if len(text) > LONGEST_NUMBER:
-        return ""
-    text = ascii_digits(text)
-    text = _THIN_SPACE.sub(",", text.replace("\u2212", "-")).replace("\\!", "")
-    text = text.strip("$").removeprefix("\\$").rstrip(",;")
-    text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
-    if (wrapped := _TEXT.fullmatch(text)) is not None:
-        text = wrapped[1]
-    text = _SPACE.sub("", _NO_INK.sub("", _THIN_SPACE.sub(",", text)))
-    while text.startswith("{") and text.endswith("}"):
-        text = text[1:-1]
-    if (vulgar := _VULGAR.fullmatch(text)) is not None:
-        return vulgar[1] + unicodedata.normalize("NFKC", vulgar[2]).replace("\u2044", "/")
-    return text.removesuffix(".") if text[-2:-1].isdigit() else text
-
-
-def _value_of_integer(text: str) -> Fraction | None:
-    value = parse_decimal(text)
+def parse_integer(text: str) -> Fraction | None:
+    """The value of an integer, which may have zeros behind its point, or None."""
+    value = parse_number(text, divided=False)
     return value if value is not None and value.denominator == 1 else None
 
 
-def _value(text: str) -> Fraction | None:
-    value = parse_fraction(text)
-    return parse_decimal(text) if value is None else value
+def _nodes(text: str) -> Nodes:
+    """The answer's nodes without the stop behind them; none where it has no reading."""
+    try:
+        nodes = parse_latex(text.strip())
+    except Unreadable:
+        return ()
+    while nodes and (nodes[-1].kind == "stop" or nodes[-1].text in (",", ";")):
+        nodes = nodes[:-1]
+    while len(nodes) == 1 and nodes[0].text == "{}" and not any(part.kind == "comma" for part in nodes[0].parts[0]):
+        nodes = nodes[0].parts[0]
+    return nodes
 
 
-_OPENINGS = {
-    "tuple": (("(", ")"), ("\\langle", "\\rangle"), ("", "")),
-    "set": (("\\{", "\\}"), ("\\lbrace", "\\rbrace"), ("{", "}"), ("", "")),
-}
-_EMPTY = frozenset({"\\emptyset", "\\varnothing", "\u2205"})
-_IN_NUMBER = re.compile(r"(?<=[0-9])(?:\\[,;: ]|\{,\}|,\\!)(?=[0-9]{3}(?![0-9]))")
-_AND = re.compile(r"\s*(?:\\text\s*\{\s*(?:,\s*)?(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|[和或])\s*")
-_CHOICE = re.compile(r"\(?([A-Za-z])\)?")
-_DRESS = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox)(?=\s*\{)|\\[,;: ]|\\q?quad|[{}$]")
+def _numeral(nodes: Nodes, *, divided: bool) -> Fraction | None:
+    if nodes[0].text == "\\$":
+        nodes = nodes[1:]
+    nodes = join_thousands(nodes)
+    sign = -1 if nodes and nodes[0].text == "-" else 1
+    if nodes and nodes[0].text in ("+", "-"):
+        nodes = nodes[1:]
+    if len(nodes) == 1 and nodes[0].kind == "number":
+        return sign * decimal(nodes[0].text)
+    if not divided:
+        return None
+    if len(nodes) == 1 and nodes[0].text == "\\frac" and len(nodes[0].parts[1]) == 1:
+        part = fraction_of(nodes[0])
+        return None if part is None else sign * part
+    if len(nodes) == 3 and nodes[1].text == "/":
+        top, bottom = whole_number(nodes[:1]), whole_number(nodes[2:])
+        return sign * Fraction(top, bottom) if top is not None and bottom else None
+    return None
+
+
+_BRACKETS = {"tuple": ("()", "\\langle\\rangle"), "set": ("\\{\\}", "{}")}
+
+
+def parse_numbers(text: str, kind: str) -> list[Fraction] | None:
+    """The numbers of a "tuple" or a "set", with its brackets or without any, or None.
+
+    A comma always parts two numbers here; a thousand may be marked by a thin space or {,}.
+    """
+    nodes = _nodes(text)
+    if len(nodes) == 1 and kind == "set" and nodes[0].text == "\\emptyset":
+        return []
+    if len(nodes) == 1 and nodes[0].text in _BRACKETS[kind]:
+        nodes = nodes[0].parts[0]
+        if not nodes and kind == "set":
+            return []
+    joints = {node.text for node in nodes if node.kind == "comma"}
+    if not nodes or (kind == "tuple" and joints & {"and", "or"}):
+        return None
+    try:
+        numbers = [_numeral(part, divided=True) for part in split_nodes(nodes, "comma")]
+    except Unreadable:
+        return None
+    return None if None in numbers else [number for number in numbers if number is not None]
+
+
+_CHOICE = re.compile(r"\(?\s*([A-Za-z])\s*\)?[.,:;]*")
+_DRESS = re.compile(
+    r"\\(?:text|mathrm|mathbf|textbf|mbox|boldsymbol)(?=\s*\{)|\\(?:left|right|displaystyle)(?![A-Za-z])"
+    r"|\\[,;:!()\[\] ]|\\q?quad|[{}$]"
+)
 _SAID = re.compile(
     r"\s*(?:the\s+)?(?:(?:final|correct|best|right)\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s*|选项?|答案[是为]?[::]?",
     re.IGNORECASE,
@@ -148,42 +135,15 @@ def _names_another(text: str) -> bool:
     return False
 
 
-def parse_numbers(text: str, kind: str) -> list[Fraction] | None:
-    """The numbers of a "tuple" or a "set", with its brackets or without any, or None.
-
-    A comma always parts two numbers here; a thousand may be marked by a thin space or {,}.
-    """
-    text = _IN_NUMBER.sub("", text.strip()[: LONGEST_NUMBER + 1])
-    if len(text) > LONGEST_NUMBER:
-        return None
-    text = re.sub(
-        r"\\(?:left|right|displaystyle)(?![A-Za-z])|\\[()\[\]]", "", ascii_digits(text).strip("$ ,;.")
-    ).strip()
-    if kind == "set" and text in _EMPTY:
-        return []
-    for opening, closing in _OPENINGS[kind]:
-        if text.startswith(opening) and text.endswith(closing):
-            text = text[len(opening) : len(text) - len(closing)].strip()
-            break
-    if not text:
-        return [] if kind == "set" and opening else None
-    if kind == "set":
-        text = re.sub(r",\s*,", ",", _AND.sub(",", text))
-    numbers = [_value(part) for part in re.split("[,;、]", text)]
-    return None if None in numbers else [number for number in numbers if number is not None]
-
-
 def parse_choice(text: str) -> str | None:
     r"""The letter of a choice, as a capital: "B", "(b)", "B.", "\text{(B)}", "B) 12"; or None.
 
     What stands behind the letter may say what it stands for, but name no other letter.
     """
-    text = ascii_digits(text.strip()[: LONGEST_NUMBER + 1])
-    bare = _DRESS.sub("", text).strip()
-    if (prefix := _SAID.match(bare)) is not None and prefix[0].strip():
-        text = bare = bare[prefix.end() :]
-    match = _CHOICE.fullmatch(_plain(text).rstrip(".:"))
-    if match is not None:
+    bare = _DRESS.sub("", ascii_digits(text.strip()[: LONGEST_EXPRESSION + 1])).strip()
+    if (said := _SAID.match(bare)) is not None and said[0].strip():
+        bare = bare[said.end() :]
+    if (match := _CHOICE.fullmatch(bare)) is not None:
         return match[1].upper()
     shown = _SHOWN.fullmatch(bare)
     return None if shown is None or _names_another(shown[3].rstrip(".")) else (shown[1] or shown[2]).upper()
@@ -206,9 +166,9 @@ def _set(text: str) -> frozenset[Fraction] | None:
 
 _Value = Fraction | tuple[Fraction, ...] | frozenset[Fraction] | str
 _VALUES: dict[str, Callable[[str], _Value | None]] = {
-    "integer": _value_of_integer,
-    "decimal": _value,
-    "fraction": _value,
+    "integer": parse_integer,
+    "decimal": parse_number,
+    "fraction": parse_number,
     "tuple": _tuple,
     "set": _set,
     "choice": parse_choice,

@@ -207,7 +207,7 @@ def _chinese_count(text: str) -> str | None:
 
 
 def multiplier_of(words: str) -> tuple[int, str]:
-    """(factor, the words behind it) where words begin with million, hundred thousand, 万, ...; the factor 1 without one."""
+    """(factor, the words behind it) where words begin with million, hundred thousand, 万, ...; else the factor 1."""
     factor, rest = 1, words.strip()
     while rest:
         head, _, tail = rest.partition(" ")
