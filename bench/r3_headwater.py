@@ -20,7 +20,7 @@ from headwater.records import Sampling
 from headwater.routes.recipe import read_recipe
 from headwater.routes.table import BY_NAME
 from headwater.run.identity import PRODUCTS
-from headwater.verifiers.choose import make_verifier
+from headwater.verifiers.grading import make_verifier
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ LIGHT = [
     "headwater.problems.pools",
     "headwater.verifiers.extract",
     "headwater.verifiers.typed",
-    "headwater.verifiers.choose",
+    "headwater.verifiers.grading",
     "headwater.verifiers.files",
     "headwater.evaluation.estimate",
     "headwater.evaluation.verdict",
@@ -43,7 +43,7 @@ def imported(names):
 
 
 def test_grading_imports_no_computer_algebra():
-    names = ["headwater.verifiers.choose", "headwater.verifiers.files", "headwater.verifiers.audit"]
+    names = ["headwater.verifiers.grading", "headwater.verifiers.files", "headwater.verifiers.audit"]
     assert not {"torch", "sympy", "scipy", "math_verify", "pebble"} & imported(names)
 
 

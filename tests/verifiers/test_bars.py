@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from headwater.records import Verdict
-from headwater.verifiers.choose import make_verifier
 from headwater.verifiers.expression import is_readable
-from headwater.verifiers.grading import Grading
+from headwater.verifiers.grading import Grading, make_verifier
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 EXPRESSION = Grading(answer_type="expression")

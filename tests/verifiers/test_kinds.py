@@ -18,10 +18,9 @@ from headwater.problems.columns import Columns
 from headwater.problems.files import FileSource, read_problems
 from headwater.records import Problem, Verdict
 from headwater.verifiers.answers import respelled
-from headwater.verifiers.choose import make_verifier
 from headwater.verifiers.expression import ExpressionJudge, decide, unwrapped
 from headwater.verifiers.extract import answer_finder
-from headwater.verifiers.grading import Grading
+from headwater.verifiers.grading import Grading, make_verifier
 from kinds import KINDS
 from mutations import KINDS as MUTATED
 from mutations import PLACES, misplaced, wrong

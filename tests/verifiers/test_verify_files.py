@@ -11,8 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from headwater import cli
-from headwater.verifiers.choose import make_verifier, second_judge
-from headwater.verifiers.grading import Grading
+from headwater.verifiers.grading import Grading, make_verifier, second_judge
 
 
 def lines(path: Path, *rows: dict[str, Any] | str) -> Path:

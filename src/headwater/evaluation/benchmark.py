@@ -11,7 +11,7 @@ import numpy as np
 from headwater.evaluation.estimate import mixed_share
 from headwater.interfaces import Generator, Seeds, Verifier
 from headwater.records import Grade, Group, Problem, Sampling, Verdict, rollouts_of
-from headwater.verifiers.ungraded import refuse_share
+from headwater.verifiers.answers import refuse_share
 
 
 @dataclass(frozen=True, kw_only=True)

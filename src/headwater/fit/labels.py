@@ -18,8 +18,7 @@ from headwater.problems.files import FileSource, read_problems
 from headwater.problems.labels import LabelSet
 from headwater.records import Verdict
 from headwater.verifiers.answers import AnswerType
-from headwater.verifiers.choose import make_verifier
-from headwater.verifiers.grading import Grading
+from headwater.verifiers.grading import Grading, make_verifier
 
 TYPES: tuple[AnswerType, ...] = ("integer", "fraction", "choice", "expression", "text")
 """From the narrowest to the widest; fractions read decimals, tuples and sets are expressions."""

@@ -25,7 +25,7 @@ from headwater.plan.prompts import prompt_limit
 from headwater.routes.contrast import Contrast
 from headwater.routes.recipe import Recipe
 from headwater.routes.table import Route
-from headwater.verifiers.choose import grading_identity, own_code
+from headwater.verifiers.grading import grading_identity, own_code
 
 
 @dataclass(frozen=True, kw_only=True)

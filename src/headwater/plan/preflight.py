@@ -32,8 +32,7 @@ from headwater.records import Problem
 from headwater.routes.recipe import Recipe
 from headwater.store import REAL_DISK, run_folder
 from headwater.store.space import free_bytes
-from headwater.verifiers.choose import make_verifier
-from headwater.verifiers.grading import Grading
+from headwater.verifiers.grading import Grading, make_verifier
 
 SAME_PROMPTS = 32
 """Prompts of the recipe's own on which the two models' ids are compared, beside the probes."""

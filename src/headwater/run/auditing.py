@@ -15,9 +15,8 @@ from headwater.plan.node import Node
 from headwater.store import Store
 from headwater.verifiers.answers import AnswerVerifier, Judge
 from headwater.verifiers.audit import AuditedVerifier, audit
-from headwater.verifiers.choose import grading_identity, make_verifier, second_judge
 from headwater.verifiers.function import FunctionAgain, FunctionVerifier
-from headwater.verifiers.grading import Grading
+from headwater.verifiers.grading import Grading, grading_identity, make_verifier, second_judge
 
 AUDIT = "audit.json"
 SAMPLE = "audit-sample.json"

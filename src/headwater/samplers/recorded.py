@@ -9,7 +9,7 @@ from pydantic import Field
 from headwater.errors import InputError
 from headwater.interfaces import At, Need, Sampler, Seeds, Workers
 from headwater.records import Group, Problem, Rollout, Verdict
-from headwater.verifiers.ungraded import UNGRADED_LIMIT, refuse_ungraded
+from headwater.verifiers.answers import UNGRADED_LIMIT, refuse_ungraded
 
 
 class Recorded(Sampler):

@@ -29,7 +29,7 @@ from headwater.interfaces import LOSS, At, Measured, Need, Signal, Watch, Worker
 from headwater.records import Grade, Group, Rollout, Verdict, rollouts_of
 from headwater.signals import closed_form
 from headwater.signals.responses import entropy, response_metrics
-from headwater.verifiers.ungraded import UNGRADED_LIMIT, refuse_ungraded
+from headwater.verifiers.answers import UNGRADED_LIMIT, refuse_ungraded
 
 
 def group_advantages(rewards: Sequence[float | None], *, divide_by_std: bool, epsilon: float = 1e-4) -> list[float]:

@@ -1,6 +1,7 @@
 """A verifier in two halves: where the answer stands in a response, and whether that answer is right.
 
-The second half is a `Judge`. It sees the gold answer and the answer alone, and a second judge can be asked again.
+The second half is a `Judge`. It sees the gold answer and the answer alone, and a second judge can be asked again. A
+grader that fails stops a run: an ungraded response is counted, and never taken for a wrong one.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
-from headwater.errors import InputError
-from headwater.records import Verdict
+from headwater.errors import GraderError, InputError
+from headwater.records import Grade, Verdict
 from headwater.verifiers.extract import find_answer, side_by_side
 
 AnswerType = Literal["integer", "fraction", "decimal", "tuple", "set", "choice", "text", "expression"]
@@ -118,3 +119,22 @@ def respelled(gold: str) -> str:
     r"""The same answer in other sizes and blanks, so that no identity of texts can say that it is right."""
     spelled = gold.replace("\\frac", "\\dfrac ").replace("\\dfrac  ", "\\dfrac ")
     return f"\\displaystyle {spelled} "
+
+
+UNGRADED_LIMIT = 0.005
+"""Largest share of a step's responses that may have no verdict."""
+
+
+def refuse_ungraded(verdicts: Mapping[str, Verdict | Grade], limit: float, where: str) -> None:
+    """Raise GraderError when more than this share of the verdicts, by rollout id, are none."""
+    ungraded = [name for name, given in verdicts.items() if given.verdict is Verdict.UNGRADED]
+    refuse_share(len(ungraded), len(verdicts), limit, where, first=f", {ungraded[0]} first" if ungraded else "")
+
+
+def refuse_share(ungraded: int, of: int, limit: float, where: str, first: str = "") -> None:
+    """Raise GraderError when so many of so many are more than this share."""
+    if ungraded > limit * of:
+        raise GraderError(
+            f"{where}: {ungraded} of {of} rollouts have no verdict{first}; at most {limit:.2%} may. Look at the "
+            "verifier, or raise reward.ungraded_limit"
+        )

@@ -11,11 +11,9 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from headwater.verifiers.conditions import renamed
 from headwater.verifiers.equality import Set, equal, proportional, rounds, same_set
 from headwater.verifiers.formula import Formula, number
-from headwater.verifiers.latex import is_prose
-from headwater.verifiers.names import Name
+from headwater.verifiers.names import Name, renamed
 from headwater.verifiers.reading import Context, read_nodes
 from headwater.verifiers.shapes import (
     PERCENT,
@@ -36,6 +34,7 @@ from headwater.verifiers.shapes import (
     Words,
     formulas_of,
 )
+from headwater.verifiers.tokens import is_prose
 from headwater.verifiers.units import GROUPS, said_short
 
 

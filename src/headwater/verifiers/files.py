@@ -20,11 +20,9 @@ from typing import Any, NoReturn
 
 from headwater.errors import GraderError, InputError
 from headwater.records import Verdict
-from headwater.verifiers.answers import AnswerVerifier
-from headwater.verifiers.choose import make_verifier, second_judge
+from headwater.verifiers.answers import UNGRADED_LIMIT, AnswerVerifier
 from headwater.verifiers.function import FunctionVerifier
-from headwater.verifiers.grading import Grading
-from headwater.verifiers.ungraded import UNGRADED_LIMIT
+from headwater.verifiers.grading import Grading, make_verifier, second_judge
 
 _LISTED = 5
 """Bad lines that the error names."""

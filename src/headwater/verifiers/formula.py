@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from headwater.verifiers.latex import Node, Nodes, Unreadable
+from headwater.verifiers.latex import Node, Nodes
+from headwater.verifiers.tokens import Unreadable
 
 _INVERSE = {"\\sin": "arcsin", "\\cos": "arccos", "\\tan": "arctan"}
 _OPERANDS = frozenset({"number", "letters", "upright", "symbol", "macro", "power", "index"})

@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from headwater import own_code
 from headwater.errors import GraderError, InputError, NumericError
 from headwater.records import Grade, Verdict
 from headwater.verifiers.answers import Answers
@@ -169,3 +170,26 @@ class FunctionAgain:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+PLACE = "grading.function"
+
+
+def digest_of(reference: str) -> str:
+    """SHA-256 of the file that a path:function names, 64 hex digits. Raises InputError when it cannot be read."""
+    return own_code.digest_of(reference, PLACE)
+
+
+def load_function(reference: str, *, full_marks: float = 1.0) -> FunctionVerifier:
+    """The verifier around the function that a path:function names; its labels are packed rows.
+
+    Runs the file. Raises InputError when it cannot be read or run, or has no such function.
+    """
+    function: RewardFunction = own_code.load(reference, PLACE, "function", _is_function)
+    if inspect.iscoroutinefunction(function):
+        raise InputError(f"{PLACE}: {reference} is asynchronous; write it as a plain def")
+    return FunctionVerifier(function=function, packed=True, full_marks=full_marks)
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value)

@@ -1,14 +1,19 @@
-r"""What stands before an equals sign and only names the value: x, AB, f'(x), \det A, \frac{dy}{dx}, \|v\|, a + b.
+r"""What stands around an answer and is no part of its value: a name before its equals sign, a condition behind it.
 
-A number in front of a letter, or a power of it, makes an equation that is not solved: 2x = 10 names nothing.
+    f'(x) = 2x   \det A = 5   \frac{dy}{dx} = 2x   \|v\| = 5      2k\pi, k \in \mathbb{Z}   n^2 \text{ for all } n \ge 1
+
+A number in front of a letter, or a power of it, makes an equation that is not solved: 2x = 10 names nothing. A
+condition says which values a letter takes; it is cut off, and compared apart from the answer itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
-from headwater.verifiers.latex import Node, Nodes, is_prose
-from headwater.verifiers.units import denies
+from headwater.verifiers.latex import Node, Nodes
+from headwater.verifiers.tokens import is_prose
+from headwater.verifiers.units import VOCABULARY, denies, known, ways
 
 _MARKS = frozenset({"\\angle", "\\triangle", "\\Delta"})
 """They say what the letters behind them are."""
@@ -154,3 +159,116 @@ def _differential(nodes: Nodes) -> bool:
     r"""dy, d^2y, dx, \partial f: a half of a derivative."""
     first = nodes[0] if nodes else Node("")
     return first.text == "\\partial" or (first.kind in ("letters", "upright") and first.text[0] == "d")
+
+
+_KEYWORD = re.compile(
+    r"(?:,\s*)?\b(?:for|where|with|when|at|if|such that|provided(?: that)?|given(?: that)?|as long as)\b", re.IGNORECASE
+)
+_KINDS = ways(VOCABULARY["conditions"]["kinds"])
+_PLAIN = known("conditions", "plain")
+_UNIVERSAL = re.compile(r"any|[ZRNQC][+*]?|(?:where )?>=-?[0-9]+|=.*|where (?:>|!=)-?[0-9]+|all of .*")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """The letter, and the values that it takes: "Z", "any", ">=1", "where >0" (in words), ..."""
+
+    letter: str
+    domain: str
+
+    @property
+    def universal(self) -> bool:
+        """Whether it only names a kind of number, and may be left out."""
+        return _UNIVERSAL.fullmatch(self.domain) is not None
+
+
+def split_condition(nodes: Nodes) -> tuple[Nodes, Condition | None]:
+    """An answer, and what is said of its letter behind it; None where nothing is."""
+    for cut in range(len(nodes) - 1, 0, -1):
+        node, found = nodes[cut], None
+        in_words = node.kind == "words" and _KEYWORD.match(node.text) is not None
+        if node.kind == "comma":
+            found = _condition(nodes[cut + 1 :])
+        elif node.text == "()" and cut == len(nodes) - 1:
+            inside = node.parts[0]
+            named = any(part.text == "in" or part.kind == "words" for part in inside)
+            found = _condition(inside) if named or not node.glued else None
+        elif in_words or node.text == "\\forall":
+            found = _condition(nodes[cut:])
+        main = nodes[:cut]
+        while main and main[-1].text in (",", ";"):
+            main = main[:-1]
+        if found is None or not main:
+            continue
+        plain = in_words and "if" not in node.text
+        if found.domain[0] == "=":  # 5 for x = 2; and x = 3 or x = 5 is a list
+            fits = plain and not _says_of(main, found.letter)
+        else:
+            fits = _says_of(main, found.letter) and not any(
+                node.kind == "relation" and node.text not in ("=", "~") for node in main
+            )  # an answer that is itself a range is no value with a condition
+        if fits:
+            where = "where " if plain and found.domain[0] in ">!" else ""
+            return main, replace(found, domain=where + found.domain)
+    return nodes, None
+
+
+def _condition(nodes: Nodes) -> Condition | None:
+    """The condition that the nodes state, whole; None where they say anything else."""
+    text = " ".join(node.text if node.kind == "words" else " " for node in nodes)
+    words = re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", text)
+    rest = tuple(node for node in nodes if node.kind not in ("words", "stop") and node.text != "\\forall")
+    letter = next((word for word in words if len(word) == 1 and word.lower() != "a"), "")
+    said = [word.lower() for word in words if len(word) > 1]
+    if not all(word in _PLAIN or word in _KINDS or _KEYWORD.fullmatch(word) for word in said):
+        return None
+    kinds = [_KINDS[word] for word in said if word in _KINDS]
+    domain = next((kind for kind in ("Z+", "N0", "Z", "N", "Q", "R") if kind in kinds), "any")
+    if not rest:
+        return Condition(letter, domain) if letter and text.strip() else None
+    if rest[0].kind == "relation" and letter:
+        rest = (Node("letters", letter), *rest)
+    if rest[0].kind not in ("letters", "symbol") or (rest[0].kind == "letters" and len(rest[0].text) > 1):
+        return None
+    if len(rest) == 1:
+        return Condition(rest[0].text, domain) if len(nodes) > 1 else None
+    stated = _stated(rest[1:])
+    return None if stated is None else Condition(rest[0].text, stated)
+
+
+def _stated(rest: Nodes) -> str | None:
+    r"""What a relation says of the letter before it: `in \mathbb{Z}`, `>= 1`, `= 0, 1, 2, ...`."""
+    sign, values = rest[0], rest[1:]
+    if sign.kind != "relation" or not values:
+        return None
+    texts = [node.text for node in values]
+    if sign.text == "in":
+        first = spelled(values[0].parts[0]) if values[0].text == "\\mathbb" else texts[0]
+        marks = [spelled(node.parts[0]) for node in values[1:] if node.parts]
+        plain = first in ("Z", "N", "R", "Q", "C") and marks in ([], ["+"], ["*"]) and len(values) == 1 + len(marks)
+        return "".join([first, *marks]) if plain else None
+    if sign.text == "=" and "\\ldots" in texts and all(node.kind in ("number", "comma", "sign") for node in values):
+        return "all of " + "".join(texts)
+    number = values[-1].kind == "number" and texts[:-1] in ([], ["-"])
+    return sign.text + "".join(texts) if number and sign.text in (">=", ">", "!=", "<", "<=", "=") else None
+
+
+def renamed(nodes: Nodes, old: str, new: str) -> Nodes:
+    """The nodes with another name for a letter."""
+    return tuple(
+        replace(
+            node,
+            text=node.text.replace(old, new) if node.kind in ("letters", "upright") else node.text,
+            parts=tuple(renamed(part, old, new) for part in node.parts),
+        )
+        for node in nodes
+    )
+
+
+def _says_of(main: Nodes, letter: str) -> bool:
+    """Whether the letter is in the answer."""
+    return any(
+        (node.kind in ("letters", "symbol", "upright") and (letter in node.text))
+        or any(_says_of(part, letter) for part in node.parts)
+        for node in main
+    )

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from headwater.verifiers.conditions import split_condition
 from headwater.verifiers.formula import formula, index_text, is_degree, product_of, whole_number
-from headwater.verifiers.latex import Node, Nodes, Unreadable, is_prose, parse_latex, split_nodes
-from headwater.verifiers.names import Name, name_of, spelled
+from headwater.verifiers.latex import Node, Nodes, parse_latex, split_nodes
+from headwater.verifiers.names import Name, name_of, spelled, split_condition
 from headwater.verifiers.shapes import (
     REALS,
     Based,
@@ -23,15 +22,18 @@ from headwater.verifiers.shapes import (
     Leaf,
     Listing,
     Matrix,
+    Number,
     Quantity,
     Ratio,
     Relation,
     Shape,
     Words,
+    join_thousands,
+    stamp,
+    written_number,
 )
-from headwater.verifiers.units import LETTER_UNITS, group_of, multiplier_of, ordinal_ending, unit_of
-from headwater.verifiers.vocabulary import MONEY
-from headwater.verifiers.written import Number, join_thousands, stamp, written_number
+from headwater.verifiers.tokens import Unreadable, is_prose
+from headwater.verifiers.units import LETTER_UNITS, MONEY, group_of, multiplier_of, ordinal_ending, unit_of
 
 _ALL_REALS = frozenset({"all real numbers", "all reals", "all real x", "the real numbers", "real numbers"})
 _ANNOUNCED = re.compile(r"(?:the )?(?:final )?answer(?: is)?:?", re.IGNORECASE)

@@ -23,15 +23,16 @@ from headwater.errors import InputError
 from headwater.records import Verdict
 from headwater.verifiers.answers import Answers, AnswerVerifier, Extractor, respelled
 from headwater.verifiers.formula import decimal, fraction_of, whole_number
-from headwater.verifiers.latex import LONGEST_EXPRESSION, Nodes, Unreadable, ascii_digits, parse_latex, split_nodes
-from headwater.verifiers.written import join_thousands
+from headwater.verifiers.latex import Nodes, parse_latex, split_nodes
+from headwater.verifiers.shapes import join_thousands
+from headwater.verifiers.tokens import LONGEST_EXPRESSION, Unreadable, ascii_digits
 
 TYPED_VERSION = "4"
 """Changes with every change of a verdict; old verdicts in a cache are then not found."""
 
 
 def parse_number(text: str, *, divided: bool = True) -> Fraction | None:
-    r"""The value of an integer or decimal ("-1,000", "1\,000", ".5"), if `divided` of \frac{3}{4} and 3/4 too; or None."""
+    r"""The value of an integer or decimal ("-1,000", "1\,000", ".5"); if `divided`, also of 3/4 and \frac{3}{4}."""
     nodes = _nodes(text)
     return _numeral(nodes, divided=divided) if nodes else None
 

@@ -10,15 +10,33 @@ direction or denial: those change the value. Units are compared, never converted
 from __future__ import annotations
 
 import re
+import tomllib
 from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
-from headwater.verifiers.vocabulary import VOCABULARY, known, ways
+VOCABULARY: dict[str, Any] = tomllib.loads(Path(__file__).with_name("vocabulary.toml").read_text(encoding="utf-8"))
+"""What the grader knows by name."""
+
+
+def known(section: str, name: str) -> frozenset[str]:
+    """The words of a list."""
+    return frozenset(VOCABULARY[section][name].split())
+
+
+def ways(table: Mapping[str, str]) -> dict[str, str]:
+    """All ways to write something, with what they mean."""
+    return {way: meant for meant, listed in table.items() for way in listed.split()}
+
 
 Unit = tuple[tuple[str, int], ...]
 """(name, exponent), sorted."""
 
 _UNITS = VOCABULARY["units"]
+MONEY: dict[str, str] = _UNITS["money"]
+"""Commands of currency signs, and what they are called."""
 _SHORT: dict[str, str] = _UNITS["short"]
 _PHRASES: dict[str, str] = _UNITS["phrases"]
 _NO_SYMBOL_ALONE = frozenset("KTB")
