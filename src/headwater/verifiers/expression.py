@@ -102,7 +102,7 @@ def unwrapped(gold: str) -> str:
 def _inked(text: str) -> str:
     """The text without bracket sizes and blanks, but for one between digits; control characters stay."""
     bare = _INK.sub(" ", re.sub(r"(?<!\.)\.$|\\!\s*", "", text.strip()))
-    return re.sub(r"(?<![0-9])(?<![0-9],) +| +(?![0-9])", "", bare)
+    return re.sub(r"(?<![0-9,]) +| +(?![0-9,])", "", bare)
 
 
 def _undressed(text: str) -> str:
