@@ -189,7 +189,7 @@ def split_condition(nodes: Nodes) -> tuple[Nodes, Condition | None]:
         in_words = node.kind == "words" and _KEYWORD.match(node.text) is not None
         if node.kind == "comma":
             found = _condition(nodes[cut + 1 :])
-        elif node.text == "()" and cut == len(nodes) - 1:
+        elif node.kind == "group" and node.text == "()" and cut == len(nodes) - 1:
             inside = node.parts[0]
             named = any(part.text == "in" or part.kind == "words" for part in inside)
             found = _condition(inside) if named or not node.glued else None
