@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 LONGEST_ANSWER = 10_000
@@ -122,25 +122,15 @@ def _without_marks(answer: str) -> str:
     return (emphasis["inside"].strip() or answer) if emphasis else answer
 
 
-@lru_cache(maxsize=64)
-def _pattern(marker: str) -> re.Pattern[str]:
-    """The marker, with the bold marks that may close between its last word and the sign behind that."""
+def _bold(marker: str) -> str:
+    """The marker as a pattern, with the bold marks that may close between its last word and the sign behind that."""
     word = re.fullmatch(r"(.*\w)(\W*)", marker, re.DOTALL)
-    if word is None:
-        return re.compile(re.escape(marker))
-    return re.compile(rf"{re.escape(word[1])}(?:\*{{1,3}}|_{{1,2}}|`)?{re.escape(word[2])}")
+    return rf"{re.escape(word[1])}(?:\*{{1,3}}|_{{1,2}}|`)?{re.escape(word[2])}" if word else re.escape(marker)
 
 
 def _marked(text: str, marker: str, end: str) -> str | None:
     """What follows the last marker. A bold mark that opens before the marker may close before or behind the answer."""
-    if final_marker(text, marker, end) is None and not _bold_marker(text, marker):
-        return None
-    last = max(_pattern(marker).finditer(text), key=re.Match.start, default=None)
-    if last is None:
-        return None
-    line = text[text.rfind("\n", 0, last.start()) + 1 : last.end()]
-    stop = text.find(end, last.end() + _blank(text, last.end(), end)) if end else -1
-    answer = _bounded(text, last.end(), len(text) if stop < 0 else stop)
+    line, answer = _behind(text, _bold(marker), end)
     if answer is None:
         return None
     for mark in _MARKS:
@@ -151,16 +141,19 @@ def _marked(text: str, marker: str, end: str) -> str | None:
     return undressed(answer.lstrip(": ") or answer)
 
 
-def _bold_marker(text: str, marker: str) -> bool:
-    return marker not in text and _pattern(marker).search(text) is not None
-
-
-def _blank(text: str, start: int, end: str) -> int:
-    """Blanks right behind a marker are no end, where the end is a blank too: an answer may begin on the next line."""
-    if end.strip():
-        return 0
-    behind = text[start:]
-    return len(behind) - len(behind.lstrip())
+def _behind(text: str, marker: str, end: str) -> tuple[str, str | None]:
+    """The line up to the last marker with it, and the answer between it and the first end behind it."""
+    last = re.match(rf"(?s:.*)({marker})", text)
+    if last is None:
+        return "", None
+    start, stop = last.span(1)
+    joint = text[max(0, start - _LONGEST_JOINT) : start].split()
+    if joint and joint[-1].lower() in _JOINERS and re.search(marker, text[:start]):
+        return "", None
+    # blanks right behind a marker are no end: an answer may begin on the next line
+    begin = stop if end.strip() else stop + len(text[stop:]) - len(text[stop:].lstrip())
+    until = text.find(end, begin) if end else -1
+    return text[text.rfind("\n", 0, start) + 1 : stop], _bounded(text, stop, len(text) if until < 0 else until)
 
 
 def last_tagged(text: str, tag: str = "answer") -> str | None:
@@ -197,15 +190,7 @@ def final_marker(text: str, marker: str = "#", end: str = "<eos>") -> str | None
     None when there is no marker, nothing after it, more than 10,000 characters, or a second answer joined to
     the one before by "or" or "and".
     """
-    start = text.rfind(marker)
-    if start < 0:
-        return None
-    stop = text.find(end, start + len(marker) + _blank(text, start + len(marker), end)) if end else -1
-    earlier = text.rfind(marker, 0, start)
-    joint = text[max(0, start - _LONGEST_JOINT) : start].split()
-    if earlier >= 0 and joint and joint[-1].lower() in _JOINERS:
-        return None
-    return _bounded(text, start + len(marker), len(text) if stop < 0 else stop)
+    return _behind(text, re.escape(marker), end)[1]
 
 
 class _Span(NamedTuple):

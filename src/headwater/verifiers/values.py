@@ -13,6 +13,8 @@ import math
 import threading
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import partial, reduce
+from operator import add, mul, truediv
 from typing import Any
 
 from mpmath import MPContext, libmp
@@ -28,6 +30,8 @@ _BUDGET = 3_000_000
 _LARGEST_FACTORIAL = 3_000
 _LARGEST_GAMMA = 2_500
 """Bits of precision in which a factorial of a broken number is worked out."""
+
+_ARITHMETIC = {"add": add, "mul": mul, "div": truediv}
 
 Value = Any
 """Fraction, or mpmath's mpf or mpc."""
@@ -81,21 +85,11 @@ class Evaluator:
             case "log":
                 return self._log(*(self.value(part) for part in node.parts))
         parts = [self.value(part) for part in node.parts]
+        if node.op == "div" and (not parts[1] or self._tiny(parts[1])):
+            raise Undefined
+        if (operation := _ARITHMETIC.get(node.op)) is not None:
+            return reduce(partial(self._both, operation), parts)
         match node.op:
-            case "add":
-                found = parts[0]
-                for part in parts[1:]:
-                    found = self._both(lambda a, b: a + b, found, part)
-                return found
-            case "mul":
-                found = parts[0]
-                for part in parts[1:]:
-                    found = self._both(lambda a, b: a * b, found, part)
-                return found
-            case "div":
-                if not parts[1] or self._tiny(parts[1]):
-                    raise Undefined
-                return self._both(lambda a, b: a / b, *parts)
             case "abs":
                 return abs(parts[0])
             case "floor" | "ceiling":
@@ -132,7 +126,7 @@ class Evaluator:
 
     def float(self, value: Value) -> Value:
         """An mpmath number."""
-        self.exact = self.exact and False
+        self.exact = False
         if not isinstance(value, Fraction):
             return value
         return self._mp.make_mpf(libmp.from_rational(value.numerator, value.denominator, self._bits, "n"))
@@ -263,12 +257,10 @@ class Evaluator:
                 return self._seen(Fraction(math.comb(int(top), int(bottom))))
             if bottom < 0:
                 return Fraction(0)
-            found: Value = Fraction(1)
-            for step in range(int(bottom)):
-                found = self._both(lambda a, b: a * b, found, (top - step) / (step + 1))
-            return found
-        below = self._both(lambda a, b: a * b, self._factorial(bottom), self._factorial(top - bottom))
-        return self._both(lambda a, b: a / b, self._factorial(top), below)
+            steps = ((top - step) / (step + 1) for step in range(int(bottom)))
+            return reduce(partial(self._both, mul), steps, Fraction(1))
+        below = self._both(mul, self._factorial(bottom), self._factorial(top - bottom))
+        return self._both(truediv, self._factorial(top), below)
 
     def _function(self, name: str, value: Value) -> Value:
         number = self.float(value)
@@ -277,12 +269,10 @@ class Evaluator:
         if name in ("arcsin", "arccos") and self._real and not (_is_real(number) and abs(number) <= 1):
             raise Undefined
         self._spend(16)
-        inverse = {"arcsin": "asin", "arccos": "acos", "arctan": "atan"}
-        if name in ("tan", "sec") and self._tiny(self._mp.cos(number)):
+        below = {"tan": self._mp.cos, "sec": self._mp.cos, "cot": self._mp.sin, "csc": self._mp.sin}.get(name)
+        if below is not None and self._tiny(below(number)):
             raise Undefined
-        if name in ("cot", "csc") and self._tiny(self._mp.sin(number)):
-            raise Undefined
-        return self._seen(getattr(self._mp, inverse.get(name, name))(number))
+        return self._seen(getattr(self._mp, name.replace("arc", "a"))(number))
 
 
 def _is_real(value: Value) -> bool:
