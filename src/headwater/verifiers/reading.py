@@ -24,7 +24,6 @@ from headwater.verifiers.shapes import (
     Matrix,
     Number,
     Quantity,
-    Ratio,
     Relation,
     Shape,
     Words,
@@ -253,7 +252,7 @@ class _Shaper:
         if len(nodes) > 1 and nodes[-1].kind == "index" and (based := _based(nodes)) is not None:
             return based
         if any(node.text == ":" for node in nodes):
-            return Ratio(tuple(spelled(part) for part in split_nodes(nodes, "sign", ":")))
+            return Words(":".join(spelled(part) for part in split_nodes(nodes, "sign", ":")))  # a time, a ratio
         unsigned = nodes[1:] if nodes[0].text in ("+", "-") else nodes
         if len(unsigned) == 1 and unsigned[0].text == "\\infty":
             return Infinity(-1 if nodes[0].text == "-" else 1)

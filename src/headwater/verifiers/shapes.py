@@ -122,13 +122,6 @@ class Based:
 
 
 @dataclass(frozen=True, slots=True)
-class Ratio:
-    """Parts with colons between them, such as a time."""
-
-    parts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Conditional:
     """A value with what is said of its letters: 2k\\pi, k \\in \\mathbb{Z}."""
 
@@ -149,7 +142,6 @@ Shape = (
     | Relation
     | Quantity
     | Based
-    | Ratio
     | Conditional
 )
 
