@@ -50,7 +50,9 @@ class AuditedVerifier:
         """The verifier's verdicts."""
         verdicts = self._verifier.grade(responses)
         kept = nsmallest(self._limit, {*self._rows, *responses}, key=self._rank)
-        self._rows = {name: self._rows.get(name) or self._row(name, responses[name], verdicts[name]) for name in kept}
+        self._rows = {
+            name: self._rows.get(name) or row_of(self, name, responses[name], verdicts[name]) for name in kept
+        }
         return verdicts
 
     def find(self, text: str) -> str | None:
@@ -65,16 +67,17 @@ class AuditedVerifier:
     def _rank(self, rollout_id: str) -> tuple[int, str]:
         return derive_seed("audit", self._seed, rollout_id), rollout_id
 
-    def _row(self, name: str, response: tuple[str, str], given: Verdict | Grade) -> Row:
-        gold, text = response
-        answer = self._verifier.find(text)
-        return {
-            "rollout": name,
-            "gold": gold,
-            "answer": answer,
-            "verdict": given.verdict.value,
-            "reward": given.reward,
-        }
+
+def row_of(verifier: Auditable, name: str, response: tuple[str, str], given: Verdict | Grade) -> Row:
+    """A graded response as a row of a sample; `response` is (gold answer, text)."""
+    gold, text = response
+    return {
+        "rollout": name,
+        "gold": gold,
+        "answer": verifier.find(text),
+        "verdict": given.verdict.value,
+        "reward": given.reward,
+    }
 
 
 def audit(sample: Sequence[Mapping[str, Any]], first: str, second: Judge | FunctionAgain) -> dict[str, Any]:

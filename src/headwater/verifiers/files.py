@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from headwater.errors import GraderError, InputError
 from headwater.records import Verdict
 from headwater.verifiers.answers import UNGRADED_LIMIT, AnswerVerifier
+from headwater.verifiers.audit import audit, row_of
 from headwater.verifiers.function import FunctionVerifier
 from headwater.verifiers.grading import Grading, make_verifier, second_judge
 
@@ -156,18 +157,11 @@ def _second(
     """What another grader says of the same answers."""
     judge = second_judge(grading, verifier)
     try:
-        again = judge.judge({line: (gold, verifier.find(text)) for line, (gold, text) in texts.items()})
+        found = audit([row_of(verifier, line, texts[line], first[line]) for line in texts], verifier.name, judge)
     finally:
         judge.close()
-    pairs = {int(line): (first[line].verdict, again[line].verdict) for line in texts}
-    decided = {line: pair for line, pair in pairs.items() if Verdict.UNGRADED not in pair}
-    differ = [line for line, (one, other) in decided.items() if one is not other]
-    return {
-        "name": judge.name,
-        "agreed": len(decided) - len(differ),
-        "undecided": len(pairs) - len(decided),
-        "differ": differ,
-    }
+    differ = [int(line) for line in found["disagreements"]]
+    return {"name": judge.name, "agreed": found["agreed"], "undecided": found["undecided"], "differ": differ}
 
 
 def _read(path: Path, packed: bool) -> list[_Row]:
