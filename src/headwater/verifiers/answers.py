@@ -6,6 +6,7 @@ grader that fails stops a run: an ungraded response is counted, and never taken 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
@@ -113,6 +114,29 @@ class AnswerVerifier:
         if found is None and self.extractor in ("boxed", "tag") and self.judge.several(gold):
             return "; ".join(side_by_side(self.prompt_end + text, self.extractor)) or None
         return found
+
+
+_WRAPPED = re.compile(
+    r"""\[\s*"([^"]*)"\s*\]|\[\s*'([^']*)'\s*\]|"([^"]*)"|\#{2,4}([^#\n]*)|\*\*([^*]*)\*\*|<answer>([^<]*)</answer>"""
+    r"""|(?:the )?(?:final )?answer(?: is)?:([^:\n]*)""",
+    re.IGNORECASE,
+)
+"""One value in a list, in quotes, behind a marker, in bold or in a tag."""
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(.*)\}", re.DOTALL)
+
+
+def unwrapped(gold: str) -> str:
+    r"""A gold answer out of what data sets wrap around it: \boxed{5}, ["5"], `\\\\frac`, 1e-05, a solution."""
+    gold = gold.strip().rpartition("\n####")[2].strip()
+    if (wrapped := _WRAPPED.fullmatch(gold)) is not None:
+        gold = next(inside for inside in wrapped.groups() if inside is not None).strip()
+    if (box := _BOX.fullmatch(gold.strip("$ "))) is not None and box[1].count("{") == box[1].count("}"):
+        gold = box[1]
+    if "\\\\" in gold and "\\begin" not in gold:
+        gold = re.sub(r"\\\\(?=[A-Za-z{}%$,;:! ])", r"\\", gold)
+    if (power := re.fullmatch(r"([-+]?[0-9]+(?:\.[0-9]+)?)[eE]([-+]?)0*([0-9]{1,3})", gold)) is not None:
+        gold = f"{power[1]} \\times 10^{{{power[2].replace('+', '')}{power[3]}}}"
+    return gold
 
 
 def respelled(gold: str) -> str:

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 
 from headwater.records import Verdict
-from headwater.verifiers.answers import Answers, respelled
+from headwater.verifiers.answers import Answers, respelled, unwrapped
 from headwater.verifiers.compare import matches, said
 from headwater.verifiers.reading import Context, read
 from headwater.verifiers.shapes import Listing, Number, Quantity, Shape, Words
@@ -23,13 +23,6 @@ EXPRESSION_VERSION = "4"
 
 _INK = re.compile(r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[,;:! ]|[\s$]")
 _DRESS = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox|textrm)\s*\{([^{}\\]*)\}")
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(.*)\}", re.DOTALL)
-_WRAPPED = re.compile(
-    r"""\[\s*"([^"]*)"\s*\]|\[\s*'([^']*)'\s*\]|"([^"]*)"|\#{2,4}([^#\n]*)|\*\*([^*]*)\*\*|<answer>([^<]*)</answer>"""
-    r"""|(?:the )?(?:final )?answer(?: is)?:([^:\n]*)""",
-    re.IGNORECASE,
-)
-"""One value in a list, in quotes, behind a marker, in bold or in a tag."""
 _LONGEST_TEXT = 12
 """Words of a gold answer that is text; more of them are a solution, which nobody repeats word by word."""
 _SENTINELS = frozenset({
@@ -76,27 +69,13 @@ def _shape(gold: str, context: Context) -> Shape | None:
 
 def is_readable(gold: str) -> bool:
     """Whether the gold answer has a reading, so that other ways to write it are found equal."""
-    gold = unwrapped(gold)
+    whole, gold = gold.strip(), unwrapped(gold)
     right = _shape(gold, Context())
-    if right is None or _SOLUTION.search(gold) or gold.strip().casefold() in _SENTINELS:
+    if right is None or "\n" in whole or _SOLUTION.search(gold) or gold.strip().casefold() in _SENTINELS:
         return False
     if isinstance(right, Words):
         return len(right.text.split()) <= _LONGEST_TEXT and said(right).strip(" .") not in _SENTINELS
     return _matches(right, respelled(gold), Context(separators=isinstance(right, Listing) and right.kind == "list"))
-
-
-def unwrapped(gold: str) -> str:
-    r"""A gold answer out of what data sets wrap around it: \boxed{5}, ["5"], backslashes written twice, 1e-05."""
-    gold = gold.strip()
-    if (wrapped := _WRAPPED.fullmatch(gold)) is not None:
-        gold = next(inside for inside in wrapped.groups() if inside is not None).strip()
-    if (box := _BOX.fullmatch(gold.strip("$ "))) is not None and box[1].count("{") == box[1].count("}"):
-        gold = box[1]
-    if "\\\\" in gold and "\\begin" not in gold:
-        gold = re.sub(r"\\\\(?=[A-Za-z{}%$,;:! ])", r"\\", gold)
-    if (power := re.fullmatch(r"([-+]?[0-9]+(?:\.[0-9]+)?)[eE]([-+]?)0*([0-9]{1,3})", gold)) is not None:
-        gold = f"{power[1]} \\times 10^{{{power[2].replace('+', '')}{power[3]}}}"
-    return gold
 
 
 def _inked(text: str) -> str:

@@ -21,7 +21,7 @@ from fractions import Fraction
 
 from headwater.errors import InputError
 from headwater.records import Verdict
-from headwater.verifiers.answers import Answers, AnswerVerifier, Extractor, respelled
+from headwater.verifiers.answers import Answers, AnswerVerifier, Extractor, respelled, unwrapped
 from headwater.verifiers.formula import decimal, fraction_of, whole_number
 from headwater.verifiers.latex import Nodes, parse_latex, split_nodes
 from headwater.verifiers.shapes import join_thousands
@@ -95,9 +95,13 @@ def parse_numbers(text: str, kind: str) -> list[Fraction] | None:
     if not nodes or (kind == "tuple" and joints & {"and", "or"}):
         return None
     try:
-        numbers = [_numeral(part, divided=True) for part in split_nodes(nodes, "comma")]
+        parts = split_nodes(nodes, "comma")
     except Unreadable:
         return None
+    named = {part[0].text for part in parts if len(part) > 2 and (part[0].kind, part[1].text) == ("letters", "=")}
+    if kind == "set" and len(named) == 1:  # x = 1 or x = 2
+        parts = [part[2:] if part[0].text in named else part for part in parts]
+    numbers = [_numeral(part, divided=True) for part in parts]
     return None if None in numbers else [number for number in numbers if number is not None]
 
 
@@ -207,7 +211,10 @@ class TypedJudge:
     def readable(self, gold: str) -> bool:
         """Whether the gold answer is of the type, and is right against itself spelled in another way."""
         read = _VALUES[self.answer_type]
-        return read(gold) is not None and (self.answer_type == "text" or read(respelled(gold)) == read(gold))
+        if self.answer_type == "text":
+            return True
+        inside = unwrapped(gold)
+        return read(inside) is not None and read(respelled(inside)) == read(inside) and "\n" not in gold.strip()
 
     def several(self, gold: str) -> bool:
         """Whether the gold answer is a set."""
@@ -217,7 +224,7 @@ class TypedJudge:
         """Nothing to give back."""
 
     def _verdict(self, gold: str, answer: str | None) -> Verdict:
-        right = _VALUES[self.answer_type](gold)
+        right = _VALUES[self.answer_type](gold if self.answer_type == "text" else unwrapped(gold))
         if right is None:
             return Verdict.UNGRADED
         value = None if answer is None else _VALUES[self.answer_type](answer)
