@@ -98,6 +98,17 @@ def test_what_is_beyond_the_lengths_of_a_run_takes_no_slow_path():
     assert accept(settings, 30).ways.sampling == "slots, its own attention" or accept(settings, 30).refused
 
 
+def test_long_rollouts_are_compared_up_to_a_bounded_length_beyond_the_last_that_the_config_names(monkeypatch):
+    monkeypatch.setattr(acceptance, "BEYOND", 40)
+    plain = accept(config("LlamaConfig", max_position_embeddings=4096), 1000)
+    assert (plain.length, plain.measured) == (1024, 48 + 40)  # intermediate_size 48 might be a length
+    assert "up to 1,024 tokens (compared up to 88: its config names no length from there on)" in str(plain)
+    window = accept(config("MistralConfig", max_position_embeddings=4096, sliding_window=200), 1000)
+    assert window.measured == 200 + 40
+    with pytest.raises(InputError, match="gives no way to score"):  # positions that end far below the rollouts
+        accept(transformers.GPT2Config(vocab_size=32, n_embd=32, n_layer=1, n_head=2, n_positions=500), 1000)
+
+
 def test_a_network_that_looks_ahead_and_positions_that_end_are_refused_in_one_line():
     looks = transformers.BertConfig(
         vocab_size=32, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2

@@ -4,7 +4,8 @@ The independent side is always the plain network in float32, one rollout at a ti
 the architecture with sharp random weights (`models/miniature`), are logprobs as sampled and as scored, short rollouts
 beside long ones, up to the longest length that is asked for and across every length that the config names (windows,
 first positions, caches); and gradients on short rollouts. What the architecture does at a length can change only at
-such a number, so a measurement holds between two of them, for every machine alike.
+such a number, so a measurement holds between two of them, for every machine alike; beyond the last of them BEYOND
+tokens are measured, since attention over 16 k tokens of a paper's run takes minutes and says nothing more.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ LIMIT = 5e-3
 """Largest distance of a token's logprob, in nats, that is still rounding: faults are a hundred times as large."""
 GRADIENT = 2e-3
 """The same of a gradient, relative."""
+BEYOND = 4096
+"""Tokens measured beyond the last length that the config names."""
 STEPS, GROWN, SHORT = 4, 24, 64
 """Tokens drawn across a length; tokens drawn from a short prompt; longest rollouts on which gradients are compared."""
 
@@ -44,6 +47,8 @@ class Acceptance:
 
     kind: str
     length: int
+    measured: int
+    """tokens of the longest rollout that was compared: `length`, unless the config names no length for far below it"""
     ways: Ways
     """the fastest that are right"""
     apart: float
@@ -55,8 +60,10 @@ class Acceptance:
 
     def __str__(self) -> str:
         slow = f"; not right: {'; '.join(self.refused)}" if self.refused else ""
+        far = f" (compared up to {self.measured:,}: its config names no length from there on)"
         return (
-            f"{self.kind}, few layers, up to {self.length:,} tokens, against plain transformers one rollout at a time: "
+            f"{self.kind}, few layers, up to {self.length:,} tokens{far if self.measured < self.length else ''}, "
+            "against plain transformers one rollout at a time: "
             f"scored in {self.ways.scoring}, sampled with {self.ways.sampling}, logprobs within {self.apart:.0e} nats, "
             f"gradient within {self.gradient:.0e}{slow}"
         )
@@ -97,7 +104,10 @@ def _numbers(value: Any) -> Iterator[int]:
 @torch.enable_grad()
 def _measured(config: PretrainedConfig, reach: int, without: frozenset[Scoring]) -> Acceptance:
     model = miniature(config)
-    bench = _Bench(model, reach, {*_numbers(config.to_dict())} & {*_numbers(model.network.config.to_dict())})
+    named = {*_numbers(config.to_dict())} & {*_numbers(model.network.config.to_dict())}
+    below = [number for number in named if number < reach]
+    longest = min(reach, max(below, default=0) + BEYOND)
+    bench = _Bench(model, longest, below)
     refused: list[str] = []
     layouts: list[Scoring] = [way for way in get_args(Scoring) if way not in without]
     draws: list[Sampling] = list(get_args(Sampling))
@@ -112,6 +122,7 @@ def _measured(config: PretrainedConfig, reach: int, without: frozenset[Scoring])
     return Acceptance(
         kind=config.model_type,
         length=reach,
+        measured=longest,
         ways=Ways(scoring=scoring, sampling=sampling),
         apart=max(scored[0], sampled[0]),
         gradient=scored[1],
@@ -138,11 +149,11 @@ def _first(
 class _Bench:
     """A miniature, and the plain network that it is compared with."""
 
-    def __init__(self, model: LanguageModel, reach: int, named: set[int]):
+    def __init__(self, model: LanguageModel, reach: int, named: Sequence[int]):
         self._model = model
         self._plain = copy.deepcopy(model.network)
         self._reach = reach
-        self._edges = sorted({number for number in named if number < reach} | {reach})
+        self._edges = sorted({*named, reach})
         self._split = model.split
 
     def scored(self, way: Scoring) -> tuple[float, float]:
