@@ -17,7 +17,7 @@ from headwater import cache
 from headwater.evaluation.closeness import SAMPLES
 from headwater.interfaces import Need
 from headwater.models.size import ModelSize, model_size
-from headwater.plan.graph import Graph
+from headwater.plan.graph import Graph, models_used
 from headwater.plan.node import Node
 from headwater.problems.arithmetic import VOCABULARY
 
@@ -55,7 +55,7 @@ class Costs:
     def sizes(self) -> Mapping[str, ModelSize | None]:
         """Node -> the size of the model that it is or makes."""
         recipe = self.graph.recipe
-        of_role = {name: model_size(model, len(VOCABULARY)) for name, model in recipe.all_models.items()}
+        of_role = {name: model_size(model, len(VOCABULARY)) for name, model in models_used(recipe).items()}
         raw = {arm.endpoint: arm.name.removeprefix("raw ") for arm in self.graph.arms if arm.group == "model"}
         found: dict[str, ModelSize | None] = {}
         for name, node in self.graph.nodes.items():

@@ -17,13 +17,14 @@ from headwater.evaluation.difference import Pairing
 from headwater.fingerprint import plain
 from headwater.interfaces import Need
 from headwater.loop import Stage
+from headwater.models.choice import ModelChoice
 from headwater.own_code import source_of
 from headwater.plan.learnable import refuse_unlearnable
 from headwater.plan.node import Arm, Node
 from headwater.plan.pretraining import pretraining_stage
 from headwater.plan.prompts import prompt_limit
 from headwater.routes.contrast import Contrast
-from headwater.routes.recipe import Recipe
+from headwater.routes.recipe import RESERVED, Recipe
 from headwater.routes.table import Route
 from headwater.verifiers.grading import grading_identity, own_code
 
@@ -139,7 +140,7 @@ class GraphBuilder:
         self._data.check()
         arms: list[Arm] = []
         for seed in self._recipe.seeds:
-            raw = {name: self._model(name, seed) for name in self._recipe.all_models}
+            raw = {name: self._model(name, seed) for name in models_used(self._recipe)}
             arms += [self._model_arm(f"raw {name}", name, seed, model, ()) for name, model in raw.items()]
             teachers: dict[str, Arm] = {}
             for route in self._recipe.routes_by_name().values():
@@ -249,7 +250,8 @@ class GraphBuilder:
             # the first teacher's distributions are recorded with the rollouts; without one, the writer's own
             scorer = next(iter(stage.teachers), writer)
             teachers.pop(scorer, None)
-            parents["recorded"] = self._rollouts((writer, known[writer]), known[scorer], stage.pool, seed)
+            whose = work.route.teacher if writer == "teacher" and work.route.teacher not in RESERVED else writer
+            parents["recorded"] = self._rollouts((whose, known[writer]), known[scorer], stage.pool, seed)
         parents = {**teachers, **parents}
         settings: dict[str, Any] = {
             "pool": self._data.pools(seed).digests[stage.pool],
@@ -271,7 +273,7 @@ class GraphBuilder:
         return self._add(
             Node(
                 kind="train",
-                title=f"{stage.name} on {stage.pool}",
+                title=f"{stage.name} on {stage.pool}{self._whose(work, played)}",
                 seed=seed,
                 parents=parents,
                 settings=settings,
@@ -280,6 +282,11 @@ class GraphBuilder:
                 updates=stage.schedule.updates,
             )
         )
+
+    def _whose(self, work: _Work, played: str) -> str:
+        """What a title adds where another than the recipe's student or teacher learns or is asked."""
+        taught = f" from {work.route.teacher}" if _taught(work.role, work.stage) else ""
+        return f", {played}" if played not in RESERVED else "" if work.route.teacher in RESERVED else taught
 
     def _rollouts(self, writer: tuple[str, str], teacher: str, pool: str, seed: int) -> str:
         """Rollouts of a model (its name and its node) with a teacher's distributions."""
@@ -370,6 +377,16 @@ class _Work(NamedTuple):
 def _taught(role: str, stage: Stage) -> bool:
     """Whether the stage carries another model's behaviour into the student."""
     return role == "student" and bool({stage.sampler.writer, *stage.teachers} - {None, "student", "start"})
+
+
+def models_used(recipe: Recipe) -> dict[str, ModelChoice]:
+    """The models that have a part in the run, by name: student and teacher, and others where an arm or a stage asks."""
+    used = {"student", "teacher"}
+    for route in recipe.routes_by_name().values():
+        used |= {route.teacher, route.student, *(step.learner for step in route.steps if step.learner)}
+        for stage in (recipe.stage(route, step) for step in route.steps if recipe.models):
+            used |= {name.removeprefix("raw ") for name in (*stage.teachers, stage.sampler.writer or "")}
+    return {name: model for name, model in recipe.all_models.items() if name in used}
 
 
 def build_graph(recipe: Recipe) -> Graph:

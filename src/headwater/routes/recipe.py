@@ -23,8 +23,8 @@ from headwater.errors import ContrastError, InputError, nearest
 from headwater.guard import Guard
 from headwater.loop import Schedule, Stage
 from headwater.models.choice import Count, ModelChoice
+from headwater.routes import axes, document, methods
 from headwater.routes import contrast as contrasts
-from headwater.routes import document, methods, table
 from headwater.routes.contrast import Contrast
 from headwater.routes.settings import Evaluation, Stages, StageSettings
 from headwater.routes.shipped import recipe_text, shipped
@@ -58,7 +58,10 @@ class Recipe(Value):
     evaluation: Evaluation = Field(Evaluation(), description="how arms are measured")
     engine: EngineSettings = Field(EngineSettings(), description="device, precision and memory, one for the whole run")
     guard: Guard = Field(Guard(), description="when a collapsing stage is stopped; changes no result")
-    routes: tuple[str, ...] | Literal["default", "all"] = Field("default", description="arms by name")
+    routes: tuple[str, ...] | Literal["default", "all", "paper"] = Field("default", description="arms by name")
+    teachers: tuple[str, ...] = Field(
+        ("teacher",), min_length=1, description="models that teach, by name: these arms are made with each"
+    )
     arms: tuple[Route, ...] = Field((), description="arms of your own")
     contrasts: tuple[Contrast, ...] = Field((), description="contrasts of your own, beside the paper's")
 
@@ -79,6 +82,9 @@ class Recipe(Value):
         wrong = [name for name in self.models if name in RESERVED or not MODEL_NAME.fullmatch(name)]
         if wrong:
             raise ValueError(f"models: the name {wrong[0]!r:.60}; allowed: letters, digits and -, not one in use")
+        unknown = next((name for name in self.teachers if name not in self.all_models), None)
+        if unknown is not None:
+            raise ValueError(f"teachers: no model {unknown!r:.60}; there are {', '.join(self.all_models)}")
         for name, route in self.routes_by_name().items():
             self._models_are_known(route)
             for step in route.steps if labelled is not None else ():
@@ -156,23 +162,11 @@ class Recipe(Value):
 
     def routes_by_name(self) -> dict[str, Route]:
         """Every arm of the run. Raises ValueError for an unknown or repeated name."""
-        if self.routes == "default":
-            chosen: tuple[Route, ...] = table.DEFAULT
-        elif self.routes == "all":
-            chosen = table.ALL
-        else:
-            unknown = [name for name in self.routes if name not in table.BY_NAME]
-            if unknown:
-                near = nearest(unknown[0], table.BY_NAME)
-                raise ValueError(
-                    f"routes: no route {unknown[0]!r}{near}; allowed: default, all, or of {', '.join(table.BY_NAME)}"
-                )
-            chosen = tuple(table.BY_NAME[name] for name in self.routes)
+        chosen = axes.along(axes.chosen(self.routes, self.all_models), self.teachers)
         names = [route.name for route in (*chosen, *self.arms)]
         repeated = next((name for name in names if names.count(name) > 1), None)
         if repeated:
-            key = "arms" if repeated in [route.name for route in self.arms] else "routes"
-            raise ValueError(f"{key}: two arms are called {repeated!r}; give each a name of its own")
+            raise ValueError(f"arms: two arms are called {repeated!r}; give each a name of its own")
         return {route.name: route for route in (*chosen, *self.arms)}
 
     def all_contrasts(self) -> tuple[Contrast, ...]:
