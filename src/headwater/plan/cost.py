@@ -121,10 +121,11 @@ class Costs:
     def _train(self, name: str, node: Node) -> Cost:
         assert node.stage is not None  # noqa: S101
         stage, size = node.stage, self.sizes[name]
-        tokens = node.updates * stage.schedule.problems * stage.sampler.samples * self._length
+        trained = node.updates * stage.schedule.problems * stage.sampler.samples * self._length
+        tokens = trained // stage.schedule.passes
         scorers = [self.sizes[node.parents[name]] for name in stage.teachers if name in node.parents]
         scorers += [size] if Need.REFERENCE in stage.needs else []
-        learning = self._learning(size, tokens * stage.optimiser.inner_steps, tuple(scorers))
+        learning = self._learning(size, trained, tuple(scorers))
         generated = 0 if "recorded" in node.parents else tokens
         scored = tokens * len(scorers)
         spent = [learning.flops, self._forward(size, generated), *(self._forward(model, tokens) for model in scorers)]

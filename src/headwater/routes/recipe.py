@@ -113,7 +113,8 @@ class Recipe(Value):
         """
         if self.problems.labelled is not None:
             return self
-        batches = [getattr(self.stages, name).problems for name in type(self.stages).model_fields]
+        stages = [getattr(self.stages, name) for name in type(self.stages).model_fields]
+        batches = [stage.rollout_problems or stage.problems for stage in stages]
         unit = math.lcm(*(2 * problems for problems in batches))
         if available < unit:
             raise InputError(
@@ -127,7 +128,15 @@ class Recipe(Value):
     def _updates(self, route: str, step: Step) -> int:
         """A step's updates: its own, and those of the stages that it replaces."""
         replaced = (Step(stage=stage, pool=step.pool) for stage in step.replaces)
-        return step.budget * self._own_updates(route, step) + sum(self._own_updates(route, s) for s in replaced)
+        updates = step.budget * self._own_updates(route, step) + sum(self._own_updates(route, s) for s in replaced)
+        settings = self.settings(step.stage, step)
+        of_a_batch = settings.passes * (settings.rollout_problems or settings.problems) // settings.problems
+        if updates % of_a_batch:
+            raise ValueError(
+                f"stages.{step.stage.replace('-', '_')}.passes: the {updates} updates of {route} are no whole number of "
+                f"rollout batches, of {of_a_batch} updates each"
+            )
+        return updates
 
     def _own_updates(self, route: str, step: Step) -> int:
         settings, labelled = self.settings(step.stage, step), self.problems.labelled
@@ -135,17 +144,24 @@ class Recipe(Value):
             raise ValueError("problems.labelled: not yet known; `sized` writes it out")
         size = labelled if step.pool == "pool" else labelled // 2
         key = f"stages.{step.stage.replace('-', '_')}"
-        if settings.problems > size:
+        drawn, field, what = settings.rollout_problems, "rollout_problems", "a rollout batch"
+        if drawn is None:
+            drawn, field, what = settings.problems, "problems", "an update"
+        if drawn > size:
             raise ValueError(
-                f"{key}.problems: {settings.problems} problems an update, but {step.pool} of {route} has {size}; "
-                f"use at most {size}"
+                f"{key}.{field}: {drawn} problems {what}, but {step.pool} of {route} has {size}; use at most {size}"
             )
-        if size % settings.problems:
+        if size % drawn:
             raise ValueError(
-                f"{key}.problems: {settings.problems} problems an update do not divide the {size} of {step.pool} "
-                f"({route}); use a divisor of {size}"
+                f"{key}.{field}: {drawn} problems {what} do not divide the {size} of {step.pool} ({route}); use a "
+                f"divisor of {size}"
             )
-        return settings.epochs * size // settings.problems
+        if drawn % settings.problems:
+            raise ValueError(
+                f"{key}.problems: {settings.problems} problems an update do not divide the {drawn} of a rollout batch; "
+                f"use a divisor of {drawn}"
+            )
+        return settings.epochs * size // settings.problems * settings.passes
 
     def settings(self, stage: str, step: Step | None = None) -> StageSettings:
         """The numbers that belong to a stage, with what a step of an arm sets otherwise. Raises ValueError."""
@@ -211,7 +227,12 @@ class Recipe(Value):
             sampler=methods.edited_sampler(row.sampler, numbers, settings.sampler, f"{place}.sampler"),
             signal=methods.edited_signal(signal, settings.signal, f"{place}.signal"),
             pool=step.pool,
-            schedule=Schedule(updates=self._updates(route.name, step), problems=settings.problems),
+            schedule=Schedule(
+                updates=self._updates(route.name, step),
+                problems=settings.problems,
+                rollout_problems=settings.rollout_problems if settings.rollout_problems != settings.problems else None,
+                passes=settings.passes,
+            ),
             optimiser=settings.optimiser,
         )
 

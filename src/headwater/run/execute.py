@@ -242,7 +242,8 @@ class Executor:
             self.on_step(node, record)
             listeners.step(records)
             self.graph.recipe.guard.check(node.title, records)
-            committer.step(workers.learner.version)
+            if workers.learner.version % stage.schedule.updates_a_batch == 0:  # else rollouts are in use that nobody keeps
+                committer.step(workers.learner.version)
 
         account = _Quiet() if node.kind == "model" else Accountant(self.ledger, node.fingerprint, given.answers)
         run_stage(stage, workers, account, given.problems, seed=node.seed, on_step=step)
