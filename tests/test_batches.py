@@ -145,7 +145,9 @@ def logprobs(network: Any, rollout: Any) -> torch.Tensor:
 def test_a_rollout_batch_is_drawn_once_and_cut_into_the_same_parts_in_every_pass(several: Run) -> None:
     drawn = [[group.problem.problem_id for group in part] for part in several.parts]
     assert [len(part) for part in drawn] == [2, 2, 2, 2]
-    assert sorted(sum(drawn, [])) == [p.problem_id for p in PROBLEMS]  # two batches of four are the pool once
+    assert sorted(name for part in drawn for name in part) == [
+        p.problem_id for p in PROBLEMS
+    ]  # two batches of four are the pool once
     versions = [{rollout.policy_version for rollout in rollouts_of(part)} for part in several.parts]
     assert versions == [{0}, {0}, {6}, {6}]
 
@@ -162,14 +164,16 @@ def test_the_ledger_counts_a_read_once_a_rollout_however_often_it_is_used(severa
 
 
 def schedule_of(recipe: Recipe, stage: str = "student-rl") -> Schedule:
-    node = next(n for n in build_graph(recipe).nodes.values() if n.kind == "train" and n.stage and n.stage.name == stage)
+    node = next(
+        n for n in build_graph(recipe).nodes.values() if n.kind == "train" and n.stage and n.stage.name == stage
+    )
     assert node.stage is not None
     assert node.stage.updates == node.updates
     return node.stage.schedule
 
 
 def test_both_readings_of_the_papers_epochs_can_be_said() -> None:
-    """Ten passes over the data at one update a batch, or ten over each rollout batch, cut into the same mini-batches."""
+    """Ten passes over the data at one update a batch, or ten over each rollout batch, in the same mini-batches."""
     data = schedule_of(micro("stages.student_rl.epochs=10"))
     rollouts = schedule_of(
         micro("stages.student_rl.epochs=1", "stages.student_rl.rollout_problems=8", "stages.student_rl.passes=10")

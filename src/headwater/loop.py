@@ -54,7 +54,7 @@ class Schedule(Value):
             )
         if self.updates % self.updates_a_batch:
             raise ValueError(
-                f"updates: {self.updates} are no whole number of rollout batches, of {self.updates_a_batch} updates each"
+                f"updates: {self.updates} are no whole number of rollout batches of {self.updates_a_batch} updates"
             )
         return self
 

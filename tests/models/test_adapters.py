@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM, MixtralConfig, Qwen3MoeConfig
 import tiny
 from headwater.engines.local import LocalLearner
 from headwater.engines.settings import EngineSettings
-from headwater.interfaces import Training
 from headwater.errors import InputError, IntegrityError
+from headwater.interfaces import Training
 from headwater.models import adapters
 from headwater.models.choice import Lora
 from headwater.models.family import word_tokenizer

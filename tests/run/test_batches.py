@@ -1,4 +1,4 @@
-"""Several updates a rollout batch: a run that stops or dies within a batch makes its rollouts again, to the same bytes."""
+"""Several updates a rollout batch: a run that stops or dies within one makes its rollouts again, to the same bytes."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ from headwater import cache
 from headwater.evaluation.closeness import SAMPLES
 from headwater.interfaces import Need
 from headwater.models.size import ModelSize, model_size
-from headwater.plan.graph import Graph, models_used
+from headwater.plan.graph import Graph
+from headwater.plan.models import models_used
 from headwater.plan.node import Node
 from headwater.problems.arithmetic import VOCABULARY
 
@@ -152,7 +153,7 @@ class Costs:
 
     def _rollouts(self, name: str, node: Node) -> Cost:
         writer, size = self.sizes[node.parents["writer"]], self.sizes[node.parents["teacher"]]
-        problems = len(self.graph.data.pools(node.seed).ids[str(node.pool)])
+        problems = len(self.graph.data.pools(node.seed).part(str(node.pool)))
         tokens = problems * node.settings["samples"] * self._length
         written, cost = self._measuring((writer,), tokens, 0), self._measuring((size,), 0, tokens)
         if node.parents["writer"] == node.parents["teacher"]:

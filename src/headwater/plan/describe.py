@@ -87,7 +87,7 @@ def plan(
 def _labels(graph: Graph, node: Node) -> frozenset[str]:
     """The problems whose labels a node may read."""
     reads = node.stage is not None and node.stage.reads_labels
-    return frozenset(graph.data.pools(node.seed).ids[str(node.pool)]) if reads else frozenset()
+    return frozenset(graph.data.pools(node.seed).part(str(node.pool))) if reads else frozenset()
 
 
 def _price(graph: Graph, arm: Arm) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from headwater.evaluation.difference import Pairing
 from headwater.fingerprint import plain
 from headwater.interfaces import Need
 from headwater.loop import Stage
-from headwater.models.choice import ModelChoice
 from headwater.own_code import source_of
 from headwater.plan.learnable import refuse_unlearnable
+from headwater.plan.models import models_used
 from headwater.plan.node import Arm, Node
 from headwater.plan.pretraining import pretraining_stage
 from headwater.plan.prompts import prompt_limit
+from headwater.routes import axes
 from headwater.routes.contrast import Contrast
 from headwater.routes.recipe import RESERVED, Recipe
 from headwater.routes.table import Route
@@ -44,11 +45,12 @@ class Graph:
         data, pools = self.data, {}
         for seed in self.recipe.seeds:
             split = data.pools(seed)
+            used = (str(node.pool) for node in self.nodes.values() if node.kind == "train" and node.seed == seed)
             pools[str(seed)] = {
                 "seed": seed,
                 **{
-                    name: {"problems": len(split.ids[name]), "digest": split.digests[name]}
-                    for name in ("pool", "1H", "2H")
+                    name: {"problems": len(split.part(name)), "digest": split.digest(name)}
+                    for name in dict.fromkeys(("pool", "1H", "2H", *used))
                 },
             }
         return {
@@ -162,10 +164,11 @@ class GraphBuilder:
         if choice.path is not None:
             title = f"{role}: {choice.path}"
             return self._add(Node(kind="model", title=title, seed=0, settings=choice.opening))
+        kept_out = {"labelled", "held_out", "seed", *(["unlabelled"] if self._recipe.problems.unlabelled else [])}
         settings: dict[str, Any] = {
             "shape": choice.shape,
             "pretraining": choice.pretraining,
-            "problems": self._recipe.problems.model_dump(include={"labelled", "held_out", "seed"}),
+            "problems": self._recipe.problems.model_dump(include=kept_out),
             "role": role,
             "engine": self._recipe.engine.numerics,
         }
@@ -198,6 +201,7 @@ class GraphBuilder:
         arm = Arm(
             name=route.name,
             title=route.title,
+            family=axes.family(route),
             group="route" if route.name.startswith("R") else "endpoint",
             seed=seed,
             stages=(*inherited, *stages["student"]),
@@ -219,14 +223,16 @@ class GraphBuilder:
         size = "same-size teacher" if route.teacher == "student" else route.teacher
         made = [step for step in route.steps if route.role(step) == "teacher"]
         name = "-".join((size, *(f"{step.stage.removeprefix('teacher-')}-{step.pool}" for step in made)))
-        title = ", then ".join(f"{step.stage} on {step.pool}" for step in made)
-        return arm, self._model_arm(name, title, seed, models["teacher"], tuple(stages["teacher"]))
+        title = ", then ".join(f"{step.stage} on {axes.pool_of(route, step)}" for step in made)
+        teacher = self._model_arm(name, title, seed, models["teacher"], tuple(stages["teacher"]))
+        return arm, replace(teacher, name=axes.of_size(name, route.labels), family=name)
 
     def _model_arm(self, name: str, title: str, seed: int, model: str, stages: tuple[str, ...]) -> Arm:
         title = title if stages else f"the {title} before any label"
         return Arm(
             name=name,
             title=title,
+            family=name,
             group="model",
             seed=seed,
             stages=stages,
@@ -254,8 +260,8 @@ class GraphBuilder:
             parents["recorded"] = self._rollouts((whose, known[writer]), known[scorer], stage.pool, seed)
         parents = {**teachers, **parents}
         settings: dict[str, Any] = {
-            "pool": self._data.pools(seed).digests[stage.pool],
-            "labels": self._data.label_digest,
+            "pool": self._data.pools(seed).digest(stage.pool),
+            "labels": self._data.content_of(stage.pool),
             "engine": self._recipe.engine.numerics,
         }
         played = {"teacher": work.route.teacher, "student": work.route.student}.get(role, role)
@@ -266,6 +272,10 @@ class GraphBuilder:
         own = [source for kind in (type(stage.sampler), type(stage.signal)) if (source := source_of(kind))]
         if own:
             settings["own code"] = own
+        if stage.reads_labels and stage.pool == "prompts":
+            raise InputError(
+                f"{work.route.name}, {stage.name}: reads labels, and the pool prompts has none; use pool, 1H or 2H"
+            )
         if Need.DEMONSTRATIONS in stage.needs:
             self._data.refuse_without_demonstration(stage.name, stage.pool, seed)
         if Need.VERIFIER in stage.needs:
@@ -292,8 +302,8 @@ class GraphBuilder:
         """Rollouts of a model (its name and its node) with a teacher's distributions."""
         recipe = self._recipe
         settings = {
-            "pool": self._data.pools(seed).digests[pool],
-            "labels": self._data.label_digest,
+            "pool": self._data.pools(seed).digest(pool),
+            "labels": self._data.content_of(pool),
             "samples": recipe.cached_samples,
             "temperature": recipe.temperature,
             "max_response_tokens": recipe.max_response_tokens,
@@ -308,7 +318,7 @@ class GraphBuilder:
                 parents={"writer": writer[1], "teacher": teacher},
                 settings=settings,
                 pool=pool,
-                problems=len(self._data.pools(seed).ids[pool]),
+                problems=len(self._data.pools(seed).part(pool)),
             )
         )
 
@@ -344,9 +354,9 @@ class GraphBuilder:
 
     def _closeness(self, models: Mapping[str, str], seed: int) -> str:
         recipe = self._recipe
-        problems = min(recipe.evaluation.closeness_problems, len(self._data.labelled))
+        problems = min(recipe.evaluation.closeness_problems, len(self._data.pools(seed).part("pool")))
         settings = {
-            "pool": self._data.pools(seed).digests["pool"],
+            "pool": self._data.pools(seed).digest("pool"),
             "problems": problems,
             "temperature": recipe.temperature,
             "max_response_tokens": recipe.max_response_tokens,
@@ -377,16 +387,6 @@ class _Work(NamedTuple):
 def _taught(role: str, stage: Stage) -> bool:
     """Whether the stage carries another model's behaviour into the student."""
     return role == "student" and bool({stage.sampler.writer, *stage.teachers} - {None, "student", "start"})
-
-
-def models_used(recipe: Recipe) -> dict[str, ModelChoice]:
-    """The models that have a part in the run, by name: student and teacher, and others where an arm or a stage asks."""
-    used = {"student", "teacher"}
-    for route in recipe.routes_by_name().values():
-        used |= {route.teacher, route.student, *(step.learner for step in route.steps if step.learner)}
-        for stage in (recipe.stage(route, step) for step in route.steps if recipe.models):
-            used |= {name.removeprefix("raw ") for name in (*stage.teachers, stage.sampler.writer or "")}
-    return {name: model for name, model in recipe.all_models.items() if name in used}
 
 
 def build_graph(recipe: Recipe) -> Graph:

@@ -68,5 +68,7 @@ class Arm:
     student_before: Mapping[str, str] | None = None
     teacher: Mapping[str, Any] | None = None
     closeness: Mapping[str, str] | None = None
+    family: str = ""
+    """its name without the number of labels, where arms differ in that alone"""
     inherited: tuple[str, ...] = ()
     """stages whose labels the arm owes to the models that taught it"""

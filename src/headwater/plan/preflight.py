@@ -26,7 +26,8 @@ from headwater.models.choice import ModelChoice
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import id_faults, probes, prompt_faults, stop_faults, template_faults
 from headwater.plan.cost import Costs, in_bytes, total
-from headwater.plan.graph import Graph, build_graph, models_used
+from headwater.plan.graph import Graph, build_graph
+from headwater.plan.models import models_used
 from headwater.plan.prompts import long_prompts
 from headwater.problems.labels import LabelSet
 from headwater.records import Problem

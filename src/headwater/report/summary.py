@@ -158,6 +158,7 @@ def _arm(
         unanswered=_total(score.unanswered for score in done),
         stages=tuple(stage["title"] for stage in stages),
         others=tuple(others),
+        family=entries[0].get("family", ""),
     )
 
 
@@ -217,10 +218,11 @@ def _flows(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[Flow, ...]:
     """(pool part, stage, arm) -> labelled problems, over finished stages.
 
     A stage that read the whole pool is shown as reading both halves, which are the pool by construction.
-    Teachers as arms of their own are left out: their labels already flow to the students that inherit them.
+    Teachers as arms of their own are left out: their labels already flow to the students that inherit them; so are arms
+    on nested pools, which show the same with fewer.
     """
     sums: dict[tuple[str, str, str, bool], list[int]] = {}
-    for entry in (arm for arm in graph["arms"] if arm["group"] != "model"):
+    for entry in (arm for arm in graph["arms"] if arm["group"] != "model" and arm.get("family") in (None, arm["name"])):
         parts = graph.get("pools", {}).get(str(entry["seed"]), {})
         for node in filter(folder.done, entry["stages"]):
             stage = graph["nodes"][node]

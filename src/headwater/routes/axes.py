@@ -1,6 +1,7 @@
-"""A route along an axis: the same stages with another teacher, under a name that says which.
+"""A route along an axis: the same stages with another teacher or fewer labels, under a name that says which.
 
-`R3-full` with the model qwen3-14b as its teacher is `R3-full-qwen3-14b`; `R1-qwen3-14b` is direct GRPO on that model.
+`R3-full` with the model qwen3-14b as its teacher is `R3-full-qwen3-14b`; `R1-qwen3-14b` is direct GRPO on that model;
+`R3-full-64` has 64 labels.
 """
 
 from __future__ import annotations
@@ -34,6 +35,30 @@ def direct(model: str) -> Route:
     return Route(name=f"{R1.name}-{model}", title=f"direct GRPO on {model}", student=model, steps=(step,))
 
 
+def with_labels(route: Route, labels: int | None) -> Route:
+    """The route on a nested pool of so many labels; as it is where it reads none, or for None."""
+    rows = (TABLE[step.stage] for step in route.steps)
+    if labels is None or not any(row.sampler.reads_labels or row.signal.reads_labels for row in rows):
+        return route
+    title = f"{route.title} ({labels} labels)"
+    return route.rename(of_size(route.name, labels), title).model_copy(update={"labels": labels})
+
+
+def of_size(name: str, labels: int | None) -> str:
+    """An arm's name with its number of labels; None: the whole pool."""
+    return name if labels is None else f"{name}-{labels}"
+
+
+def family(route: Route) -> str:
+    """The name that a route has on the whole pool."""
+    return route.name if route.labels is None else route.name.removesuffix(of_size("", route.labels))
+
+
+def pool_of(route: Route, step: Step) -> str:
+    """The pool that a step is run on, as `problems.pools` calls it."""
+    return step.pool if route.labels is None or step.pool == "prompts" else f"{step.pool} of {route.labels}"
+
+
 def chosen(routes: Sequence[str] | str, models: Iterable[str]) -> tuple[Route, ...]:
     """The routes of a group, or of these names. Raises ValueError for a name that is unknown or stands twice.
 
@@ -51,20 +76,28 @@ def chosen(routes: Sequence[str] | str, models: Iterable[str]) -> tuple[Route, .
         if route is None:
             raise ValueError(
                 f"routes: no route {name!r}{nearest(name, BY_NAME)}; allowed: {', '.join(groups)}, or of "
-                f"{', '.join(BY_NAME)}, each with -MODEL for another of the models"
+                f"{', '.join(BY_NAME)}, each with -MODEL for another of the models and -N for N labels"
             )
         found[name] = route
     return tuple(found.values())
 
 
-def named(name: str, models: Iterable[str]) -> Route | None:
-    """The route of this name, with whatever model in its place; None where there is none."""
+def named(name: str, models: Sequence[str]) -> Route | None:
+    """The route of this name, with whatever model and number of labels; None where there is none."""
+    base, _, size = name.rpartition("-")
+    if size.isdecimal() and (whole := named(base, models)) is not None:
+        found = with_labels(whole, int(size))
+        return found if found.name == name else None
     bases = ((BY_NAME.get(name.removesuffix(f"-{model}")), model) for model in models)
     made = (direct(model) if base == R1 else with_teacher(base, model) for base, model in bases if base is not None)
     return BY_NAME.get(name) or next((route for route in made if route.name == name), None)
 
 
-def along(routes: Iterable[Route], teachers: Sequence[str]) -> tuple[Route, ...]:
-    """Every route once for each teacher; those without one stay as they are."""
-    made = (with_teacher(route, model) for model in teachers for route in routes)
+def along(routes: Iterable[Route], teachers: Sequence[str], labels: Sequence[int]) -> tuple[Route, ...]:
+    """Every route once for each teacher, on the whole pool and with each of these numbers of labels.
+
+    One without a teacher, or that reads no label, stays as it is.
+    """
+    taught = [with_teacher(route, model) for model in teachers for route in routes]
+    made = (with_labels(route, size) for size in (None, *labels) for route in taught)
     return tuple({route.name: route for route in made}.values())

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pydantic import Field
 
 from headwater.errors import ContrastError, nearest
-from headwater.routes.axes import with_teacher
+from headwater.routes.axes import with_labels, with_teacher
 from headwater.routes.methods import flat
 from headwater.routes.stages import Step
 from headwater.routes.table import BY_NAME, Route
@@ -24,14 +24,14 @@ class Contrast(Value):
     name: str = Field(description="what is compared")
     treatment: str = Field(description="arm expected to be better")
     control: str = Field(description="arm it is held against")
-    declares: tuple[str, ...] = Field(min_length=1, description="+stage, -stage, stage.field, student, teacher")
+    declares: tuple[str, ...] = Field(min_length=1, description="+stage, -stage, stage.field, student, teacher, labels")
     equal_updates: bool = Field(False, description="the student makes as many updates in both arms; checked")
     question: str = Field("", description="what the difference answers")
 
 
 def differences(treatment: Route, control: Route) -> tuple[str, ...]:
-    """What the treatment has more (+stage), less (-stage) or otherwise (stage.field, student, teacher, order)."""
-    found = [role for role in ("student", "teacher") if getattr(treatment, role) != getattr(control, role)]
+    """What the treatment has more (+stage), less (-stage) or other (a stage.field, student, teacher, labels, order)."""
+    found = [role for role in ("student", "teacher", "labels") if getattr(treatment, role) != getattr(control, role)]
     ours, theirs = _by_name(treatment), _by_name(control)
     found += [f"+{stage}" for stage in ours if stage not in theirs]
     found += [f"-{stage}" for stage in theirs if stage not in ours]
@@ -262,14 +262,21 @@ CONTRASTS = (
 
 
 def declared_for(arms: Mapping[str, Route]) -> tuple[Contrast, ...]:
-    """The paper's contrasts whose two arms are both run, with each teacher, and each teacher against the one before."""
+    """The paper's contrasts whose two arms are both run, with each teacher, and each teacher against the one before.
+
+    With fewer labels than the whole pool only those against direct GRPO are made: which route makes most of few labels.
+    """
     teachers = list(dict.fromkeys(("teacher", *(arm.teacher for arm in arms.values() if arm.teacher != "student"))))
+    sizes = dict.fromkeys(arm.labels for arm in arms.values() if arm.labels is not None)
     found: dict[tuple[str, str], Contrast] = {}
-    for contrast in CONTRASTS:
-        for model in teachers:
-            treatment, control = (with_teacher(BY_NAME[name], model) for name in (contrast.treatment, contrast.control))
-            of_model = "" if model == "teacher" else f" ({model})"
-            found.setdefault((treatment.name, control.name), _between(contrast, treatment, control, of_model))
+    for size in (None, *sizes):
+        for contrast in (c for c in CONTRASTS if size is None or c.control == "R1"):
+            for model in teachers:
+                pair = [with_teacher(BY_NAME[name], model) for name in (contrast.treatment, contrast.control)]
+                treatment, control = (with_labels(route, size) for route in pair)
+                said = [f" ({model})"] * (model != "teacher") + [f" ({size} labels)"] * (size is not None)
+                made = _between(contrast, treatment, control, "".join(said))
+                found.setdefault((treatment.name, control.name), made)
     bridges = [with_teacher(BY_NAME["R3-full"], model) for model in teachers]
     for before, after in pairwise(bridges):
         found[after.name, before.name] = _between(_ANOTHER_TEACHER, after, before, f" ({after.teacher})")
@@ -282,7 +289,7 @@ _ANOTHER_TEACHER = _contrast(
 
 
 def _between(contrast: Contrast, treatment: Route, control: Route, name: str) -> Contrast:
-    """A contrast of the table, of its arms with another teacher. One without a teacher has the table's by name."""
+    """A contrast of the table between its arms on an axis; an arm that the axis leaves alone has its usual teacher."""
     differs = [role for role in ("teacher",) if getattr(treatment, role) != getattr(control, role)]
     return contrast.model_copy(
         update={

@@ -11,14 +11,14 @@ from headwater.value import Value
 StageName = Literal[
     "teacher-rl", "teacher-sft", "warm-up", "on-policy-distillation", "teacher-sample-sft", "student-rl"
 ]
-Pool = Literal["pool", "1H", "2H"]
+Pool = Literal["pool", "1H", "2H", "prompts"]
 
 
 class Step(Value):
     """One stage of a route: which row of the table, on whose problems, how long."""
 
     stage: StageName = Field(description="row of the loop's table")
-    pool: Pool = Field("pool", description="labelled problems: the whole pool or a half of it")
+    pool: Pool = Field("pool", description="the labelled pool, a half of it, or prompts without labels")
     budget: int = Field(1, ge=0, description="multiple of the recipe's updates; 0: those of `replaces` alone")
     replaces: tuple[StageName, ...] = Field((), description="stages left out whose updates this one makes as well")
     learner: str | None = Field(None, description="the model that learns, by name; null takes the table's")

@@ -33,6 +33,7 @@ class Route(Value):
     student: str = Field(
         "student", description="the model that is taught, by name (teacher = a fresh copy of the teacher's raw model)"
     )
+    labels: int | None = Field(None, ge=2, description="labels of the nested pool that it has; null: the whole pool")
     steps: tuple[Step, ...] = Field(min_length=1, description="stages in order")
 
     def role(self, step: Step) -> str:

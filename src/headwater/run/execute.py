@@ -242,7 +242,7 @@ class Executor:
             self.on_step(node, record)
             listeners.step(records)
             self.graph.recipe.guard.check(node.title, records)
-            if workers.learner.version % stage.schedule.updates_a_batch == 0:  # else rollouts are in use that nobody keeps
+            if workers.learner.version % stage.schedule.updates_a_batch == 0:  # within a batch rollouts are not kept
                 committer.step(workers.learner.version)
 
         account = _Quiet() if node.kind == "model" else Accountant(self.ledger, node.fingerprint, given.answers)

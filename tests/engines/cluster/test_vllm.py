@@ -130,7 +130,9 @@ def test_ranks_under_ray_learn_from_what_a_vllm_beside_each_of_them_writes(tmp_p
     student("tied").save(tmp_path)
     cluster = Cluster(gpus=2, generator="vllm", vllm_python=os.environ["HEADWATER_VLLM_PYTHON"])
     with open_engine(EngineSettings(device="cpu", cluster=cluster)) as engine:
-        learner = engine.learner(ModelSource(path=tmp_path), Training(optimiser=FAST, updates=3, temperature=TEMPERATURE))
+        learner = engine.learner(
+            ModelSource(path=tmp_path), Training(optimiser=FAST, updates=3, temperature=TEMPERATURE)
+        )
         generator = engine.generator(learner)
         for step in range(3):
             assert updated(learner, generator, step)["sampler_gap_max"] <= 1e-4
