@@ -280,6 +280,11 @@ class Sampler(Method):
     temperature: float = Field(1.0, gt=0, description="logits are divided by it, in sampling and in scoring alike")
 
     @property
+    def longest(self) -> int | None:
+        """The most response tokens that it lets be written; None where it writes none."""
+        return None
+
+    @property
     def writer(self) -> str | None:
         """The model whose recorded rollouts it reads; None where it records nothing."""
         return "teacher" if Need.RECORDED in self.needs else None

@@ -87,6 +87,20 @@ def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return np.random.default_rng(derive_seed(seed, "epoch", epoch)).permutation(size)
 
 
+class Validation(Value):
+    """Labelled problems that no stage trains on, to look at while one trains: the curve of its learner on them.
+
+    They are labels, and the ledger counts them. The last weights are a stage's result; `best` is early stopping.
+    """
+
+    every: int = Field(ge=1, description="updates between two measurements; the last is measured always")
+    samples: int = Field(4, ge=1, description="responses to each problem, with the same seeds every time")
+    keep: Literal["last", "best"] = Field("last", description="weights that a stage ends with: its last, or the best")
+
+
+VALIDATION = Watch("validation", "right answers on validation problems")
+
+
 class Stage(Value):
     """One row of the table with its numbers: a value, with no live thing in it."""
 
@@ -97,6 +111,21 @@ class Stage(Value):
     pool: str = Field("pool", description="whose problems: pool, 1H or 2H")
     schedule: Schedule = Field(description="how long")
     optimiser: Optimiser = Field(Optimiser(), description="how far each step goes")
+    validation: Validation | None = Field(None, description="how it is watched; null: not", json_schema_extra=LATER)
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether it ends with the weights that did best on the validation problems."""
+        return self.validation is not None and self.validation.keep == "best"
+
+    @property
+    def validated(self) -> tuple[int, ...]:
+        """After how many updates its learner is measured on the validation problems: where a rollout batch ends."""
+        if self.validation is None:
+            return ()
+        every, batch, last = self.validation.every, self.schedule.updates_a_batch, self.schedule.updates
+        ends = range(batch, last + 1, batch)
+        return tuple(end for end in ends if end // every > (end - batch) // every or end == last)
 
     @property
     def updates(self) -> int:
@@ -136,7 +165,7 @@ class Stage(Value):
     @property
     def watch(self) -> tuple[Watch, ...]:
         """What a curve and a progress bar show of it, the most telling first."""
-        return (*self.signal.watch, *self.sampler.watch)
+        return (*self.signal.watch, *self.sampler.watch, *([VALIDATION] if self.validation else []))
 
 
 class Account(Protocol):
@@ -157,6 +186,13 @@ class Accountant:
         """These prompts are trained on at this step."""
         self._answers.at(step)
         self._ledger.expose(self._stage, step, problems)
+
+
+class Unaccounted:
+    """The account of pretraining: its exercises belong to no pool, so there is nothing to note."""
+
+    def expose(self, step: int, problems: Sequence[Problem]) -> None:
+        """Nothing to note."""
 
 
 def run_stage(

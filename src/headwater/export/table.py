@@ -24,7 +24,7 @@ def scores_csv(folder: RunFolder) -> str:
         read: set[str] = set()
         for name in arm["stages"]:
             used = folder.labels(name)
-            read |= used.get("answer", set()) | used.get("demonstration", set())
+            read = read.union(*(used.get(use, set()) for use in LABELS))
         updates = sum(nodes[name]["updates"] for name in arm["stages"])
         for benchmark, node in arm["evaluation"].items():
             data = folder.result(node, "scores.json")

@@ -278,8 +278,10 @@ class GraphBuilder:
             )
         if Need.DEMONSTRATIONS in stage.needs:
             self._data.refuse_without_demonstration(stage.name, stage.pool, seed)
-        if Need.VERIFIER in stage.needs:
+        if Need.VERIFIER in stage.needs or stage.validation is not None:
             settings["grading"] = grading_identity(self._recipe.problems.grading)
+        if stage.validation is not None:
+            settings["validation"] = self._data.pools(seed).digest("validation")
         return self._add(
             Node(
                 kind="train",

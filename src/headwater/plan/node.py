@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from headwater.errors import InputError
 from headwater.fingerprint import fingerprint
 from headwater.loop import Stage
 
@@ -51,6 +52,13 @@ class Node:
                 "method": METHOD,
             }
         )
+
+
+def stage_of(node: Node) -> Stage:
+    """The stage of a node that runs one. Raises InputError for another."""
+    if node.stage is None:
+        raise InputError(f"{node.title}: this node runs no stage")
+    return node.stage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -232,7 +232,9 @@ def _labels(graph: Graph, found: Preflight) -> None:
 
 
 def _prompts(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight) -> None:
-    data, limit = graph.data, graph.recipe.max_response_tokens
+    data = graph.data
+    own = (node.stage.sampler.longest or 0 for node in graph.nodes.values() if node.stage is not None)
+    limit = max(graph.recipe.max_response_tokens, *own)
     problems = [*data.labelled, *(p for held_out in data.benchmarks.values() for p in held_out.problems)]
     seen: dict[str, int] = {}
     for role, model in models.items():

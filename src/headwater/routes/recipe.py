@@ -21,7 +21,7 @@ from headwater.data.source import ProblemSource, source_model
 from headwater.engines.settings import EngineSettings
 from headwater.errors import ContrastError, InputError, nearest
 from headwater.guard import Guard
-from headwater.loop import Schedule, Stage
+from headwater.loop import Schedule, Stage, Validation
 from headwater.models.choice import Count, ModelChoice
 from headwater.routes import axes, batches, document, methods
 from headwater.routes import contrast as contrasts
@@ -55,6 +55,7 @@ class Recipe(Value):
     distillation: Divergence = Field(Divergence(direction="reverse"), description="signal of OPD")
     cache: Recording = Field(Recording(), description="what is kept of the teacher's recorded distributions")
     stages: Stages = Field(Stages(), description="numbers of the six stages")
+    validation: Validation | None = Field(None, description="how stages are watched on problems.validation; null: not")
     evaluation: Evaluation = Field(Evaluation(), description="how arms are measured")
     engine: EngineSettings = Field(EngineSettings(), description="device, precision and memory, one for the whole run")
     guard: Guard = Field(Guard(), description="when a collapsing stage is stopped; changes no result")
@@ -80,6 +81,10 @@ class Recipe(Value):
         if trained is not None and trained % 2:
             kept = f", less {self.problems.validation} of validation," if self.problems.validation else ""
             raise ValueError(f"problems.labelled: {labelled}{kept} cannot be halved; use an even number")
+        if bool(self.problems.validation) != (self.validation is not None):
+            raise ValueError(
+                "validation: give both how stages are watched here, and how many labels for it: problems.validation"
+            )
         unfit = next((n for n in self.labels if n % 2 or n > (trained or n)), None)
         if unfit is not None:
             raise ValueError(f"labels: {unfit}; use even numbers, and at most the {trained} of the pool")
@@ -168,6 +173,8 @@ class Recipe(Value):
         usual: StageSettings = getattr(self.stages, stage.replace("-", "_"))
         if step is None or not step.settings:
             return usual
+        if "max_prompt_tokens" in step.settings:
+            raise ValueError(f"arms: {stage}.settings.max_prompt_tokens: one for all arms; set it under stages")
         try:
             whole = methods.merged(usual.model_dump(mode="json"), step.settings)
             return StageSettings.model_validate_json(json.dumps(whole))
@@ -231,6 +238,7 @@ class Recipe(Value):
             pool=axes.pool_of(route, step),
             schedule=self._schedule(route, step),
             optimiser=settings.optimiser,
+            validation=self.validation,
         )
 
     def own_methods(self) -> dict[str, str]:
