@@ -236,6 +236,14 @@ def test_an_arm_of_another_teacher_can_be_asked_for_by_name() -> None:
     assert {arm.name for arm in graph.arms if arm.group == "route"} == {"R1", "R3-full-qwen3-14b", "R1-qwen3-14b"}
 
 
+def test_every_arm_with_a_teacher_is_made_with_each_and_no_other_arm_is() -> None:
+    both, alone = (
+        set(lab_paper(f"teachers={names}").recipe.routes_by_name()) for names in ("[teacher, qwen3-14b]", "[teacher]")
+    )
+    taught = {name for name in alone if name not in ("R1", "R1-teacher", "R1-qwen3-14b") and "same-size" not in name}
+    assert both == alone | {f"{name}-qwen3-14b" for name in taught}
+
+
 def test_a_model_that_no_arm_names_is_not_made() -> None:
     titles = {node.title for node in lab_paper("routes=[R1]", "teachers=[teacher]").nodes.values()}
     assert titles >= {"pretrain the student", "pretrain the teacher"}

@@ -16,8 +16,8 @@ from headwater.routes.table import ALL, BY_NAME, DEFAULT, PAPER, R1, Route
 
 def is_taught(route: Route) -> bool:
     """Whether the recipe's teacher has a part in it."""
-    rows = [TABLE[step.stage] for step in route.steps]
-    asks = any(row.learner == "teacher" or row.sampler.writer or row.signal.teachers for row in rows)
+    rows = [(route.role(step), TABLE[step.stage]) for step in route.steps]
+    asks = any(role == "teacher" or row.sampler.writer or row.signal.teachers for role, row in rows)
     return asks and route.teacher == "teacher"
 
 

@@ -85,7 +85,8 @@ class Recipe(Value):
             raise ValueError(
                 "validation: give both how stages are watched here, and how many labels for it: problems.validation"
             )
-        unfit = next((n for n in self.labels if n % 2 or n > (trained or n)), None)
+        asked = (*self.labels, *(route.labels for route in self.arms if route.labels is not None))
+        unfit = next((n for n in asked if n % 2 or n > (trained or n)), None)
         if unfit is not None:
             raise ValueError(f"labels: {unfit}; use even numbers, and at most the {trained} of the pool")
         if len(set(self.seeds)) < len(self.seeds):

@@ -37,13 +37,15 @@ class Validator:
     earlier: Sequence[StepRecord] = ()
     """steps that were made before, the best of which has its weights there"""
     best: float = field(init=False)
+    _due: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._due = frozenset(self.stage.validated)
         self.best = max((record.metrics.get(VALIDATION.metric, -1.0) for record in self.earlier), default=-1.0)
 
     def after(self, learner: Learner, generator: Generator) -> Mapping[str, float]:
         """What this update adds to its record; nothing where it is not measured."""
-        if learner.version not in self.stage.validated:
+        if learner.version not in self._due:
             return {}
         score = self._score(generator, learner.version)
         if score > self.best:
