@@ -69,7 +69,7 @@ def run(schedule: Schedule, ledger: Path) -> Run:
         schedule=schedule,
         optimiser=Optimiser(learning_rate=RATE, warmup_share=0, final_share=1, clip_norm=1e9),
     )
-    model = tiny.qwen()
+    model = tiny.llama()  # a lab model has rates of its own for some matrices
     before = copy.deepcopy(model)
     labels = Labels(answers={p.problem_id: "1" for p in PROBLEMS}, verifier=marks, ledger=str(ledger))
     records = train(stage, model, PROBLEMS, labels=labels)
@@ -90,8 +90,9 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_with_one_update_a_rollout_batch_the_ratio_is_one_and_nothing_is_clipped(one: Run) -> None:
-    assert len(one.metrics) == 12
-    for measured in one.metrics:
+    taken = [measured for measured in one.metrics if measured["tokens"]]  # else all groups had equal rewards
+    assert len(taken) > 6
+    for measured in taken:
         assert measured["ratio"] == pytest.approx(1, abs=1e-5)
         assert measured["clip_fraction"] == 0
 
@@ -126,7 +127,7 @@ def test_every_update_is_that_of_the_formulas_in_float64_through_transformers_al
                 tokens += len(rollout.response_ids)
         loss.backward()
         adamw.step()
-        assert measured["loss"] == pytest.approx(float(loss), abs=2e-5)
+        assert measured["loss"] == pytest.approx(float(loss.detach()), abs=2e-5)
         assert measured["clip_fraction"] == pytest.approx(clipped / tokens, abs=1e-9)
     for name, expected in network.named_parameters():
         found = dict(several.after.network.named_parameters())[name]

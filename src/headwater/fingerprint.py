@@ -23,7 +23,7 @@ def canonical_json(value: Any) -> str:
     )
 
 
-LATER = {"later": True}
+LATER: dict[str, Any] = {"later": True}
 """A pydantic field's `json_schema_extra`: it came after results had names, and at its default is no part of a name."""
 
 

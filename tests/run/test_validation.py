@@ -21,6 +21,7 @@ from headwater.plan import build_graph, plan
 from headwater.plan.cost import Costs
 from headwater.plan.graph import Graph
 from headwater.store import Store
+from even_words import even
 from micro import identity, make, micro
 
 WATCHED = (
@@ -28,7 +29,8 @@ WATCHED = (
     "problems.labelled=24",
     "problems.validation=8",
     "stages.student_rl.optimiser.learning_rate=3.0e-2",
-    "student.pretraining.mixture_updates=60",
+    "problems.grading={}",
+    f"problems.grading.function={Path(__file__).with_name('even_words.py')}:even",
 )
 LAST = (*WATCHED, "validation={every: 2, samples: 8}")
 BEST = (*WATCHED, "validation={every: 2, samples: 8, keep: best}")
@@ -125,11 +127,7 @@ def measured_again(root: Path, graph: Graph, node: str) -> float:
     sampling = Sampling(temperature=1.0, max_response_tokens=graph.recipe.max_response_tokens)
     seeds = Seeds(run=0, stream="evaluate/validation", step=0)
     groups = LocalGenerator(model, None, EngineSettings()).generate(problems, 8, sampling, seeds)
-    right = [
-        rollout.response_text.partition("#")[2].split()[:1] == [graph.data.answers[rollout.problem_id]]
-        for group in groups
-        for rollout in group.rollouts
-    ]
+    right = even([rollout.response_text for group in groups for rollout in group.rollouts], [])
     return sum(right) / len(right)
 
 
@@ -150,7 +148,7 @@ def test_early_stopping_ends_with_the_weights_of_the_best_score(runs: dict[str, 
     node = student_rl(graph)
     scores = curve(root, node)
     assert scores == curve(runs["last"][0], student_rl(runs["last"][1]))
-    assert max(scores.values()) > scores[8], "the recipe's rate is meant to overshoot; choose another"
+    assert max(scores.values()) > scores[8], "the recipe's rate is meant to overshoot; choose another one"
     assert measured_again(root, graph, node) == pytest.approx(max(scores.values()))
     files = Store(root).head(node).files  # type: ignore[union-attr]
     assert not any(name.startswith("best/") for name in files)
@@ -197,19 +195,18 @@ def test_the_plan_counts_what_is_written_to_be_looked_at() -> None:
 # Stopped and taken up
 
 
-@pytest.mark.parametrize("name", ["last", "best"])
 def test_stopped_after_every_step_a_watched_run_ends_as_if_never_stopped(
-    runs: dict[str, tuple[Path, Graph]], tmp_path: Path, name: str
+    runs: dict[str, tuple[Path, Graph]], tmp_path: Path
 ) -> None:
     stops = 0
     while True:
         try:
-            make(micro(*(LAST if name == "last" else BEST)), tmp_path, stopping=lambda: True)
+            make(micro(*BEST), tmp_path, stopping=lambda: True)
             break
         except Interrupted:
             stops += 1
     assert stops > 7
-    assert identity(tmp_path) == identity(runs[name][0])
+    assert identity(tmp_path) == identity(runs["best"][0])
 
 
 def test_the_report_draws_the_curve(runs: dict[str, tuple[Path, Graph]]) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from headwater.evaluation.estimate import average_at_k
 from headwater.folder import RunFolder
+from headwater.ledger import LABELS
 from headwater.places import HUB_ID
 
 PAPER = "https://arxiv.org/abs/2605.12483"

@@ -8,6 +8,7 @@ import json
 
 from headwater.evaluation.estimate import average_at_k
 from headwater.folder import RunFolder
+from headwater.ledger import LABELS
 
 COLUMNS = (
     "arm", "seed", "benchmark", "done", "average", "standard_error", "problems", "samples", "updates", "labels_read",

@@ -50,7 +50,7 @@ class Died(Exception):
     """As by kill -9, after some update."""
 
 
-@pytest.mark.parametrize("step", range(8))
+@pytest.mark.parametrize("step", [1, 4])
 def test_dead_after_any_update_of_student_rl_a_run_ends_as_if_it_had_lived(
     whole: Path, tmp_path: Path, step: int
 ) -> None:
