@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from even_words import even
 
 from headwater.data.problems import RunData
 from headwater.engines.local import LocalGenerator
@@ -21,7 +22,6 @@ from headwater.plan import build_graph, plan
 from headwater.plan.cost import Costs
 from headwater.plan.graph import Graph
 from headwater.store import Store
-from even_words import even
 from micro import identity, make, micro
 
 WATCHED = (
