@@ -268,7 +268,7 @@ class Bench:
 
     def learner(self):
         model = tiny.qwen(seed=8 if self.stage.learner == "teacher" else 0)
-        return LocalLearner(model, self.stage.optimiser, self.stage.schedule.updates, 1.0, EngineSettings())
+        return LocalLearner(model, self.stage.training, EngineSettings())
 
     def answers(self):
         if not self.stage.reads_labels:

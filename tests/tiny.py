@@ -8,7 +8,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from headwater.engines.local import LocalGenerator, LocalLearner
 from headwater.engines.settings import EngineSettings
-from headwater.interfaces import Seeds
+from headwater.interfaces import Seeds, Training
 from headwater.models.family import build, word_tokenizer
 from headwater.models.language_model import LanguageModel, silence_progress
 from headwater.models.shape import QwenShape
@@ -123,8 +123,8 @@ def token_logprobs(model, one, temperature=1.0):
     return logprobs.gather(-1, torch.tensor(one.response_ids)[:, None])[:, 0]
 
 
-def learner(model, optimiser=STEADY, updates=10, temperature=1.0, engine=None):
-    return LocalLearner(model, optimiser, updates, temperature, engine or EngineSettings())
+def learner(model, optimiser=STEADY, updates=10, engine=None, **training):
+    return LocalLearner(model, Training(optimiser=optimiser, updates=updates, **training), engine or EngineSettings())
 
 
 def workers(teacher=None, **given):

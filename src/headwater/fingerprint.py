@@ -23,17 +23,24 @@ def canonical_json(value: Any) -> str:
     )
 
 
+LATER: dict[str, Any] = {"later": True}
+"""A pydantic field's `json_schema_extra`: it came after results had names, and at its default is no part of a name."""
+
+
 def plain(value: Any, *, named: bool = False) -> Any:
     """The value as dicts, lists, strings, numbers, booleans and None.
 
-    Pydantic models carry the name of their class as "type"; dataclasses do so when `named`.
+    Pydantic models carry the name of their class as "type"; dataclasses do so when `named`. Then also a field marked
+    `LATER` is left out at its default, and a class's `RETIRED` fields, which it no longer has, are put in: so results
+    keep their names as settings come and go.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: plain(getattr(value, f.name), named=named) for f in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields} if named else fields
     if isinstance(declared := getattr(type(value), "model_fields", None), dict):  # pydantic, not imported here
-        fields = {name: plain(getattr(value, name), named=named) for name in declared}
-        return {"type": type(value).__name__, **fields}
+        left_out = {name for name, field in declared.items() if named and _is_later(field, getattr(value, name))}
+        fields = {name: plain(getattr(value, name), named=named) for name in declared if name not in left_out}
+        return {"type": type(value).__name__, **(getattr(value, "RETIRED", {}) if named else {}), **fields}
     if isinstance(value, Mapping):
         return {str(key): plain(item, named=named) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -43,6 +50,10 @@ def plain(value: Any, *, named: bool = False) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"fingerprint: {type(value).__name__} is not plain data")
+
+
+def _is_later(field: Any, value: Any) -> bool:
+    return field.json_schema_extra == LATER and value == field.default
 
 
 def fingerprint(value: Any) -> str:

@@ -155,7 +155,7 @@ class RunFolder:
         return read_sealed(self.root / TIMINGS) if (self.root / TIMINGS).exists() else {}
 
     def labels(self, node: str) -> dict[str, set[str]]:
-        """Use ("prompt", "answer", "demonstration") -> problems of which this stage made that use."""
+        """Use (one of `ledger.USES`) -> problems of which this stage made that use."""
         return self._ledger.labels(node)
 
     def ledger_digest(self) -> str:

@@ -96,7 +96,7 @@ class Learner(ABC):
 
     @abstractmethod
     def update(self, scored: Scored, signal: Signal) -> dict[str, float]:
-        """Optimiser steps on one scored batch; returns what was measured (loss, gradient norm, entropy, ...).
+        """One optimiser step on one scored batch; returns what was measured (loss, gradient norm, entropy, ...).
 
         Raises NumericError, with the weights unchanged, when the loss or a gradient is not finite.
         """
@@ -114,15 +114,16 @@ class Learner(ABC):
         """Take up weights, optimiser state and version from what `save` wrote."""
 
 
-class Training(Protocol):
-    """What a learner must know of its stage; a `Stage` is one."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """What a learner must know of its stage."""
 
-    @property
-    def optimiser(self) -> Optimiser: ...
-    @property
-    def updates(self) -> int: ...
-    @property
-    def temperature(self) -> float: ...
+    optimiser: Optimiser
+    updates: int
+    """in all"""
+    updates_a_batch: int = 1
+    """made of one batch of rollouts: only the first of them is on policy"""
+    temperature: float = 1.0
 
 
 class Engine(ABC):
@@ -277,6 +278,11 @@ class Sampler(Method):
 
     samples: int = Field(8, ge=1, description="responses to each problem of a step")
     temperature: float = Field(1.0, gt=0, description="logits are divided by it, in sampling and in scoring alike")
+
+    @property
+    def longest(self) -> int | None:
+        """The most response tokens that it lets be written; None where it writes none."""
+        return None
 
     @property
     def writer(self) -> str | None:

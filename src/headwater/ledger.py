@@ -25,8 +25,11 @@ from typing import Any, Self
 from headwater.errors import HeadwaterError, InputError, IntegrityError, LabelError, LockedError, ResourceError
 from headwater.records import Problem
 
-USES = ("prompt", "answer", "demonstration")
-"""prompt: trained on, no label read; answer: the gold answer read; demonstration: a worked solution read."""
+USES = ("prompt", "answer", "demonstration", "validation")
+"""prompt: trained on, no label read; answer: the gold answer read; demonstration: a worked solution read; validation:
+a gold answer read to watch training, or to choose among its weights."""
+LABELS = USES[1:]
+"""The uses that read a label."""
 
 BUSY_SECONDS = 60.0
 
@@ -287,9 +290,9 @@ class AnswerKey:
                 f"{where} asked for the {use} of problem {problem_id}, which is not among the "
                 f"{len(self.pool)} problems of {self.pool_name}. Give the stage a pool that holds the problem"
             )
-        if use not in USES[1:]:
-            raise LabelError(f"{where} asked for {use!r} of problem {problem_id}; only {USES[1:]} can be read")
-        table = self.answers if use == "answer" else self.demonstrations or {}
+        if use not in LABELS:
+            raise LabelError(f"{where} asked for {use!r} of problem {problem_id}; only {LABELS} can be read")
+        table = (self.demonstrations or {}) if use == "demonstration" else self.answers
         if problem_id not in table:
             raise LabelError(
                 f"{where}: problem {problem_id} of {self.pool_name} has no {use}. Add it to the data or "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from headwater.value import Value
 
@@ -19,7 +21,15 @@ class Optimiser(Value):
     clip_norm: float = Field(1.0, gt=0, description="largest gradient norm of a step")
     warmup_share: float = Field(0.05, ge=0, lt=1, description="share of the updates over which the rate rises")
     final_share: float = Field(0.3, ge=0, le=1, description="the rate's last value, as a share of its peak (cosine)")
-    inner_steps: int = Field(1, ge=1, description="optimiser steps on each batch of rollouts")
+    RETIRED: ClassVar[Mapping[str, Any]] = {"inner_steps": 1}
+    """Of recipes and names of results from before a stage had `passes`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_retired(cls, data: Any) -> Any:
+        """An older recipe reads as it did."""
+        old = cls.RETIRED.items()
+        return {k: v for k, v in data.items() if (k, v) not in old} if isinstance(data, dict) else data
 
     def rate(self, update: int, updates: int) -> float:
         """The learning rate at this update (0-based) of so many."""

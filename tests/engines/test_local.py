@@ -209,20 +209,31 @@ def test_zero_variance_everywhere_moves_nothing():
     tiny.assert_same_bits(tiny.weights(model), before)
 
 
-# inner steps
+# several updates a batch of rollouts
 
 
-def test_the_first_inner_step_is_on_policy_and_later_ones_are_not():
-    ratios = {}
-    for inner_steps in (1, 3):
-        model = tiny.qwen()
-        learner = tiny.learner(model, tiny.STEADY.model_copy(update={"inner_steps": inner_steps}))
-        ratios[inner_steps] = learner.update(policy(model, learner=learner), POLICY)
-        assert learner.version == 1
-    assert ratios[1]["ratio"] == pytest.approx(1, abs=1e-5)
-    assert ratios[1]["clip_fraction"] == 0
-    assert ratios[3]["clip_fraction"] > 0
-    assert all(found["sampler_gap"] <= found["sampler_gap_max"] <= 1e-5 for found in ratios.values())
+def test_the_first_update_of_a_batch_is_on_policy_and_later_ones_are_not():
+    model = tiny.qwen()
+    learner = tiny.learner(model, updates_a_batch=3)
+    for batch in range(2):
+        scored = policy(model, learner=learner)
+        first, _, last = (learner.update(scored, POLICY) for _ in range(3))
+        assert first["ratio"] == pytest.approx(1, abs=1e-5)
+        assert first["clip_fraction"] == 0
+        assert first["sampler_gap"] <= first["sampler_gap_max"] <= 1e-5
+        assert last["clip_fraction"] > 0
+        assert "sampler_gap" not in last
+        assert learner.version == 3 * (batch + 1)
+
+
+def test_rollouts_of_the_batch_before_are_refused():
+    model = tiny.qwen()
+    learner = tiny.learner(model, updates_a_batch=2)
+    scored = policy(model, learner=learner)
+    for _ in range(2):
+        learner.update(scored, POLICY)
+    with pytest.raises(HeadwaterError, match="drawn at version 0; this batch's are drawn at 2"):
+        learner.update(scored, POLICY)
 
 
 @pytest.mark.parametrize("name", ["reverse", "reward"])
@@ -249,8 +260,8 @@ def test_recorded_rollouts_have_no_sampler_to_compare_with():
     assert "sampler_gap" not in tiny.learner(model).update(imitated(model), Imitation())
 
 
-def test_inner_steps_follow_the_clipped_importance_ratio():
-    settings = Optimiser(learning_rate=3e-2, warmup_share=0, clip_norm=1e9, inner_steps=3)
+def test_updates_of_one_batch_follow_the_clipped_importance_ratio():
+    settings = Optimiser(learning_rate=3e-2, warmup_share=0, final_share=1, clip_norm=1e9)
     model, plain = tiny.llama(), tiny.llama()
     scored = policy(model)
     adamw = torch.optim.AdamW(plain.network.parameters(), lr=3e-2, betas=(0.9, 0.99), weight_decay=0)
@@ -264,8 +275,10 @@ def test_inner_steps_follow_the_clipped_importance_ratio():
             surrogate = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
             (-(surrogate * member.weight).sum()).backward()
         adamw.step()
-    metrics = tiny.learner(model, settings).update(scored, POLICY)
-    assert metrics["clip_fraction"] > 0.05
+    learner = tiny.learner(model, settings, updates_a_batch=3)
+    first, *_, last = [learner.update(scored, POLICY) for _ in range(3)]
+    assert first["clip_fraction"] == 0
+    assert last["clip_fraction"] > 0.05
     for name, expected in tiny.weights(plain).items():
         torch.testing.assert_close(tiny.weights(model)[name], expected, rtol=0, atol=5e-5)
 
@@ -292,7 +305,7 @@ def test_the_same_rollouts_cannot_be_used_for_two_updates():
     learner = tiny.learner(model)
     fresh = policy(model, learner=learner)
     learner.update(fresh, POLICY)
-    with pytest.raises(HeadwaterError, match="strictly on policy"):
+    with pytest.raises(HeadwaterError, match="drawn at version 0; this batch's are drawn at 1"):
         learner.update(fresh, POLICY)
 
 

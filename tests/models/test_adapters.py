@@ -10,6 +10,7 @@ import tiny
 from headwater.engines.local import LocalLearner
 from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError, IntegrityError
+from headwater.interfaces import Training
 from headwater.models import adapters
 from headwater.models.choice import Lora
 from headwater.models.family import word_tokenizer
@@ -24,7 +25,7 @@ LORA = Lora(rank=2, alpha=4)
 def learner(make=tiny.qwen, seed=0, lora=LORA):
     model = make()
     adapters.attach(model.network, lora, seed)
-    return LocalLearner(model, Optimiser(learning_rate=1e-2), 4, 1.0, EngineSettings())
+    return LocalLearner(model, Training(optimiser=Optimiser(learning_rate=1e-2), updates=4), EngineSettings())
 
 
 def step(found):

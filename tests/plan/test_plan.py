@@ -25,6 +25,7 @@ from micro import micro
 
 QWEN3 = {  # width, layers, heads, feed-forward, tied, parameters as its card says, in billions
     "Qwen3-1.7B": (2048, 28, 16, 6144, True, 1.7),
+    "Qwen3-4B": (2560, 36, 32, 9728, True, 4.0),
     "Qwen3-8B": (4096, 36, 32, 12288, False, 8.2),
     "Qwen3-14B": (5120, 40, 40, 17408, False, 14.8),
 }
@@ -154,36 +155,40 @@ def rows(path: Path, count: int, start: int, key: str = "problem") -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
+def on_folders(models: dict[str, Path], root: Path, student: str, teacher: str) -> list[str]:
+    """The overrides that lead a recipe of the paper to labels, benchmarks and configurations of one's own."""
+    for folder, file, count, start in (
+        ("labels", "train.jsonl", 300, 0),
+        ("math", "test.jsonl", 20, 295),
+        ("aime", "train.jsonl", 10, 1000),
+    ):
+        (root / folder).mkdir()
+        rows(root / folder / file, count, start)
+    larger = {"models.qwen3-14b": "Qwen3-14B", "models.qwen3-4b": "Qwen3-4B"} if student == "Qwen3-1.7B" else {}
+    return [
+        *(
+            f"{place}.path={models[model]}"
+            for place, model in ({"student": student, "teacher": teacher} | larger).items()
+        ),
+        f"problems.labels.path={root / 'labels'}",
+        "problems.labels.config=null",
+        f"problems.benchmarks.math-500.source.path={root / 'math'}",
+        f"problems.benchmarks.aime-2024.source.path={root / 'aime'}",
+        f"problems.benchmarks.aime-2025.source.path={root / 'aime'}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "student", "teacher"),
     [
         ("qwen3-math", "Qwen3-1.7B", "Qwen3-8B"),
-        ("qwen3-math-14b", "Qwen3-1.7B", "Qwen3-14B"),
         ("llama-math", "Llama-3.1-8B-Instruct", "Llama-3.3-70B-Instruct"),
     ],
 )
 def test_a_recipe_of_the_paper_is_planned_without_a_network(
     models: dict[str, Path], tmp_path: Path, name: str, student: str, teacher: str
 ) -> None:
-    for folder, file, count, start in (
-        ("labels", "train.jsonl", 300, 0),
-        ("math", "test.jsonl", 20, 295),
-        ("aime", "train.jsonl", 10, 1000),
-    ):
-        (tmp_path / folder).mkdir()
-        rows(tmp_path / folder / file, count, start)
-    recipe = read_recipe(
-        name,
-        [
-            f"student.path={models[student]}",
-            f"teacher.path={models[teacher]}",
-            f"problems.labels.path={tmp_path / 'labels'}",
-            "problems.labels.config=null",
-            f"problems.benchmarks.math-500.source.path={tmp_path / 'math'}",
-            f"problems.benchmarks.aime-2024.source.path={tmp_path / 'aime'}",
-            f"problems.benchmarks.aime-2025.source.path={tmp_path / 'aime'}",
-        ],
-    )
+    recipe = read_recipe(name, [*on_folders(models, tmp_path, student, teacher)])
     graph = build_graph(recipe)
     check_labels(graph)
     made = plan(graph, {}, {})
@@ -199,10 +204,37 @@ def test_a_recipe_of_the_paper_is_planned_without_a_network(
     assert evaluated == {"math-500", "aime-2024", "aime-2025"}
 
 
+def test_the_papers_tables_are_planned_without_a_network_with_labels_updates_tokens_and_flops(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    chosen = on_folders(models, tmp_path, "Qwen3-1.7B", "Qwen3-8B")
+    graph = build_graph(read_recipe("qwen3-math", [*chosen, "routes=paper"]))
+    made = plan(graph, {}, {})
+    arms = {arm["arm"]: arm for arm in made["arms"]}
+    assert arms.keys() >= graph.recipe.routes_by_name().keys()
+    spent = {name: (arm["direct"], arm["inherited"]) for name, arm in arms.items()}
+    assert spent["R1"] == spent["R1-qwen3-4b"] == spent["R1-qwen3-14b"] == (256, 0)
+    assert spent["R3-full-qwen3-14b"] == spent["same-size-bridge"] == (0, 256)
+    assert spent["R6-replay-qwen3-14b"] == (128, 128)
+    assert arms["R1"]["updates"] == arms["R1-qwen3-14b"]["updates"] == 10 * 256 // 8
+    work = {row["stage"]: row for row in made["work"] if row["kind"] in ("train", "rollouts")}
+    assert all(row["flops"] and (row["trained"] or row["generated"]) for row in work.values())
+    sizes = {
+        name: model_size(ModelChoice(path=str(models[f"Qwen3-{name}"])), 0) for name in ("1.7B", "4B", "8B", "14B")
+    }
+    forward = {name: size.forward(16384 / 2) for name, size in sizes.items() if size}
+    passes = 3 + 1  # forward, backward, and the forward pass again of gradient checkpointing
+    for title, learner in (("teacher-rl on pool", "8B"), ("teacher-rl on pool, qwen3-14b", "14B")):
+        tokens = work[title]["trained"]
+        assert work[title]["flops"] == pytest.approx(tokens * (1 + 1 + passes) * forward[learner])
+    opd = work["on-policy-distillation on pool from qwen3-14b"]
+    assert opd["flops"] == pytest.approx(opd["trained"] * ((1 + passes) * forward["1.7B"] + forward["14B"]))
+
+
 def test_a_recipe_of_the_paper_is_validated_without_weights(tmp_path: Path) -> None:
     asked = str(getattr(read_recipe("qwen3-math").problems.labels, "system_prompt", ""))
     words = (*asked.split(), "What", "is", "+", *(f"{n}?" for n in range(1100)))
-    for role in ("student", "teacher"):
+    for role in ("student", "teacher", "models.qwen3-14b"):
         model = build(QwenShape(), ("<pad>", "<eos>", *dict.fromkeys((*words, *map(str, range(1100))))), 0)
         model.tokenizer.chat_template = (
             "{% for m in messages %}{{ m.content }} {% endfor %}{{ enable_thinking and '' }}"
@@ -215,7 +247,7 @@ def test_a_recipe_of_the_paper_is_validated_without_weights(tmp_path: Path) -> N
         rows(tmp_path / folder / file, count, start)
     benchmarks = [f"problems.benchmarks.{name}.source" for name in ("math-500", "aime-2024", "aime-2025")]
     chosen = [
-        *(f"{role}.path={tmp_path / role}" for role in ("student", "teacher")),
+        *(f"{role}.path={tmp_path / role}" for role in ("student", "teacher", "models.qwen3-14b")),
         *(f"{benchmark}.path={tmp_path / 'held' / 'test.jsonl'}" for benchmark in benchmarks),
         f"{benchmarks[0]}.split=null",
         f"problems.labels.path={tmp_path / 'labels'}",
@@ -229,7 +261,7 @@ def test_a_recipe_of_the_paper_is_validated_without_weights(tmp_path: Path) -> N
 
 
 def test_the_papers_settings_stand_in_its_recipes() -> None:
-    for name in ("qwen3-math", "qwen3-math-14b", "llama-math"):
+    for name in ("qwen3-math", "llama-math"):
         recipe = read_recipe(name)
         stages = recipe.stages
         for rl in (stages.teacher_rl, stages.student_rl):

@@ -126,11 +126,11 @@ def test_a_stage_that_occurs_twice_is_a_difference():
 
 
 def test_the_papers_contrasts_need_both_of_their_arms():
-    names = {route.name for route in DEFAULT}
-    chosen = declared_for(names)
+    arms = {route.name: route for route in DEFAULT}
+    chosen = declared_for(arms)
     assert chosen
-    assert all({c.treatment, c.control} <= names for c in chosen)
+    assert all({c.treatment, c.control} <= arms.keys() for c in chosen)
     assert declared_for(BY_NAME) == CONTRASTS
-    assert declared_for(["R1"]) == ()
+    assert declared_for({"R1": BY_NAME["R1"]}) == ()
     assert len({contrast.name for contrast in CONTRASTS}) == len(CONTRASTS)
     assert all(contrast.question.endswith("?") for contrast in CONTRASTS)

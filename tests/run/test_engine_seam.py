@@ -11,7 +11,7 @@ from headwater.cache import CachedTeacher
 from headwater.engines.opening import open_engine
 from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError
-from headwater.interfaces import Engine
+from headwater.interfaces import Engine, Training
 from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
 from headwater.plan import build_graph
@@ -85,7 +85,7 @@ def test_frozen_models_of_one_source_are_opened_once_and_a_learner_has_its_own(
         source = ModelSource(path=tmp_path)
         teacher, generator = engine.teacher(source), engine.generator(source)
         assert len(opened) == 1
-        learner = engine.learner(source, micro_stage())
+        learner = engine.learner(source, training())
         assert len(opened) == 2
         engine.generator(learner)
         assert len(opened) == 2
@@ -95,9 +95,9 @@ def test_frozen_models_of_one_source_are_opened_once_and_a_learner_has_its_own(
         assert again.exact
 
 
-def micro_stage() -> object:
-    """The last stage of the micro run."""
-    return [node.stage for node in build_graph(micro()).nodes.values() if node.stage][-1]
+def training() -> Training:
+    """What the learner of the micro run's last stage must know."""
+    return [node.stage.training for node in build_graph(micro()).nodes.values() if node.stage][-1]
 
 
 @pytest.mark.parametrize(("visible", "wanted"), [(None, ["0", "1", "0"]), ("3,GPU-7", ["3", "GPU-7", "3"])])

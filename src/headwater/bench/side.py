@@ -137,7 +137,7 @@ class Steps(Rounds):
         if "teacher" in job and "cache" not in job:
             live["teacher"] = open_model(job, "teacher")
         opened = open_engine(engine, live)
-        learner = opened.learner(ModelSource(path="student"), self._stage)
+        learner = opened.learner(ModelSource(path="student"), self._stage.training)
         teacher: Teacher | None = opened.teacher(ModelSource(path="teacher")) if "teacher" in live else None
         recorded: Mapping[str, Sequence[Rollout]] = {}
         if "cache" in job:

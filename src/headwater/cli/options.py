@@ -39,7 +39,7 @@ def read(
     chosen = list(overrides or [])
     routes, seeds, name = flags.get("routes"), flags.get("seeds"), flags.get("name")
     if routes is not None:
-        chosen.append(f"routes={routes}" if routes in ("default", "all") else f"routes=[{routes}]")
+        chosen.append(f"routes={routes}" if routes in ("default", "all", "paper") else f"routes=[{routes}]")
     if seeds is not None:
         if not 1 <= int(seeds) <= MOST_SEEDS:
             raise InputError(f"--seeds {seeds}: from 1 to {MOST_SEEDS}")

@@ -20,7 +20,7 @@ WATCH_SECONDS = 2.0
 def run(
     recipe: RecipeName = "lab",
     *,
-    routes: Annotated[str | None, Parameter(help="default, all, or names joined by commas")] = None,
+    routes: Annotated[str | None, Parameter(help="default, paper, all, or names joined by commas")] = None,
     seeds: Annotated[int | None, Parameter(help="repeat everything with seeds 0, 1, ... and aggregate")] = None,
     name: Annotated[str | None, Parameter(help="name of the run's folder; the recipe's name if not given")] = None,
     overrides: Overrides = None,

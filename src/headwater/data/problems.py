@@ -133,7 +133,7 @@ class RunData:
 
     def refuse_without_demonstration(self, stage: str, pool: str, seed: int) -> None:
         """Raise LabelError unless every problem of a pool has a worked solution."""
-        missing = [name for name in self.pools(seed).ids[pool] if name not in self.demonstrations]
+        missing = [name for name in self.pools(seed).part(pool) if name not in self.demonstrations]
         if missing:
             raise LabelError(
                 f"{stage}: {len(missing)} problems of {pool} have no worked solution (first: {missing[0]}). Map a "
@@ -141,10 +141,49 @@ class RunData:
             )
 
     def pools(self, seed: int) -> Pools:
-        """The pool and its halves for one seed; split by problem cluster, never by row."""
+        """The pool and its halves for one seed, split by problem cluster, never by row; and what lies beside it.
+
+        "validation" is the part of the labelled set that no stage trains on; "prompts" the prompts without labels, or
+        those of the pool where there are none.
+        """
         if seed not in self._halves:
-            self._halves[seed] = halves(self.labelled, seed)
+            ids = [problem.problem_id for problem in self.labelled]
+            by_lot = sorted(ids, key=lambda name: (derive_seed("validation", self.source.seed, name), name))
+            kept = frozenset(by_lot[: self.source.validation])
+            split = halves([problem for problem in self.labelled if problem.problem_id not in kept], seed)
+            prompts = tuple(problem.problem_id for problem in self.unlabelled) or split.ids["pool"]
+            validation = tuple(name for name in ids if name in kept)
+            self._halves[seed] = split.beside({"prompts": prompts, "validation": validation})
         return self._halves[seed]
+
+    @property
+    def unlabelled(self) -> tuple[Problem, ...]:
+        """Prompts that are trained on without a label, in a fixed order. Their answers, if any, are nowhere here."""
+        return () if self._unlabelled is None else self._unlabelled.problems
+
+    @cached_property
+    def _unlabelled(self) -> LabelSet | None:
+        """None where the recipe asks for none. What a benchmark holds is left out, or refused, as of the labels."""
+        source, count = self.source.prompts, self.source.unlabelled
+        if not count:
+            return None
+        if source is None:
+            held = frozenset(self.answers).union(*(found.answers for found in self.benchmarks.values()))
+            return self._made(count, "unlabelled", held)
+        found = read_family(source) if isinstance(source, GymSource) else read_problems(source, answers=False)
+        held_out = {name: benchmark.problems for name, benchmark in self.benchmarks.items()}
+        near = self.source.drop_overlap == "near"
+        overlap = drop_overlap(found.problems, held_out, pool_name="prompts", near=near)[1]
+        if overlap.dropped and not self.source.drop_overlap:
+            raise LabelError(
+                f"prompts: {len(overlap.dropped)} problems also occur in a benchmark (first: {overlap.dropped[0]}). "
+                "Remove them with --drop-overlap or choose other prompts"
+            )
+        return found.keep(frozenset(found.answers) - frozenset(overlap.dropped)).draw(count, self.source.seed)
+
+    def content_of(self, pool: str) -> str:
+        """Identity of what a stage on this pool may be shown: the labelled set, or the prompts without labels."""
+        return self._unlabelled.content_digest if pool == "prompts" and self._unlabelled else self.label_digest
 
     @cached_property
     def _halves(self) -> dict[int, Pools]:
@@ -152,8 +191,8 @@ class RunData:
 
     def problems(self, pool: str, seed: int) -> list[Problem]:
         """The problems of one pool, in the pool's order."""
-        by_id = {problem.problem_id: problem for problem in self.labelled}
-        return [by_id[problem_id] for problem_id in self.pools(seed).ids[pool]]
+        by_id = {problem.problem_id: problem for problem in (*self.unlabelled, *self.labelled)}
+        return [by_id[problem_id] for problem_id in self.pools(seed).part(pool)]
 
     def check(self) -> list[str]:
         """Refuse a pool that shares a problem with a benchmark (LabelError); notes for the report otherwise."""
@@ -216,6 +255,8 @@ class RunData:
     def contents(self) -> dict[str, str]:
         """Place in the recipe, with what is read there -> digest of the problems that came of it."""
         found = {f"problems.labels{_said(self.source.labels)}": self.label_digest}
+        if self._unlabelled is not None:
+            found[f"problems.prompts{_said(self.source.prompts)}"] = self._unlabelled.content_digest
         for name in self.benchmarks:
             choice = self.source.benchmarks.get(name)
             place = f"problems.benchmarks.{name}{_said(choice.source if choice else None)}"
@@ -223,8 +264,9 @@ class RunData:
         return found
 
     def corpus_exclusions(self) -> frozenset[str]:
-        """Problems that pretraining must never show: labelled and held out."""
-        return frozenset(self.answers).union(*(found.answers for found in self.benchmarks.values()))
+        """Problems that pretraining must never show: labelled, held out, and prompts without labels."""
+        held_out = (found.answers for found in self.benchmarks.values())
+        return frozenset(self.answers).union(*held_out, (problem.problem_id for problem in self.unlabelled))
 
 
 def _said(source: Source | None) -> str:

@@ -50,6 +50,9 @@ class ProblemSource(Value):
     labelled: Annotated[int, Field(ge=2, le=MOST)] | None = Field(
         256, description="labels that training may read; null takes all that fill whole batches"
     )
+    validation: int = Field(0, ge=0, le=MOST, description="of the labels, kept out of training to look at it; even")
+    unlabelled: int = Field(0, ge=0, le=MOST, description="prompts without labels: the pool `prompts` of a stage")
+    prompts: Source | None = Field(None, description="where these come from: files, whose answers are not read")
     held_out: int = Field(400, ge=2, le=MOST, description="test problems made here (kind arithmetic)")
     seed: int = Field(0, description="which problems are drawn")
     labels: Source | None = Field(None, description="labelled problems: path of files or a data set, or a family")
@@ -88,6 +91,13 @@ class ProblemSource(Value):
             raise ValueError("labelled: problems made here have no end; give their number")
         if not made_here and self.held_out != type(self).model_fields["held_out"].default:
             raise ValueError(f"held_out is of kind arithmetic; kind {self.kind} has problems under a benchmark's name")
+        if bool(self.unlabelled) != (self.prompts is not None) and not (made_here and self.prompts is None):
+            raise ValueError(
+                "unlabelled: give both their number here and their source under prompts"
+                + ("; problems made here need the number alone" if made_here else "")
+            )
+        if self.labelled is not None and self.validation >= self.labelled:
+            raise ValueError(f"validation: {self.validation} of {self.labelled} labels leave none to train on")
         wrong = [name for name in self.benchmarks if not _NAME.fullmatch(name)]
         if wrong:
             raise ValueError(f"benchmarks: the name {wrong[0]!r:.60}; allowed: up to 40 letters, digits, . _ and -")

@@ -25,9 +25,8 @@ from headwater.engines.recompute import recomputed
 from headwater.engines.settings import EngineSettings
 from headwater.engines.sums import Sums, compared, stride_of
 from headwater.errors import HeadwaterError, NumericError
-from headwater.interfaces import Generator, Learner, Seeds, Signal, Teacher
+from headwater.interfaces import Generator, Learner, Seeds, Signal, Teacher, Training
 from headwater.models.language_model import LanguageModel
-from headwater.optimiser import Optimiser
 from headwater.records import Group, Problem, Rollout, Sampling
 
 T = TypeVar("T")
@@ -47,64 +46,65 @@ class Work:
 class LocalLearner(Learner):
     """A model that learns in this process."""
 
-    def __init__(
-        self, model: LanguageModel, optimiser: Optimiser, updates: int, temperature: float, engine: EngineSettings
-    ):
+    def __init__(self, model: LanguageModel, training: Training, engine: EngineSettings):
         self.model = model
         self.version = 0
-        self._settings = optimiser
-        self._updates = updates
-        self._temperature = temperature
+        self._training = training
+        self._settings = training.optimiser
+        self._temperature = training.temperature
         self._engine = engine
         model.to(engine.torch_device)
         self._body = Body(model, engine.precision)
         self._place()
-        self._optimiser = build(model, optimiser)
+        self._optimiser = build(model, self._settings)
         self._parameters = [p for p in model.network.parameters() if p.requires_grad]
         self._probe = plain.probe(model)
         self._checked = False
 
     def update(self, scored: Scored, signal: Signal) -> dict[str, float]:
-        """`inner_steps` optimiser steps on the batch. An empty batch (all groups dropped) moves nothing.
+        """One optimiser step on the batch. An empty batch (all groups dropped) moves nothing.
 
         Raises NumericError before the step when a loss or a gradient is not finite, and HeadwaterError when a
-        rollout was drawn by other weights than the present ones.
+        rollout was drawn by other weights than those of its batch's first update.
         """
         self._refuse_stale(scored)
-        rate = self._settings.rate(self.version, self._updates)
-        metrics: dict[str, float] = {}
+        rate = self._settings.rate(self.version, self._training.updates)
+        metrics = self._gradient(scored, signal)
+        norm = self._norm()
+        if not math.isfinite(norm):
+            parts = self._everywhere([member.rollout.problem_id for member in scored.rollouts])
+            among = sorted({problem_id for part in parts for problem_id in part})
+            raise NumericError(
+                f"update {self.version}: the gradient norm is {norm} on problems {', '.join(among[:8])}"
+                f"{' ...' if among[8:] else ''}; the step was not taken. Lower the learning rate."
+            )
         moved: dict[str, float] = {}
-        for inner in range(self._settings.inner_steps):
-            metrics = {**metrics, **self._gradient(scored, signal, fresh=inner == 0)}
-            norm = self._norm()
-            if not math.isfinite(norm):
-                parts = self._everywhere([member.rollout.problem_id for member in scored.rollouts])
-                among = sorted({problem_id for part in parts for problem_id in part})
-                raise NumericError(
-                    f"update {self.version}: the gradient norm is {norm} on problems {', '.join(among[:8])}"
-                    f"{' ...' if among[8:] else ''}; the step was not taken. Lower the learning rate."
-                )
-            if metrics["tokens"]:
-                first = not self._optimiser.state
-                before = some_weights(self._here()) if first else []
-                set_rate(self._optimiser, rate)
-                self._optimiser.step()
-                if first:
-                    counts = self._everywhere(changed(before, self._here()))
-                    moved = {"weights_changed": sum(count[0] for count in counts) / sum(count[1] for count in counts)}
-            metrics["gradient_norm"] = norm
+        if metrics["tokens"]:
+            first = not self._optimiser.state
+            before = some_weights(self._here()) if first else []
+            set_rate(self._optimiser, rate)
+            self._optimiser.step()
+            if first:
+                counts = self._everywhere(changed(before, self._here()))
+                moved = {"weights_changed": sum(count[0] for count in counts) / sum(count[1] for count in counts)}
         self.version += 1
-        return {**metrics, **moved, "learning_rate": rate}
+        return {**metrics, "gradient_norm": norm, **moved, "learning_rate": rate}
+
+    @property
+    def _drawn_at(self) -> int:
+        """The version whose weights drew the present batch of rollouts."""
+        return self.version - self.version % self._training.updates_a_batch
 
     def drop_gradients(self) -> None:
         """Give their memory back: between two updates comes sampling, which needs the room."""
         self._optimiser.zero_grad(set_to_none=True)
 
     def _refuse_stale(self, scored: Scored) -> None:
-        stale = next((s.rollout for s in scored.rollouts if s.rollout.policy_version not in (self.version, -1)), None)
+        allowed = (self._drawn_at, -1)
+        stale = next((s.rollout for s in scored.rollouts if s.rollout.policy_version not in allowed), None)
         fault = stale and (
-            f"update {self.version}: rollout {stale.rollout_id} was drawn at version {stale.policy_version}; "
-            "training is strictly on policy. Sample after each update (workers.sync)."
+            f"update {self.version}: rollout {stale.rollout_id} was drawn at version {stale.policy_version}; this "
+            f"batch's are drawn at {self._drawn_at}. Sample after each batch's last update (workers.sync)."
         )
         for found in self._everywhere(fault):
             if found is not None:
@@ -148,14 +148,15 @@ class LocalLearner(Learner):
             weight=torch.cat([member.weight for member in members]).to(device),
         )
 
-    def _gradient(self, scored: Scored, signal: Signal, *, fresh: bool) -> dict[str, float]:
+    def _gradient(self, scored: Scored, signal: Signal) -> dict[str, float]:
         """Fill every parameter's gradient with that of the whole batch's loss; means of what was watched.
 
-        `fresh`: the weights are those that drew the rollouts, so sampler and learner must agree.
+        Where the weights are those that drew the rollouts, sampler and learner must agree.
         """
         self._optimiser.zero_grad(set_to_none=True)
         rollouts = [member.rollout for member in scored.rollouts]
         tokens = sum(self._everywhere(sum(len(rollout.response_ids) for rollout in rollouts)))
+        fresh = self.version == self._drawn_at
         head = self._whole_head()
         work = Work(scored=scored, signal=signal, head=head, compared=stride_of(tokens) if fresh else None)
         layouts = list(self._body.pack(rollouts, self._engine.tokens_a_pass(self.model)))
@@ -166,7 +167,7 @@ class LocalLearner(Learner):
                     parts.append(self._pass(layouts[k], work))
                 else:
                     self._idle()
-            probed = self._probed(head) if fresh and tokens and self._unsure() else None
+            probed = self._probed(head) if tokens and self._unsure() else None
         self._give_back(head)
         sums = Sums.of(self._everywhere(Sums.of(parts)))
         if sums.fault is not None:

@@ -55,7 +55,7 @@ class LocalEngine(Engine):
         opened = self._open(model)
         if model.adapter is not None:
             adapters.attach(opened.network, model.adapter, model.adapter_seed)
-        return LocalLearner(opened, training.optimiser, training.updates, training.temperature, self._settings)
+        return LocalLearner(opened, training, self._settings)
 
     def generator(self, model: ModelSource | Learner) -> LocalGenerator:
         """It shares the learner's weights, or those of a teacher of the same source."""

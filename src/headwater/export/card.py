@@ -12,6 +12,7 @@ import yaml
 
 from headwater.evaluation.estimate import average_at_k
 from headwater.folder import RunFolder
+from headwater.ledger import LABELS
 from headwater.places import HUB_ID
 
 PAPER = "https://arxiv.org/abs/2605.12483"
@@ -58,7 +59,7 @@ def _body(folder: RunFolder, arm: Mapping[str, Any], scores: Mapping[str, Any]) 
     ]
     for name in arm["stages"]:
         node, used = nodes[name], folder.labels(name)
-        labels = len(used.get("answer", set()) | used.get("demonstration", set()))
+        labels = len(set().union(*(used.get(use, set()) for use in LABELS)))
         lines.append(f"| {node['title']} | {node['learner']} | {labels} | {node['updates']} |")
     lines += ["", "| benchmark | measured | % |", "|---|---|---|"]
     lines += [f"| {name} | avg@{found['average'].k} of {found['problems']} problems | {found['average']} |"

@@ -8,6 +8,7 @@ import json
 
 from headwater.evaluation.estimate import average_at_k
 from headwater.folder import RunFolder
+from headwater.ledger import LABELS
 
 COLUMNS = (
     "arm", "seed", "benchmark", "done", "average", "standard_error", "problems", "samples", "updates", "labels_read",
@@ -24,7 +25,7 @@ def scores_csv(folder: RunFolder) -> str:
         read: set[str] = set()
         for name in arm["stages"]:
             used = folder.labels(name)
-            read |= used.get("answer", set()) | used.get("demonstration", set())
+            read = read.union(*(used.get(use, set()) for use in LABELS))
         updates = sum(nodes[name]["updates"] for name in arm["stages"])
         for benchmark, node in arm["evaluation"].items():
             data = folder.result(node, "scores.json")

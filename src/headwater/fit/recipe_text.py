@@ -72,7 +72,7 @@ def _routes(facts: Facts) -> Iterator[str]:
     if facts.machine.gpu:
         yield from _line("routes: default", "five arms of the paper; all for every control")
     else:
-        why = "labels on the student; on no one; on the teacher, then the bridge. More: default, all"
+        why = "labels on the student; on no one; on the teacher, then the bridge. More: default, paper, all"
         yield from _line("routes: [R1, raw-bridge, R3-full]", why)
 
 

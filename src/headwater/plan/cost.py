@@ -1,9 +1,9 @@
 """What each piece of a run's work costs at most: tokens, arithmetic, memory and disk, before anything is spent.
 
-Every response is counted at its full length, so real runs cost less; prompts are not counted. Arithmetic is that
-of `models.size`: a token generated or scored is one forward pass, a token trained on three (two beside an
-adapter), and one more where gradient checkpointing runs the forward pass twice. Left out: grading, start-up, and
-how near to its peak a machine comes.
+Every response is counted at the full length that its stage allows, so real runs cost less; prompts are not counted.
+Arithmetic is that of `models.size`: a token generated or scored is one forward pass, a token trained on three (two
+beside an adapter), and one more where gradient checkpointing runs the forward pass twice. Left out: grading, start-up,
+and how near to its peak a machine comes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from headwater.evaluation.closeness import SAMPLES
 from headwater.interfaces import Need
 from headwater.models.size import ModelSize, model_size
 from headwater.plan.graph import Graph
+from headwater.plan.models import models_used
 from headwater.plan.node import Node
 from headwater.problems.arithmetic import VOCABULARY
 
@@ -55,7 +56,7 @@ class Costs:
     def sizes(self) -> Mapping[str, ModelSize | None]:
         """Node -> the size of the model that it is or makes."""
         recipe = self.graph.recipe
-        of_role = {name: model_size(model, len(VOCABULARY)) for name, model in recipe.all_models.items()}
+        of_role = {name: model_size(model, len(VOCABULARY)) for name, model in models_used(recipe).items()}
         raw = {arm.endpoint: arm.name.removeprefix("raw ") for arm in self.graph.arms if arm.group == "model"}
         found: dict[str, ModelSize | None] = {}
         for name, node in self.graph.nodes.items():
@@ -121,11 +122,13 @@ class Costs:
     def _train(self, name: str, node: Node) -> Cost:
         assert node.stage is not None  # noqa: S101
         stage, size = node.stage, self.sizes[name]
-        tokens = node.updates * stage.schedule.problems * stage.sampler.samples * self._length
+        length = stage.sampler.longest or self._length
+        trained = node.updates * stage.schedule.problems * stage.sampler.samples * length
+        tokens = trained // stage.schedule.passes
         scorers = [self.sizes[node.parents[name]] for name in stage.teachers if name in node.parents]
         scorers += [size] if Need.REFERENCE in stage.needs else []
-        learning = self._learning(size, tokens * stage.optimiser.inner_steps, tuple(scorers))
-        generated = 0 if "recorded" in node.parents else tokens
+        learning = self._learning(size, trained, tuple(scorers))
+        generated = self._validated(node) + (0 if "recorded" in node.parents else tokens)
         scored = tokens * len(scorers)
         spent = [learning.flops, self._forward(size, generated), *(self._forward(model, tokens) for model in scorers)]
         return Cost(
@@ -135,8 +138,16 @@ class Costs:
             flops=_sum(spent),
             memory=learning.memory,
             disk=learning.disk,
-            working_disk=learning.working_disk,
+            working_disk=_times(1 + stage.keeps_best, learning.working_disk),
         )
+
+    def _validated(self, node: Node) -> int:
+        """Response tokens that a stage writes to be watched."""
+        stage = node.stage
+        if stage is None or stage.validation is None:
+            return 0
+        problems = len(self.graph.data.pools(node.seed).part("validation"))
+        return len(stage.validated) * problems * stage.validation.samples * self._length
 
     def _measuring(self, sizes: tuple[ModelSize | None, ...], generated: int, scored: int) -> Cost:
         """Tokens generated and scored by each of these models, none of which learns."""
@@ -151,7 +162,7 @@ class Costs:
 
     def _rollouts(self, name: str, node: Node) -> Cost:
         writer, size = self.sizes[node.parents["writer"]], self.sizes[node.parents["teacher"]]
-        problems = len(self.graph.data.pools(node.seed).ids[str(node.pool)])
+        problems = len(self.graph.data.pools(node.seed).part(str(node.pool)))
         tokens = problems * node.settings["samples"] * self._length
         written, cost = self._measuring((writer,), tokens, 0), self._measuring((size,), 0, tokens)
         if node.parents["writer"] == node.parents["teacher"]:
@@ -217,6 +228,11 @@ def _sum(values: Any) -> Any:
     """None as soon as one part is not known: a sum without it would be a promise."""
     found = list(values)
     return None if None in found else sum(found)
+
+
+def _times(learners: int, size: int | None) -> int | None:
+    """A stage that keeps its best weights has two learners in every commit."""
+    return None if size is None else learners * size
 
 
 def _largest(values: Any) -> Any:

@@ -85,9 +85,12 @@ def plan(
 
 
 def _labels(graph: Graph, node: Node) -> frozenset[str]:
-    """The problems whose labels a node may read."""
-    reads = node.stage is not None and node.stage.reads_labels
-    return frozenset(graph.data.pools(node.seed).ids[str(node.pool)]) if reads else frozenset()
+    """The problems whose labels a node may read: to train, and to watch itself."""
+    if node.stage is None:
+        return frozenset()
+    pools = graph.data.pools(node.seed)
+    trained = pools.part(str(node.pool)) if node.stage.reads_labels else ()
+    return frozenset(trained) | frozenset(pools.part("validation") if node.stage.validation else ())
 
 
 def _price(graph: Graph, arm: Arm) -> dict[str, Any]:

@@ -19,11 +19,13 @@ from headwater.interfaces import Need
 from headwater.loop import Stage
 from headwater.own_code import source_of
 from headwater.plan.learnable import refuse_unlearnable
+from headwater.plan.models import models_used
 from headwater.plan.node import Arm, Node
 from headwater.plan.pretraining import pretraining_stage
 from headwater.plan.prompts import prompt_limit
+from headwater.routes import axes
 from headwater.routes.contrast import Contrast
-from headwater.routes.recipe import Recipe
+from headwater.routes.recipe import RESERVED, Recipe
 from headwater.routes.table import Route
 from headwater.verifiers.grading import grading_identity, own_code
 
@@ -43,11 +45,12 @@ class Graph:
         data, pools = self.data, {}
         for seed in self.recipe.seeds:
             split = data.pools(seed)
+            used = (str(node.pool) for node in self.nodes.values() if node.kind == "train" and node.seed == seed)
             pools[str(seed)] = {
                 "seed": seed,
                 **{
-                    name: {"problems": len(split.ids[name]), "digest": split.digests[name]}
-                    for name in ("pool", "1H", "2H")
+                    name: {"problems": len(split.part(name)), "digest": split.digest(name)}
+                    for name in dict.fromkeys(("pool", "1H", "2H", *used))
                 },
             }
         return {
@@ -139,7 +142,7 @@ class GraphBuilder:
         self._data.check()
         arms: list[Arm] = []
         for seed in self._recipe.seeds:
-            raw = {name: self._model(name, seed) for name in self._recipe.all_models}
+            raw = {name: self._model(name, seed) for name in models_used(self._recipe)}
             arms += [self._model_arm(f"raw {name}", name, seed, model, ()) for name, model in raw.items()]
             teachers: dict[str, Arm] = {}
             for route in self._recipe.routes_by_name().values():
@@ -161,10 +164,11 @@ class GraphBuilder:
         if choice.path is not None:
             title = f"{role}: {choice.path}"
             return self._add(Node(kind="model", title=title, seed=0, settings=choice.opening))
+        kept_out = {"labelled", "held_out", "seed", *(["unlabelled"] if self._recipe.problems.unlabelled else [])}
         settings: dict[str, Any] = {
             "shape": choice.shape,
             "pretraining": choice.pretraining,
-            "problems": self._recipe.problems.model_dump(include={"labelled", "held_out", "seed"}),
+            "problems": self._recipe.problems.model_dump(include=kept_out),
             "role": role,
             "engine": self._recipe.engine.numerics,
         }
@@ -197,6 +201,7 @@ class GraphBuilder:
         arm = Arm(
             name=route.name,
             title=route.title,
+            family=axes.family(route),
             group="route" if route.name.startswith("R") else "endpoint",
             seed=seed,
             stages=(*inherited, *stages["student"]),
@@ -218,14 +223,16 @@ class GraphBuilder:
         size = "same-size teacher" if route.teacher == "student" else route.teacher
         made = [step for step in route.steps if route.role(step) == "teacher"]
         name = "-".join((size, *(f"{step.stage.removeprefix('teacher-')}-{step.pool}" for step in made)))
-        title = ", then ".join(f"{step.stage} on {step.pool}" for step in made)
-        return arm, self._model_arm(name, title, seed, models["teacher"], tuple(stages["teacher"]))
+        title = ", then ".join(f"{step.stage} on {axes.pool_of(route, step)}" for step in made)
+        teacher = self._model_arm(name, title, seed, models["teacher"], tuple(stages["teacher"]))
+        return arm, replace(teacher, name=axes.of_size(name, route.labels), family=name)
 
     def _model_arm(self, name: str, title: str, seed: int, model: str, stages: tuple[str, ...]) -> Arm:
         title = title if stages else f"the {title} before any label"
         return Arm(
             name=name,
             title=title,
+            family=name,
             group="model",
             seed=seed,
             stages=stages,
@@ -249,11 +256,12 @@ class GraphBuilder:
             # the first teacher's distributions are recorded with the rollouts; without one, the writer's own
             scorer = next(iter(stage.teachers), writer)
             teachers.pop(scorer, None)
-            parents["recorded"] = self._rollouts((writer, known[writer]), known[scorer], stage.pool, seed)
+            whose = work.route.teacher if writer == "teacher" and work.route.teacher not in RESERVED else writer
+            parents["recorded"] = self._rollouts((whose, known[writer]), known[scorer], stage.pool, seed)
         parents = {**teachers, **parents}
         settings: dict[str, Any] = {
-            "pool": self._data.pools(seed).digests[stage.pool],
-            "labels": self._data.label_digest,
+            "pool": self._data.pools(seed).digest(stage.pool),
+            "labels": self._data.content_of(stage.pool),
             "engine": self._recipe.engine.numerics,
         }
         played = {"teacher": work.route.teacher, "student": work.route.student}.get(role, role)
@@ -264,14 +272,20 @@ class GraphBuilder:
         own = [source for kind in (type(stage.sampler), type(stage.signal)) if (source := source_of(kind))]
         if own:
             settings["own code"] = own
+        if stage.reads_labels and stage.pool == "prompts":
+            raise InputError(
+                f"{work.route.name}, {stage.name}: reads labels, and the pool prompts has none; use pool, 1H or 2H"
+            )
         if Need.DEMONSTRATIONS in stage.needs:
             self._data.refuse_without_demonstration(stage.name, stage.pool, seed)
-        if Need.VERIFIER in stage.needs:
+        if Need.VERIFIER in stage.needs or stage.validation is not None:
             settings["grading"] = grading_identity(self._recipe.problems.grading)
+        if stage.validation is not None:
+            settings["validation"] = self._data.pools(seed).digest("validation")
         return self._add(
             Node(
                 kind="train",
-                title=f"{stage.name} on {stage.pool}",
+                title=f"{stage.name} on {stage.pool}{self._whose(work, played)}",
                 seed=seed,
                 parents=parents,
                 settings=settings,
@@ -281,12 +295,17 @@ class GraphBuilder:
             )
         )
 
+    def _whose(self, work: _Work, played: str) -> str:
+        """What a title adds where another than the recipe's student or teacher learns or is asked."""
+        taught = f" from {work.route.teacher}" if _taught(work.role, work.stage) else ""
+        return f", {played}" if played not in RESERVED else "" if work.route.teacher in RESERVED else taught
+
     def _rollouts(self, writer: tuple[str, str], teacher: str, pool: str, seed: int) -> str:
         """Rollouts of a model (its name and its node) with a teacher's distributions."""
         recipe = self._recipe
         settings = {
-            "pool": self._data.pools(seed).digests[pool],
-            "labels": self._data.label_digest,
+            "pool": self._data.pools(seed).digest(pool),
+            "labels": self._data.content_of(pool),
             "samples": recipe.cached_samples,
             "temperature": recipe.temperature,
             "max_response_tokens": recipe.max_response_tokens,
@@ -301,7 +320,7 @@ class GraphBuilder:
                 parents={"writer": writer[1], "teacher": teacher},
                 settings=settings,
                 pool=pool,
-                problems=len(self._data.pools(seed).ids[pool]),
+                problems=len(self._data.pools(seed).part(pool)),
             )
         )
 
@@ -337,9 +356,9 @@ class GraphBuilder:
 
     def _closeness(self, models: Mapping[str, str], seed: int) -> str:
         recipe = self._recipe
-        problems = min(recipe.evaluation.closeness_problems, len(self._data.labelled))
+        problems = min(recipe.evaluation.closeness_problems, len(self._data.pools(seed).part("pool")))
         settings = {
-            "pool": self._data.pools(seed).digests["pool"],
+            "pool": self._data.pools(seed).digest("pool"),
             "problems": problems,
             "temperature": recipe.temperature,
             "max_response_tokens": recipe.max_response_tokens,

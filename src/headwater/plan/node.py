@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from headwater.errors import InputError
 from headwater.fingerprint import fingerprint
 from headwater.loop import Stage
 
@@ -53,6 +54,13 @@ class Node:
         )
 
 
+def stage_of(node: Node) -> Stage:
+    """The stage of a node that runs one. Raises InputError for another."""
+    if node.stage is None:
+        raise InputError(f"{node.title}: this node runs no stage")
+    return node.stage
+
+
 @dataclass(frozen=True, kw_only=True)
 class Arm:
     """One route at one seed: the nodes that make it and those that measure it."""
@@ -68,5 +76,7 @@ class Arm:
     student_before: Mapping[str, str] | None = None
     teacher: Mapping[str, Any] | None = None
     closeness: Mapping[str, str] | None = None
+    family: str = ""
+    """its name without the number of labels, where arms differ in that alone"""
     inherited: tuple[str, ...] = ()
     """stages whose labels the arm owes to the models that taught it"""

@@ -22,10 +22,12 @@ from headwater.data.problems import RunData
 from headwater.engines.acceptance import accept
 from headwater.errors import InputError
 from headwater.folder import RunFolder
+from headwater.models.choice import ModelChoice
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import id_faults, probes, prompt_faults, stop_faults, template_faults
 from headwater.plan.cost import Costs, in_bytes, total
 from headwater.plan.graph import Graph, build_graph
+from headwater.plan.models import models_used
 from headwater.plan.prompts import long_prompts
 from headwater.problems.labels import LabelSet
 from headwater.records import Problem
@@ -63,7 +65,7 @@ def preflight(recipe: Recipe, *, weights: bool = True, runs: Path = Path("runs")
     """Look at everything that a run of this recipe will need. `weights` False: they may be absent, and need no room."""
     found = Preflight()
     found.graph = graph = _graph(recipe, found)
-    models = _models(recipe, found, weights)
+    models = _models(recipe.all_models if graph is None else models_used(graph.recipe), found, weights)
     _pair(models, found)
     if graph is None:
         return found
@@ -137,7 +139,7 @@ def check_models(graph: Graph) -> list[str]:
     Raises InputError for the first fault.
     """
     found = Preflight(graph=graph)
-    models = _models(graph.recipe, found, weights=True)
+    models = _models(models_used(graph.recipe), found, weights=True)
     _pair(models, found)
     _prompts(graph, models, found)
     if found.faults:
@@ -146,10 +148,10 @@ def check_models(graph: Graph) -> list[str]:
     return [line for line in found.lines if line.startswith("measured")]
 
 
-def _models(recipe: Recipe, found: Preflight, weights: bool) -> dict[str, LanguageModel]:
+def _models(choices: Mapping[str, ModelChoice], found: Preflight, weights: bool) -> dict[str, LanguageModel]:
     """The models that lie somewhere, by role, without their weights."""
     models = {}
-    for role, choice in recipe.all_models.items():
+    for role, choice in choices.items():
         if choice.path is None:
             continue
         opening = choice.opening
@@ -230,7 +232,9 @@ def _labels(graph: Graph, found: Preflight) -> None:
 
 
 def _prompts(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight) -> None:
-    data, limit = graph.data, graph.recipe.max_response_tokens
+    data = graph.data
+    own = (node.stage.sampler.longest or 0 for node in graph.nodes.values() if node.stage is not None)
+    limit = max(graph.recipe.max_response_tokens, *own)
     problems = [*data.labelled, *(p for held_out in data.benchmarks.values() for p in held_out.problems)]
     seen: dict[str, int] = {}
     for role, model in models.items():
@@ -254,7 +258,7 @@ def _prompts(graph: Graph, models: Mapping[str, LanguageModel], found: Preflight
             found.say("measured", f"{role}: {accept(model.network.config, seen[model.vocabulary] + limit)}")
     if {"student", "teacher"} <= models.keys() and len(seen) > 1:
         found.faults += template_faults(models["student"], models["teacher"], problems[:SAME_PROMPTS])
-    for role, choice in graph.recipe.all_models.items():
+    for role, choice in models_used(graph.recipe).items():
         longest = max((len(str(problem.prompt).split()) for problem in problems), default=0)
         if choice.path is None and longest + limit > choice.shape.max_positions:
             found.faults.append(

@@ -74,7 +74,8 @@ class Layout(NamedTuple):
     """The columns that a data set is read from, found once and kept for all of its rows."""
 
     prompt: str
-    answer: str
+    answer: str | None
+    """None: prompts without labels are read, and whatever answers stand beside them are not"""
     demonstration: str | None
     source: str | None
 
@@ -105,11 +106,11 @@ def reach(values: Any, path: str) -> Any:
     return reach(inner, rest) if dot and inner is not _ABSENT else inner
 
 
-def find_layout(columns: Columns, values: Mapping[str, Any]) -> Layout | None:
-    """The columns of the data set as this row shows them; None when prompt or answer is not there."""
+def find_layout(columns: Columns, values: Mapping[str, Any], *, answers: bool = True) -> Layout | None:
+    """The columns of the data set as this row shows them; None when prompt or a wanted answer is not there."""
     prompt = _first(columns.prompt, PROMPTS, values)
-    answer = _first(columns.answer, ANSWERS, values)
-    if prompt is None or answer is None:
+    answer = _first(columns.answer, ANSWERS, values) if answers else None
+    if prompt is None or (answers and answer is None):
         return None
     return Layout(prompt, answer, columns.demonstration, columns.source or _first(None, SOURCES, values))
 
@@ -145,6 +146,8 @@ def read_parts(
     if layout.source is not None:
         found = reach(values, layout.source)
         source = None if found is _ABSENT or found is None else _text(found, layout.source)
+    if layout.answer is None:
+        return Parts(prompt, "", demonstration, source)
     answer = _answer(_value(values, layout.answer), layout.answer)
     if answer_of is not None and (answer := answer_of(answer) or "") == "":
         raise RowFault(f"{brief(layout.answer)} holds no answer where columns.answer_from says it stands")

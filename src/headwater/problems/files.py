@@ -48,11 +48,13 @@ class FileSource(BaseModel):
         return self
 
 
-def read_problems(source: FileSource, *, packed: bool = False, answer_of: AnswerOf | None = None) -> LabelSet:
+def read_problems(
+    source: FileSource, *, packed: bool = False, answer_of: AnswerOf | None = None, answers: bool = True
+) -> LabelSet:
     """The problems of a source, their answers apart from them, and an account of every row.
 
     With `packed` each label is its whole row as JSON, for a reward function of the user's own; `answer_of` finds
-    the answer in its column (`columns.answer_from` in words).
+    the answer in its column (`columns.answer_from` in words). Without `answers` prompts alone are read.
 
     Raises InputError, one line with file, line, what was found and what is allowed: for a source that cannot be
     read, and, unless `on_bad` is "drop", for the first bad row (with their number) and contradictory answers.
@@ -66,6 +68,7 @@ def read_problems(source: FileSource, *, packed: bool = False, answer_of: Answer
         on_bad=source.on_bad,
         packed=packed,
         answer_of=answer_of,
+        answers=answers,
     )
     wanted = None if packed else source.columns.top_level
     path = Path(source.path).expanduser()

@@ -121,7 +121,8 @@ def _content_digest(problems: Iterable[Problem], answers: Mapping[str, str], dem
 class Reading:
     """How rows are made into a label set; `name` stands in messages, `source` in problems without a source column.
 
-    With `packed` a label is its whole row as JSON (`problems.packed`), for a reward function of the user's own.
+    With `packed` a label is its whole row as JSON (`problems.packed`), for a reward function of the user's own. Without
+    `answers` each label is empty: rows that have none are sound, and those that have one keep it to themselves.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Reading:
     on_bad: OnBad = "refuse"
     packed: bool = False
     answer_of: AnswerOf | None = None
+    answers: bool = True
     digest: str | None = None
     revision: str | None = None
 
@@ -188,7 +190,7 @@ def gather(rows: Iterable[Row], reading: Reading) -> LabelSet:
 def _add(found: _Gathered, row: Row, reading: Reading) -> None:
     if row.fault:
         raise RowFault(row.fault)
-    layout = found.layout or find_layout(reading.columns, row.values)
+    layout = found.layout or find_layout(reading.columns, row.values, answers=reading.answers)
     if layout is None:
         raise RowFault(missing(reading.columns, row.values, row.names))
     found.layout = layout

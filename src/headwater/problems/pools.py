@@ -105,12 +105,38 @@ def cluster_ids(problems: Sequence[Problem]) -> dict[str, str]:
 class Pools:
     """The labelled pool and its two halves: problem ids by pool name, in the pool's order.
 
-    `digests` holds the SHA-256 of each pool's sorted ids: what a report prints and a resume compares.
+    `digests` holds the SHA-256 of each pool's sorted ids: what a report prints and a resume compares. A pool is
+    asked for by name; "1H of 64" is the 1H of a pool of 64 problems. Such pools are nested, and so are their halves: a
+    smaller one is part of every larger one.
     """
 
     seed: int
     ids: Mapping[str, tuple[str, ...]]
     digests: Mapping[str, str]
+
+    def part(self, name: str) -> tuple[str, ...]:
+        """The problem ids of a pool. Raises InputError when there are not so many problems."""
+        if name in self.ids:
+            return self.ids[name]
+        base, _, size = name.partition(" of ")
+        if base not in ("pool", "1H", "2H") or not size.isdecimal():
+            raise InputError(f"pools: no pool {name!r:.60}; there are {', '.join(self.ids)}, and each half of fewer")
+        if int(size) % 2 or int(size) > len(self.ids["pool"]):
+            raise InputError(f"pools: {name}; an even number, and at most the {len(self.ids['pool'])} of the pool")
+        chosen = {i for half in ("1H", "2H") for i in self._first(self.ids[half], int(size) // 2)}
+        return tuple(problem_id for problem_id in self.ids[base] if problem_id in chosen)
+
+    def _first(self, ids: tuple[str, ...], count: int) -> list[str]:
+        return sorted(ids, key=lambda problem_id: (derive_seed("nested", self.seed, problem_id), problem_id))[:count]
+
+    def digest(self, name: str) -> str:
+        """The SHA-256 of a pool's sorted ids."""
+        return self.digests.get(name) or fingerprint(sorted(self.part(name)))
+
+    def beside(self, others: Mapping[str, tuple[str, ...]]) -> Pools:
+        """With further pools by name, which are no part of the labelled one."""
+        digests = {name: fingerprint(sorted(ids)) for name, ids in others.items()}
+        return Pools(seed=self.seed, ids={**self.ids, **others}, digests={**self.digests, **digests})
 
 
 def halves(problems: Sequence[Problem], seed: int) -> Pools:

@@ -55,8 +55,12 @@ def quarters_figure(summary: Summary) -> tuple[str, ...]:
 
 
 def spent_figures(summary: Summary) -> list[tuple[str, str]]:
-    """(title, SVG): right answers against labels, and against arithmetic."""
-    drawn = (("Right answers against labels", spent.against_labels), ("... against compute", spent.against_compute))
+    """(title, SVG): right answers against labels, route by route where these are an axis, and against arithmetic."""
+    drawn = (
+        ("Right answers against labels", spent.against_labels),
+        ("Each route along its labels, with standard errors", spent.along_labels),
+        ("... against compute", spent.against_compute),
+    )
     found = []
     for title, draw in drawn:
         if draw(summary.arms) is not None:

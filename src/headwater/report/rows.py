@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any
 
 from headwater.evaluation.difference import Pairing, SeededDifference
@@ -158,6 +159,15 @@ class ArmRow:
     unanswered: int | None  # responses in which no answer was found, all seeds together
     stages: tuple[str, ...]
     others: tuple[BenchmarkScore, ...] = ()
+    family: str = ""  # its name without the number of labels, where arms differ in that alone
+
+    @property
+    def error(self) -> float | None:
+        """Of the mean: over seeds where there are several, else over problems; a standard error."""
+        averages = [score.average for score in self.scores if score.average]
+        if self.spread is not None:
+            return self.spread / sqrt(len(averages))
+        return averages[0].standard_error if averages else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from headwater.evaluation.estimate import average_at_k, mixed_share, pass_at_k
 from headwater.evaluation.verdict import WORDS
+from headwater.ledger import LABELS
 from headwater.report.answers import answers
 from headwater.report.audits import audits
 from headwater.report.contrasts import contrasts as judged_contrasts
@@ -40,7 +41,8 @@ from headwater.report.training import curves, stages
 if TYPE_CHECKING:
     from headwater.folder import RunFolder
 
-LABELS = ("answer", "demonstration")
+TRAINED = ("answer", "demonstration")
+"""Uses of labels that go through a stage into an arm; a validation's are read beside it."""
 
 
 def summarise(folder: RunFolder) -> Summary:
@@ -158,6 +160,7 @@ def _arm(
         unanswered=_total(score.unanswered for score in done),
         stages=tuple(stage["title"] for stage in stages),
         others=tuple(others),
+        family=entries[0].get("family", ""),
     )
 
 
@@ -217,15 +220,16 @@ def _flows(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[Flow, ...]:
     """(pool part, stage, arm) -> labelled problems, over finished stages.
 
     A stage that read the whole pool is shown as reading both halves, which are the pool by construction.
-    Teachers as arms of their own are left out: their labels already flow to the students that inherit them.
+    Teachers as arms of their own are left out: their labels already flow to the students that inherit them; so are arms
+    on nested pools, which show the same with fewer.
     """
     sums: dict[tuple[str, str, str, bool], list[int]] = {}
-    for entry in (arm for arm in graph["arms"] if arm["group"] != "model"):
+    for entry in (arm for arm in graph["arms"] if arm["group"] != "model" and arm.get("family") in (None, arm["name"])):
         parts = graph.get("pools", {}).get(str(entry["seed"]), {})
         for node in filter(folder.done, entry["stages"]):
             stage = graph["nodes"][node]
             used = folder.labels(node)
-            read = len(set().union(*(used.get(use, set()) for use in LABELS)))
+            read = len(set().union(*(used.get(use, set()) for use in TRAINED)))
             halves = {part: parts[part]["problems"] for part in ("1H", "2H") if part in parts}
             split = stage["pool"] == "pool" and read == sum(halves.values())
             for part, count in (halves if split else {stage["pool"] or "pool": read}).items():

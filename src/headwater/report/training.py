@@ -29,36 +29,45 @@ def _users(graph: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def curves(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[Curve, ...]:
-    """The metric that tells most about each training node; values not finite are counted, not drawn."""
+    """The metric that tells most about each training node, and its score on validation problems where it has one.
+
+    Values that are not finite are counted, not drawn.
+    """
     users, found = _users(graph), []
     for node, entry in graph["nodes"].items():
         lines = read_lines(folder, node, "metrics.jsonl") if entry["kind"] in ("train", "pretrain") else []
         watched = [w for w in entry.get("watch", ()) if any(w["metric"] in line["metrics"] for line in lines)]
         if not watched:
             continue
-        metric = watched[0]["metric"]
-        points = [(line["step"], line["metrics"][metric]) for line in lines if metric in line["metrics"]]
-        numbers = np.array(points, dtype=float)  # None becomes NaN
-        finite = numbers[np.isfinite(numbers).all(axis=1)]
-        blocks = [
-            block.mean(axis=0) for block in np.array_split(finite, min(CURVE_POINTS, len(finite)) or 1) if len(block)
-        ]
-        found.append(
-            Curve(
-                stage=entry["stage"] or entry["kind"],
-                pool=entry["pool"] or "",
-                learner=entry["learner"] or "",
-                metric=metric,
-                measure=watched[0]["label"],
-                logarithmic=watched[0]["logarithmic"],
-                label=", ".join(users.get(node, ())) or entry["title"],
-                seed=entry["seed"],
-                steps=tuple(float(block[0]) for block in blocks),
-                values=tuple(float(block[1]) for block in blocks),
-                not_finite=len(points) - len(finite),
-            )
-        )
+        label = ", ".join(users.get(node, ())) or entry["title"]
+        found += [_curve(entry, watch, lines, label) for watch in (watched[0], *map(_validated, watched[1:])) if watch]
     return tuple(found)
+
+
+def _validated(watch: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """A score on validation problems has a curve beside the metric that tells most."""
+    return watch if watch["metric"] == "validation" else None
+
+
+def _curve(entry: Mapping[str, Any], watch: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], label: str) -> Curve:
+    metric = watch["metric"]
+    points = [(line["step"], line["metrics"][metric]) for line in lines if metric in line["metrics"]]
+    numbers = np.array(points, dtype=float)  # None becomes NaN
+    finite = numbers[np.isfinite(numbers).all(axis=1)]
+    blocks = [block.mean(axis=0) for block in np.array_split(finite, min(CURVE_POINTS, len(finite)) or 1) if len(block)]
+    return Curve(
+        stage=entry["stage"] or entry["kind"],
+        pool=entry["pool"] or "",
+        learner=entry["learner"] or "",
+        metric=metric,
+        measure=watch["label"],
+        logarithmic=watch["logarithmic"],
+        label=label,
+        seed=entry["seed"],
+        steps=tuple(float(block[0]) for block in blocks),
+        values=tuple(float(block[1]) for block in blocks),
+        not_finite=len(points) - len(finite),
+    )
 
 
 def stages(folder: RunFolder, graph: Mapping[str, Any]) -> tuple[StageRow, ...]:

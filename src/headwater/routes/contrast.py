@@ -6,13 +6,15 @@ An arm that differs in more than its contrast declares is no control; it is refu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
 from pydantic import Field
 
 from headwater.errors import ContrastError, nearest
+from headwater.routes.axes import with_labels, with_teacher
 from headwater.routes.methods import flat
 from headwater.routes.stages import Step
-from headwater.routes.table import Route
+from headwater.routes.table import BY_NAME, Route
 from headwater.value import Value
 
 
@@ -22,14 +24,14 @@ class Contrast(Value):
     name: str = Field(description="what is compared")
     treatment: str = Field(description="arm expected to be better")
     control: str = Field(description="arm it is held against")
-    declares: tuple[str, ...] = Field(min_length=1, description="+stage, -stage, stage.field, student, teacher")
+    declares: tuple[str, ...] = Field(min_length=1, description="+stage, -stage, stage.field, student, teacher, labels")
     equal_updates: bool = Field(False, description="the student makes as many updates in both arms; checked")
     question: str = Field("", description="what the difference answers")
 
 
 def differences(treatment: Route, control: Route) -> tuple[str, ...]:
-    """What the treatment has more (+stage), less (-stage) or otherwise (stage.field, student, teacher, order)."""
-    found = [role for role in ("student", "teacher") if getattr(treatment, role) != getattr(control, role)]
+    """What the treatment has more (+stage), less (-stage) or other (a stage.field, student, teacher, labels, order)."""
+    found = [role for role in ("student", "teacher", "labels") if getattr(treatment, role) != getattr(control, role)]
     ours, theirs = _by_name(treatment), _by_name(control)
     found += [f"+{stage}" for stage in ours if stage not in theirs]
     found += [f"-{stage}" for stage in theirs if stage not in ours]
@@ -126,6 +128,13 @@ CONTRASTS = (
         "Do held-out labels add to the bridge?",
     ),
     _contrast(
+        "all labels upstream against half",
+        ("R3-full", "R5-half"),
+        "teacher-rl.pool warm-up.pool on-policy-distillation.pool -student-rl",
+        "The same labels: all on the teacher, or half kept for the student?",
+    ),
+    _contrast("replay after the bridge", ("R7", "R5-bridge"), "+student-rl", "Do more updates alone add?"),
+    _contrast(
         "fresh labels after the bridge against direct",
         ("R5-half", "R1"),
         f"+teacher-rl {_BRIDGE} student-rl.pool",
@@ -137,13 +146,49 @@ CONTRASTS = (
         ("R5-half", "R2"),
         f"{_BRIDGE} -teacher-sample-sft",
         "Dense bridge, or off-policy hard tokens?",
+    ),
+    _contrast(
+        "bridge against sample SFT before student RL, equal updates",
+        ("R5-half", "R2-equal"),
+        f"{_BRIDGE} -teacher-sample-sft",
+        "Dense bridge, or as many updates on off-policy hard tokens?",
         equal=True,
+    ),
+    _contrast(
+        "OPD only against sample SFT before student RL",
+        ("R8", "R2"),
+        "+on-policy-distillation -teacher-sample-sft",
+        "Before student RL: the student's own states, or the teacher's tokens?",
     ),
     _contrast(
         "teacher RL against teacher SFT",
         ("R5-half", "R6"),
         "+teacher-rl -teacher-sft",
         "Is teacher RL needed?",
+    ),
+    _contrast(
+        "student RL after an SFT'd teacher's bridge",
+        ("R6", "R6-bridge"),
+        "+student-rl",
+        "Do held-out labels add to an SFT'd teacher's bridge?",
+    ),
+    _contrast(
+        "fresh labels against replay, SFT'd teacher",
+        ("R6", "R6-replay"),
+        "student-rl.pool",
+        "After an SFT'd teacher's bridge: fresh labels, or only more updates?",
+    ),
+    _contrast(
+        "replay after an SFT'd teacher's bridge",
+        ("R6-replay", "R6-bridge"),
+        "+student-rl",
+        "Do more updates alone add to an SFT'd teacher's bridge?",
+    ),
+    _contrast(
+        "RL'd against SFT'd teacher",
+        ("R3-full", "sft-bridge"),
+        "+teacher-rl -teacher-sft",
+        "The same labels on the teacher: by reward, or by imitation?",
     ),
     _contrast(
         "bridge against OPD only, stage removed",
@@ -159,11 +204,23 @@ CONTRASTS = (
         equal=True,
     ),
     _contrast(
-        "bridge against sample SFT, equal updates",
+        "bridge against sample SFT, stages swapped",
         ("R3-full", "rl-sample-sft"),
         f"{_BRIDGE} -teacher-sample-sft",
         "Dense bridge, or the teacher's tokens alone?",
+    ),
+    _contrast(
+        "bridge against sample SFT, equal updates",
+        ("R3-full", "rl-sample-sft-equal"),
+        f"{_BRIDGE} -teacher-sample-sft",
+        "Dense bridge, or as many updates on the teacher's tokens alone?",
         equal=True,
+    ),
+    _contrast(
+        "OPD only against sample SFT",
+        ("rl-opd", "rl-sample-sft"),
+        "+on-policy-distillation -teacher-sample-sft",
+        "The student's own states, or the teacher's tokens?",
     ),
     _contrast(
         "bridge against warm-up only, stage removed",
@@ -204,7 +261,41 @@ CONTRASTS = (
 )
 
 
-def declared_for(arms: Iterable[str]) -> tuple[Contrast, ...]:
-    """The paper's contrasts whose two arms are both run."""
-    present = set(arms)
-    return tuple(c for c in CONTRASTS if {c.treatment, c.control} <= present)
+def declared_for(arms: Mapping[str, Route]) -> tuple[Contrast, ...]:
+    """The paper's contrasts whose two arms are both run, with each teacher, and each teacher against the one before.
+
+    With fewer labels than the whole pool only those against direct GRPO are made: which route makes most of few labels.
+    """
+    teachers = list(dict.fromkeys(("teacher", *(arm.teacher for arm in arms.values() if arm.teacher != "student"))))
+    sizes = dict.fromkeys(arm.labels for arm in arms.values() if arm.labels is not None)
+    found: dict[tuple[str, str], Contrast] = {}
+    for size in (None, *sizes):
+        for contrast in (c for c in CONTRASTS if size is None or c.control == "R1"):
+            for model in teachers:
+                pair = [with_teacher(BY_NAME[name], model) for name in (contrast.treatment, contrast.control)]
+                treatment, control = (with_labels(route, size) for route in pair)
+                said = [f" ({model})"] * (model != "teacher") + [f" ({size} labels)"] * (size is not None)
+                made = _between(contrast, treatment, control, "".join(said))
+                found.setdefault((treatment.name, control.name), made)
+    bridges = [with_teacher(BY_NAME["R3-full"], model) for model in teachers]
+    for before, after in pairwise(bridges):
+        found[after.name, before.name] = _between(_ANOTHER_TEACHER, after, before, f" ({after.teacher})")
+    return tuple(contrast for pair, contrast in found.items() if set(pair) <= arms.keys())
+
+
+_ANOTHER_TEACHER = _contrast(
+    "another teacher", ("R3-full", "R3-full"), "teacher", "Do the same labels make more of another teacher?"
+)
+
+
+def _between(contrast: Contrast, treatment: Route, control: Route, name: str) -> Contrast:
+    """A contrast of the table between its arms on an axis; an arm that the axis leaves alone has its usual teacher."""
+    differs = [role for role in ("teacher",) if getattr(treatment, role) != getattr(control, role)]
+    return contrast.model_copy(
+        update={
+            "name": contrast.name + name,
+            "treatment": treatment.name,
+            "control": control.name,
+            "declares": tuple(dict.fromkeys((*differs, *contrast.declares))),
+        }
+    )

@@ -21,10 +21,10 @@ from headwater.data.source import ProblemSource, source_model
 from headwater.engines.settings import EngineSettings
 from headwater.errors import ContrastError, InputError, nearest
 from headwater.guard import Guard
-from headwater.loop import Schedule, Stage
+from headwater.loop import Schedule, Stage, Validation
 from headwater.models.choice import Count, ModelChoice
+from headwater.routes import axes, batches, document, methods
 from headwater.routes import contrast as contrasts
-from headwater.routes import document, methods, table
 from headwater.routes.contrast import Contrast
 from headwater.routes.settings import Evaluation, Stages, StageSettings
 from headwater.routes.shipped import recipe_text, shipped
@@ -55,10 +55,15 @@ class Recipe(Value):
     distillation: Divergence = Field(Divergence(direction="reverse"), description="signal of OPD")
     cache: Recording = Field(Recording(), description="what is kept of the teacher's recorded distributions")
     stages: Stages = Field(Stages(), description="numbers of the six stages")
+    validation: Validation | None = Field(None, description="how stages are watched on problems.validation; null: not")
     evaluation: Evaluation = Field(Evaluation(), description="how arms are measured")
     engine: EngineSettings = Field(EngineSettings(), description="device, precision and memory, one for the whole run")
     guard: Guard = Field(Guard(), description="when a collapsing stage is stopped; changes no result")
-    routes: tuple[str, ...] | Literal["default", "all"] = Field("default", description="arms by name")
+    routes: tuple[str, ...] | Literal["default", "all", "paper"] = Field("default", description="arms by name")
+    teachers: tuple[str, ...] = Field(
+        ("teacher",), min_length=1, description="models that teach, by name: these arms are made with each"
+    )
+    labels: tuple[Count, ...] = Field((), description="nested pools: arms that read labels are made with so many too")
     arms: tuple[Route, ...] = Field((), description="arms of your own")
     contrasts: tuple[Contrast, ...] = Field((), description="contrasts of your own, beside the paper's")
 
@@ -72,17 +77,30 @@ class Recipe(Value):
                 raise ValueError(
                     f"{place}.path: a model made here speaks the arithmetic task alone; give a model for {kind}"
                 )
-        if labelled is not None and labelled % 2:
-            raise ValueError(f"problems.labelled: {labelled} cannot be halved; use an even number")
+        trained = None if labelled is None else labelled - self.problems.validation
+        if trained is not None and trained % 2:
+            kept = f", less {self.problems.validation} of validation," if self.problems.validation else ""
+            raise ValueError(f"problems.labelled: {labelled}{kept} cannot be halved; use an even number")
+        if bool(self.problems.validation) != (self.validation is not None):
+            raise ValueError(
+                "validation: give both how stages are watched here, and how many labels for it: problems.validation"
+            )
+        asked = (*self.labels, *(route.labels for route in self.arms if route.labels is not None))
+        unfit = next((n for n in asked if n % 2 or n > (trained or n)), None)
+        if unfit is not None:
+            raise ValueError(f"labels: {unfit}; use even numbers, and at most the {trained} of the pool")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: {list(self.seeds)} names a seed twice; each repetition needs a seed of its own")
         wrong = [name for name in self.models if name in RESERVED or not MODEL_NAME.fullmatch(name)]
         if wrong:
             raise ValueError(f"models: the name {wrong[0]!r:.60}; allowed: letters, digits and -, not one in use")
-        for name, route in self.routes_by_name().items():
+        unknown = next((name for name in self.teachers if name not in self.all_models), None)
+        if unknown is not None:
+            raise ValueError(f"teachers: no model {unknown!r:.60}; there are {', '.join(self.all_models)}")
+        for route in self.routes_by_name().values():
             self._models_are_known(route)
             for step in route.steps if labelled is not None else ():
-                self._updates(name, step)
+                self._schedule(route, step)
         return self
 
     def _models_are_known(self, route: Route) -> None:
@@ -107,45 +125,57 @@ class Recipe(Value):
         """
         if self.problems.labelled is not None:
             return self
-        batches = [getattr(self.stages, name).problems for name in type(self.stages).model_fields]
-        unit = math.lcm(*(2 * problems for problems in batches))
-        if available < unit:
+        stages = [getattr(self.stages, name) for name in type(self.stages).model_fields]
+        sizes = [batches.of_rollouts(stage) for stage in stages]
+        unit = math.lcm(*(2 * problems for problems in sizes))
+        if available - self.problems.validation < unit:
             raise InputError(
                 f"recipe {self.name}: problems.labelled: {available} problems are there, and batches of "
-                f"{', '.join(map(str, sorted(set(batches))))} problems on two halves need a multiple of {unit}; give a "
+                f"{', '.join(map(str, sorted(set(sizes))))} problems on two halves need a multiple of {unit}; give a "
                 "number, smaller batches or more problems"
             )
-        labelled = available - available % unit
+        labelled = available - (available - self.problems.validation) % unit
         return self.model_copy(update={"problems": self.problems.model_copy(update={"labelled": labelled})})
 
-    def _updates(self, route: str, step: Step) -> int:
-        """A step's updates: its own, and those of the stages that it replaces."""
-        replaced = (Step(stage=stage, pool=step.pool) for stage in step.replaces)
-        return step.budget * self._own_updates(route, step) + sum(self._own_updates(route, s) for s in replaced)
+    def _schedule(self, route: Route, step: Step) -> Schedule:
+        """A step's updates and batches: its own updates, and those of the stages that it replaces.
 
-    def _own_updates(self, route: str, step: Step) -> int:
-        settings, labelled = self.settings(step.stage, step), self.problems.labelled
-        if labelled is None:
+        On a nested pool it makes the updates that it makes on the whole one, in batches that fit.
+        """
+        key, size = f"stages.{step.stage.replace('-', '_')}", self._size(step, route.labels)
+        settings = self.settings(step.stage, step)
+        whole = self._size(step, None)
+        total = step.budget * batches.updates(settings, whole)
+        total += sum(batches.updates(self.settings(stage), whole) for stage in step.replaces)
+        if route.labels is not None:
+            settings = batches.fitted(settings, size)
+        batches.refuse_unfit(settings, size, key, f"{step.pool} of {route.name}")
+        batches.refuse_broken(settings, total, key, route.name)
+        drawn = batches.of_rollouts(settings)
+        return Schedule(
+            updates=total,
+            problems=settings.problems,
+            rollout_problems=None if drawn == settings.problems else drawn,
+            passes=settings.passes,
+        )
+
+    def _size(self, step: Step, labels: int | None) -> int:
+        """Problems of a step's pool, or of the nested one with so many labels."""
+        source = self.problems
+        if source.labelled is None:
             raise ValueError("problems.labelled: not yet known; `sized` writes it out")
-        size = labelled if step.pool == "pool" else labelled // 2
-        key = f"stages.{step.stage.replace('-', '_')}"
-        if settings.problems > size:
-            raise ValueError(
-                f"{key}.problems: {settings.problems} problems an update, but {step.pool} of {route} has {size}; "
-                f"use at most {size}"
-            )
-        if size % settings.problems:
-            raise ValueError(
-                f"{key}.problems: {settings.problems} problems an update do not divide the {size} of {step.pool} "
-                f"({route}); use a divisor of {size}"
-            )
-        return settings.epochs * size // settings.problems
+        whole = source.labelled - source.validation
+        if step.pool == "prompts":
+            return source.unlabelled or whole
+        return (labels or whole) // (1 if step.pool == "pool" else 2)
 
     def settings(self, stage: str, step: Step | None = None) -> StageSettings:
         """The numbers that belong to a stage, with what a step of an arm sets otherwise. Raises ValueError."""
         usual: StageSettings = getattr(self.stages, stage.replace("-", "_"))
         if step is None or not step.settings:
             return usual
+        if "max_prompt_tokens" in step.settings:
+            raise ValueError(f"arms: {stage}.settings.max_prompt_tokens: one for all arms; set it under stages")
         try:
             whole = methods.merged(usual.model_dump(mode="json"), step.settings)
             return StageSettings.model_validate_json(json.dumps(whole))
@@ -156,23 +186,13 @@ class Recipe(Value):
 
     def routes_by_name(self) -> dict[str, Route]:
         """Every arm of the run. Raises ValueError for an unknown or repeated name."""
-        if self.routes == "default":
-            chosen: tuple[Route, ...] = table.DEFAULT
-        elif self.routes == "all":
-            chosen = table.ALL
-        else:
-            unknown = [name for name in self.routes if name not in table.BY_NAME]
-            if unknown:
-                near = nearest(unknown[0], table.BY_NAME)
-                raise ValueError(
-                    f"routes: no route {unknown[0]!r}{near}; allowed: default, all, or of {', '.join(table.BY_NAME)}"
-                )
-            chosen = tuple(table.BY_NAME[name] for name in self.routes)
+        whole = self.problems.labelled
+        sizes = [size for size in self.labels if whole is None or size != whole - self.problems.validation]
+        chosen = axes.along(axes.chosen(self.routes, self.all_models), self.teachers, sizes)
         names = [route.name for route in (*chosen, *self.arms)]
         repeated = next((name for name in names if names.count(name) > 1), None)
         if repeated:
-            key = "arms" if repeated in [route.name for route in self.arms] else "routes"
-            raise ValueError(f"{key}: two arms are called {repeated!r}; give each a name of its own")
+            raise ValueError(f"arms: two arms are called {repeated!r}; give each a name of its own")
         return {route.name: route for route in (*chosen, *self.arms)}
 
     def all_contrasts(self) -> tuple[Contrast, ...]:
@@ -192,7 +212,7 @@ class Recipe(Value):
 
     def _student_updates(self, route: Route) -> int:
         steps = (self.as_run(route, step) for step in route.steps if route.role(step) == "student")
-        return sum(self._updates(route.name, step) for step in steps)
+        return sum(self._schedule(route, step).updates for step in steps)
 
     def as_run(self, route: Route, step: Step) -> Step:
         """A step with the stage that it is: what the student's own model learns as a teacher is the student's stage."""
@@ -216,9 +236,10 @@ class Recipe(Value):
             learner=row.learner,
             sampler=methods.edited_sampler(row.sampler, numbers, settings.sampler, f"{place}.sampler"),
             signal=methods.edited_signal(signal, settings.signal, f"{place}.signal"),
-            pool=step.pool,
-            schedule=Schedule(updates=self._updates(route.name, step), problems=settings.problems),
+            pool=axes.pool_of(route, step),
+            schedule=self._schedule(route, step),
             optimiser=settings.optimiser,
+            validation=self.validation,
         )
 
     def own_methods(self) -> dict[str, str]:

@@ -14,8 +14,10 @@ from headwater.value import Value
 class StageSettings(Value):
     """The numbers of one stage."""
 
-    epochs: Count = Field(1, description="passes over the stage's pool")
-    problems: Count = Field(8, description="problems an update")
+    epochs: Count = Field(1, description="passes over the stage's pool, each with rollouts of its own")
+    problems: Count = Field(8, description="problems an update (optimiser step)")
+    rollout_problems: Count | None = Field(None, description="problems a rollout batch; null: those of an update")
+    passes: Count = Field(1, description="passes over each rollout batch")
     samples: Count = Field(8, description="responses to each problem of an update")
     max_prompt_tokens: Count | None = Field(
         None, description="a pool with a longer prompt is refused; null: any length"

@@ -1,6 +1,7 @@
 """R1 to R8 and the transfer endpoints, as values: a route is an edit of another.
 
 Source: arXiv 2605.12483, the routes and the transfer grid. 1H and 2H are the two halves of the labelled pool.
+`axes.py` makes them with other teachers.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Route(Value):
     student: str = Field(
         "student", description="the model that is taught, by name (teacher = a fresh copy of the teacher's raw model)"
     )
+    labels: int | None = Field(None, ge=2, description="labels of the nested pool that it has; null: the whole pool")
     steps: tuple[Step, ...] = Field(min_length=1, description="stages in order")
 
     def role(self, step: Step) -> str:
@@ -89,13 +91,24 @@ R5 = Route(
 R7 = R5.edit("student-rl", pool="1H").rename("R7", "replay: more updates instead of fresh labels")
 R8 = R5.without("warm-up").rename("R8", "no warm-up before OPD")
 R6 = R5.swap("teacher-rl", teacher_sft("1H")).rename("R6", "SFT'd teacher instead of an RL'd one")
+R6_REPLAY = R6.edit("student-rl", pool="1H").rename("R6-replay", "R6 with replay instead of fresh labels")
 R2 = (
     R5.without("warm-up")
     .swap("on-policy-distillation", teacher_sample_sft("1H"))
     .rename("R2", "teacher-sample SFT instead of the bridge")
 )
 R5_BRIDGE = R5.without("student-rl").rename("R5-bridge", "R5 before its student RL")
+R6_BRIDGE = R6.without("student-rl").rename("R6-bridge", "R6 before its student RL")
 RAW_BRIDGE = R3.without("teacher-rl").rename("raw-bridge", "raw teacher, bridge")
+
+
+def _as_long(route: Route) -> Route:
+    """Teacher-sample SFT with the updates of the bridge in whose place it stands, instead of its own epochs."""
+    long = route.edit("teacher-sample-sft", budget=0, replaces=("warm-up", "on-policy-distillation"))
+    return long.rename(f"{route.name}-equal", f"{route.title} (the bridge's updates)")
+
+
+R2_EQUAL = _as_long(R2)
 
 
 def _endpoints() -> tuple[Route, ...]:
@@ -122,7 +135,8 @@ def _endpoints() -> tuple[Route, ...]:
         equal = opd.edit("on-policy-distillation", replaces=("warm-up",))
         found.append(equal.rename(f"{source}-opd-equal", f"{teacher}, OPD only (equal updates)"))
         imitation = opd.swap("on-policy-distillation", teacher_sample_sft("pool"))
-        found.append(imitation.rename(f"{source}-sample-sft", f"{teacher}, teacher-sample SFT"))
+        imitation = imitation.rename(f"{source}-sample-sft", f"{teacher}, teacher-sample SFT")
+        found += [imitation, _as_long(imitation)]
     return tuple(found)
 
 
@@ -131,7 +145,10 @@ DEFAULT = (R1, RAW_BRIDGE, R3, R5, R7)
 
 WARM_UP_ONLY = R3.without("on-policy-distillation").rename("rl-warm-up", "RL'd teacher, warm-up only (no OPD)")
 
-ALL = (R1, R1_DOUBLE, R2, R3, R5_BRIDGE, R5, R6, R7, R8, RAW_BRIDGE, WARM_UP_ONLY, *_endpoints())
+ALL = (
+    *(R1, R1_DOUBLE, R2, R2_EQUAL, R3, R5_BRIDGE, R5, R6_BRIDGE, R6, R6_REPLAY, R7, R8, RAW_BRIDGE, WARM_UP_ONLY),
+    *_endpoints(),
+)
 
 COPY_BRIDGE = R3.model_copy(update={"student": "teacher"}).rename(
     "copy-bridge", "RL'd teacher, bridge into a fresh copy of the raw teacher"
@@ -139,3 +156,12 @@ COPY_BRIDGE = R3.model_copy(update={"student": "teacher"}).rename(
 """The control in which student and teacher have one size; by name, in no table of the paper."""
 
 BY_NAME = {route.name: route for route in (*ALL, COPY_BRIDGE)}
+
+_PAPER = (
+    "R1 raw-bridge sft-bridge same-size-bridge R3-full",  # direct GRPO, and the bridge from each teacher
+    "same-size-opd rl-opd same-size-sample-sft same-size-sample-sft-equal rl-sample-sft rl-sample-sft-equal rl-warm-up",
+    "R5-bridge R5-half R7 R6-bridge R6 R6-replay",  # the halves: after the bridge, fresh labels, replay
+    "R8 R2 R2-equal",  # what stands before the same student RL
+)
+PAPER = tuple(BY_NAME[name] for line in _PAPER for name in line.split())
+"""The arms of the paper's tables; `routes: paper` adds direct GRPO on the larger models. See docs/paper.md."""

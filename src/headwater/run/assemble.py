@@ -55,7 +55,7 @@ class Given:
 
 def assemble(stage: Stage, model: ModelSource, given: Given, engine: Engine) -> Workers:
     """The learner on this model, and the workers around it. What was not given raises when it is used."""
-    learner = engine.learner(model, stage)
+    learner = engine.learner(model, stage.training)
     return Workers(
         learner=learner,
         generator=engine.generator(learner),

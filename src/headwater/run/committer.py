@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from headwater.errors import Interrupted
+from headwater.loop import Stage
 from headwater.models import adapters
 from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
@@ -70,10 +72,11 @@ class Committer:
         self._took = self._last - begun
 
 
-def stage_sizes(model: ModelSource, updates: int, head: Manifest | None) -> dict[str, int]:
+def stage_sizes(model: ModelSource, stage: Stage, head: Manifest | None) -> dict[str, int]:
     """Bytes by file that a stage still writes at its peak: three commits, less those that are there.
 
-    Three, because the older of the two that are kept goes only after the new one is safe.
+    Three, because the older of the two that are kept goes only after the new one is safe. Each holds another learner
+    where the stage keeps its best weights.
     """
     stored = 0 if head is None else 1 if head.parent is None else 2
     outline = LanguageModel.outline(model.path, dtype="auto")
@@ -83,5 +86,20 @@ def stage_sizes(model: ModelSource, updates: int, head: Manifest | None) -> dict
     sizes: dict[str, int] = {}
     for copy in range(stored, 3):
         sizes |= {f"weights {copy}": weights, f"moments {copy}": 2 * trained}
-        sizes[f"metrics {copy}"] = updates * METRICS_LINE
+        sizes |= {f"the best {copy}": weights + 2 * trained} if stage.keeps_best else {}
+        sizes[f"metrics {copy}"] = stage.updates * METRICS_LINE
     return sizes
+
+
+def files_in(directory: Path, prefix: str) -> dict[str, Source]:
+    """The files of a folder by their names in a commit: the prefix, then their place in the folder."""
+    return {
+        f"{prefix}{path.relative_to(directory).as_posix()}": path
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def as_json(value: Any) -> bytes:
+    """Plain data as a file."""
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

@@ -7,7 +7,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,32 +16,33 @@ from typing import Any
 from headwater import cache
 from headwater.cache import CachedTeacher
 from headwater.engines.opening import open_engine
-from headwater.errors import EngineLost, InputError
+from headwater.errors import EngineLost
 from headwater.evaluation.benchmark import Tally, evaluate
 from headwater.evaluation.closeness import SAMPLES, added, means, sums
 from headwater.fingerprint import derive_seed, fingerprint
 from headwater.interfaces import Engine, Need, Seeds, Teacher
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
-from headwater.loop import Accountant, Stage, run_stage
+from headwater.loop import Accountant, Stage, Unaccounted, run_stage
 from headwater.models.choice import ModelSource
 from headwater.models.family import build
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import check_pair
 from headwater.plan.graph import Graph
-from headwater.plan.node import Node
+from headwater.plan.node import Node, stage_of
 from headwater.plan.pretraining import Exercises
 from headwater.plan.prompts import refuse_long
 from headwater.problems.arithmetic import VOCABULARY
-from headwater.records import Sampling, StepRecord, rollouts_of
+from headwater.records import Problem, Sampling, StepRecord, rollouts_of
 from headwater.run import responses
 from headwater.run.assemble import Given, assemble
 from headwater.run.auditing import Auditor
 from headwater.run.card import model_card
-from headwater.run.committer import Committer, Files, stage_sizes
+from headwater.run.committer import Committer, Files, as_json, files_in, stage_sizes
 from headwater.run.consistency import inputs, not_from_this, other_input
 from headwater.run.identity import identity
 from headwater.run.measuring import benchmark_of, piece_of
 from headwater.run.responses import Listeners, Watched
+from headwater.run.validating import BEST, Validator
 from headwater.store import Source, Store, full_disk_named
 
 LOG = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ class Executor:
             self.store.require(node.fingerprint, {"the weights": model.size})
             model.save(scratch / "import")
             (scratch / "import" / "README.md").write_text(model_card(self.graph, node), encoding="utf-8")
-            self._commit(node, _files(scratch / "import", MODEL), step=0, done=True)
+            self._commit(node, files_in(scratch / "import", MODEL), step=0, done=True)
             return
         role = str(node.settings["role"])
         choice = self.graph.recipe.all_models[role]
@@ -168,19 +169,9 @@ class Executor:
 
     def _train(self, node: Node, scratch: Path) -> None:
         """One stage of a route: its parents' models and recordings, then the loop."""
-        stage = _stage(node)
+        stage = stage_of(node)
         problems = self._data.problems(stage.pool, node.seed)
-        answers: AnswerKey | NoAnswers = NoAnswers(stage.name)
-        if stage.reads_labels:
-            answers = AnswerKey(
-                ledger=self.ledger,
-                stage=node.fingerprint,
-                stage_name=stage.name,
-                pool_name=stage.pool,
-                pool=frozenset(problem.problem_id for problem in problems),
-                answers=self._data.answers,
-                demonstrations=self._data.demonstrations,
-            )
+        answers = self._answers(node, stage, problems) if stage.reads_labels else NoAnswers(stage.name)
         given = Given(problems=problems, answers=answers)
         start = self._model(node.parents["start"], scratch)
         student = LanguageModel.outline(start, dtype="auto")
@@ -206,30 +197,33 @@ class Executor:
 
     def _run(self, node: Node, model: ModelSource, given: Given, scratch: Path) -> None:
         """The loop with commits: from the last committed step, by time, and at the end."""
-        stage = _stage(node)
+        stage = stage_of(node)
         grading = self.graph.recipe.problems.grading
         audited = self._auditor.watch(node, grading, self.store) if Need.VERIFIER in stage.needs else None
         records: list[StepRecord] = []
         head = self.store.head(node.fingerprint)
-        self.store.require(node.fingerprint, stage_sizes(model, node.updates, head))
+        self.store.require(node.fingerprint, stage_sizes(model, stage, head))
         self.ledger.rollback_to(node.fingerprint, head.about["ledger"] if head else None)
         earlier = responses.committed(self.store, node.fingerprint)
         watched = Watched(LanguageModel.outline(model.path, dtype="auto").shown, earlier)
         graded = None if audited is None else watched.verifier(audited)
         workers = assemble(stage, model, replace(given, verifier=graded), self._engine)
-        workers.generator = watched.generator(workers.generator)
+        unheard, workers.generator = workers.generator, watched.generator(workers.generator)
         if head is not None:
             workers.learner.load(self.store.checkout(node.fingerprint, scratch / "resume", MODEL))
             lines = self.store.read(node.fingerprint, METRICS).splitlines()
             records = [StepRecord(**json.loads(line)) for line in lines]
+        validator = self._validator(node, scratch, records)
 
         def files(folder: Path, done: bool) -> Mapping[str, Source]:
             """Weights, optimiser, metrics, audited verdicts and responses to read."""
             workers.learner.save(folder)
             (folder / "README.md").write_text(model_card(self.graph, node), encoding="utf-8")
-            kept = _files(folder, MODEL)
+            kept = files_in(folder, MODEL)
             if done:  # a finished stage is never resumed: its moments would only fill the disk
                 kept = {name: path for name, path in kept.items() if not name.startswith(f"{MODEL}training/")}
+            elif validator is not None and validator.folder.exists():
+                kept |= files_in(validator.folder, BEST)
             kept[METRICS] = "".join(f"{json.dumps(asdict(record))}\n" for record in records).encode()
             return {**kept, **self._auditor.files(audited, grading, done=done), **responses.written(watched.kept)}
 
@@ -237,17 +231,52 @@ class Executor:
         listeners = Listeners(node.title, watched, lambda kind, said: self.on_word(node, kind, said))
 
         def step(record: StepRecord) -> None:
-            record = replace(record, metrics={**record.metrics, **watched.metrics()})
+            seen = {} if validator is None else validator.after(workers.learner, unheard)
+            record = replace(record, metrics={**record.metrics, **watched.metrics(), **seen})
             records.append(record)
             self.on_step(node, record)
             listeners.step(records)
             self.graph.recipe.guard.check(node.title, records)
-            committer.step(workers.learner.version)
+            if workers.learner.version % stage.schedule.updates_a_batch == 0:  # within a batch rollouts are not kept
+                committer.step(workers.learner.version)
 
-        account = _Quiet() if node.kind == "model" else Accountant(self.ledger, node.fingerprint, given.answers)
+        account = Unaccounted() if node.kind == "model" else Accountant(self.ledger, node.fingerprint, given.answers)
         run_stage(stage, workers, account, given.problems, seed=node.seed, on_step=step)
         listeners.end(records)
-        committer.commit(workers.learner.version, done=True)
+        if validator is not None and stage.keeps_best:
+            workers.learner.load(validator.folder)
+        committer.commit(node.updates, done=True)
+
+    def _validator(self, node: Node, scratch: Path, records: Sequence[StepRecord]) -> Validator | None:
+        """What measures the stage as it goes on; None where its recipe asks for nothing."""
+        stage, head = stage_of(node), self.store.head(node.fingerprint)
+        if stage.validation is None:
+            return None
+        problems = self._data.problems("validation", node.seed)
+        if head is not None and any(name.startswith(BEST) for name in head.files):
+            self.store.checkout(node.fingerprint, scratch / "best", BEST)
+        return Validator(
+            stage=stage,
+            problems=problems,
+            answers=self._answers(node, stage, problems),
+            verifier=self._auditor.verifier(self.graph.recipe.problems.grading),
+            seed=node.seed,
+            limit=self.graph.recipe.max_response_tokens,
+            folder=scratch / "best",
+            earlier=records,
+        )
+
+    def _answers(self, node: Node, stage: Stage, problems: Sequence[Problem]) -> AnswerKey:
+        """The answers of these problems, each reading a row of the node's ledger."""
+        return AnswerKey(
+            ledger=self.ledger,
+            stage=node.fingerprint,
+            stage_name=stage.name,
+            pool_name=stage.pool,
+            pool=frozenset(problem.problem_id for problem in problems),
+            answers=self._data.answers,
+            demonstrations=self._data.demonstrations,
+        )
 
     def _committer(self, node: Node, files: Files, scratch: Path) -> Committer:
         return Committer(
@@ -291,7 +320,7 @@ class Executor:
         def files(_: Path, done: bool) -> Mapping[str, Source]:
             """The shards of the last commit, which are stored, and those made since."""
             before = self.store.head(node.fingerprint)
-            return {**(before.files if before else {}), **_files(folder, "")}
+            return {**(before.files if before else {}), **files_in(folder, "")}
 
         committer, size = self._committer(node, files, scratch), piece_of(self._engine, samples, sampling)
         for made in range(first, len(problems), size):
@@ -318,8 +347,8 @@ class Executor:
 
         def files(_: Path, done: bool) -> Mapping[str, Source]:
             unanswered = {"unanswered": before + watched.unanswered}
-            scores = {"scores.json": _json({**tally.scores(benchmark), **unanswered})} if done else {}
-            counted = scores or {PARTIAL: _json({**asdict(tally), **unanswered})}
+            scores = {"scores.json": as_json({**tally.scores(benchmark), **unanswered})} if done else {}
+            counted = scores or {PARTIAL: as_json({**asdict(tally), **unanswered})}
             kept = responses.written(watched.all)
             return {**counted, **self._auditor.files(audited, grading, done=done), **kept}
 
@@ -348,9 +377,9 @@ class Executor:
 
         def files(_: Path, done: bool) -> Mapping[str, Source]:
             if not done:
-                return {PARTIAL: _json(found)}
+                return {PARTIAL: as_json(found)}
             states = {f"{role}_states": means(found[role]) for role in models}
-            return {"closeness.json": _json({"temperature": sampling.temperature, **states})}
+            return {"closeness.json": as_json({"temperature": sampling.temperature, **states})}
 
         head = self.store.head(node.fingerprint)
         committer, size = self._committer(node, files, scratch), piece_of(self._engine, SAMPLES, sampling)
@@ -367,28 +396,3 @@ class Executor:
         """What a measurement in progress has counted, at its last commit."""
         head = self.store.head(node.fingerprint)
         return json.loads(self.store.read(node.fingerprint, PARTIAL)) if head else {}
-
-
-class _Quiet:
-    """The account of pretraining: its exercises belong to no pool, so there is nothing to note."""
-
-    def expose(self, step: int, problems: object) -> None:
-        """Nothing to note."""
-
-
-def _stage(node: Node) -> Stage:
-    if node.stage is None:
-        raise InputError(f"{node.title}: this node runs no stage")
-    return node.stage
-
-
-def _files(directory: Path, prefix: str) -> dict[str, Source]:
-    return {
-        f"{prefix}{path.relative_to(directory).as_posix()}": path
-        for path in sorted(directory.rglob("*"))
-        if path.is_file()
-    }
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

@@ -49,7 +49,7 @@ from headwater.run.tracking import Observers, Tracking
 from headwater.store import Store, full_disk_named, run_folder
 from headwater.trackers import opener
 
-EXTENSIONS = ("routes", "seeds", "arms", "contrasts", "name", "guard")
+EXTENSIONS = ("routes", "teachers", "labels", "seeds", "arms", "contrasts", "name", "guard")
 """Recipe fields that add to a run without touching what was made."""
 
 ROUNDING = tuple(f"engine.{name}" for name in EngineSettings.model_fields if name not in NUMERICS)
@@ -133,8 +133,11 @@ def _with_earlier(root: Path, graph: Graph) -> Graph:
     arms = (*recipe.arms, *(route for route in before.arms if route.name not in known))
     named = {route.name for route in arms}
     asked = {contrast.name for contrast in recipe.contrasts}
+    either = [name for name in (*BY_NAME, *sorted(wanted[0] | wanted[1])) if name in wanted[0] | wanted[1]]
     earlier = {
-        "routes": tuple(name for name in BY_NAME if name in wanted[0] | wanted[1] and name not in named),
+        "routes": tuple(dict.fromkeys(name for name in either if name not in named)),
+        "teachers": ("teacher",),  # the names above say whose, and how many labels
+        "labels": (),
         "arms": arms,
         "contrasts": (*recipe.contrasts, *(c for c in before.contrasts if c.name not in asked)),
         "seeds": (*recipe.seeds, *(seed for seed in before.seeds if seed not in recipe.seeds)),

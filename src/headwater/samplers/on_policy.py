@@ -20,6 +20,11 @@ class OnPolicy(Sampler):
         """Nothing but the learner's own generator."""
         return frozenset()
 
+    @property
+    def longest(self) -> int:
+        """Its own limit."""
+        return self.max_response_tokens
+
     def sample(self, problems: Sequence[Problem], workers: Workers, seeds: Seeds, at: At) -> list[Group]:
         """`samples` fresh responses to each problem."""
         sampling = Sampling(temperature=self.temperature, max_response_tokens=self.max_response_tokens)

@@ -20,6 +20,7 @@ from headwater.engines.cluster.teacher import Promised, ShardedTeacher
 from headwater.engines.local import LocalLearner, LocalTeacher
 from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError
+from headwater.interfaces import Training
 from headwater.models import adapters
 from headwater.models.choice import Lora
 from headwater.models.family import build
@@ -144,30 +145,36 @@ def first(mesh):
 
 
 def sharded(mesh, form="tied", settings=CLIPPED, given=None, teachers=None):
-    return ShardedLearner(student(form), settings, UPDATES, 1.0, given or engine(), mesh, teachers or {})
+    return ShardedLearner(student(form), training(settings), given or engine(), mesh, teachers or {})
 
 
 def local(form="tied", settings=CLIPPED, given=None):
-    return LocalLearner(student(form), settings, UPDATES, 1.0, given or engine())
+    return LocalLearner(student(form), training(settings), given or engine())
 
 
-def parity(mesh, signal, form="tied", problems=5, inner_steps=1, **settings):
+def training(settings):
+    return settings if isinstance(settings, Training) else Training(optimiser=settings, updates=UPDATES)
+
+
+def parity(mesh, signal, form="tied", problems=5, updates_a_batch=1, **settings):
     """Six clipped AdamW steps on ranks and in one process."""
-    given, taught = engine(**settings), CLIPPED.model_copy(update={"inner_steps": inner_steps})
+    given = engine(**settings)
+    taught = Training(optimiser=CLIPPED, updates=UPDATES, updates_a_batch=updates_a_batch)
     live = signal == "reverse"
     asked = ShardedTeacher(teacher_model(), given, mesh) if live else None
     near = LocalTeacher(teacher_model(), given)
     many, many_metrics = sharded(mesh, form, taught, given, {"near": asked} if live else {}), []
     start = tensors(many)
     for step in range(UPDATES):
-        batch = scored(signal, step, Promised("near", near) if live else near, problems=problems)
+        batch = scored(signal, step // updates_a_batch, Promised("near", near) if live else near, problems=problems)
         many_metrics.append(many.update(share(batch, mesh), SIGNALS[signal]))
     found = tensors(many)
     if not first(mesh):
         return None
     one = local(form, taught, given)
     one_metrics = [
-        one.update(scored(signal, step, near, problems=problems), SIGNALS[signal]) for step in range(UPDATES)
+        one.update(scored(signal, step // updates_a_batch, near, problems=problems), SIGNALS[signal])
+        for step in range(UPDATES)
     ]
     return {
         "apart": apart(found, tensors(one)),

@@ -39,8 +39,8 @@ def test_a_rank_without_a_rollout_goes_along(ranks, signal):
     assert_one_update(ranks.run("parity", 3, signal=signal, problems=1))
 
 
-def test_inner_steps_on_ranks_follow_those_of_one_process(ranks):
-    assert_one_update(ranks.run("parity", 2, signal="reward", inner_steps=3))
+def test_several_updates_a_batch_on_ranks_follow_those_of_one_process(ranks):
+    assert_one_update(ranks.run("parity", 2, signal="reward", updates_a_batch=3))
 
 
 def test_one_rank_is_one_process(ranks):

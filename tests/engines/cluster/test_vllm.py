@@ -4,7 +4,6 @@ Needs a Python that has vLLM, by HEADWATER_VLLM_PYTHON: `make cluster-test` sets
 """
 
 import os
-from dataclasses import dataclass
 
 import cases
 import pytest
@@ -16,7 +15,7 @@ from headwater.engines.cluster.writer import VllmWriter
 from headwater.engines.local import LocalLearner
 from headwater.engines.settings import Cluster, EngineSettings
 from headwater.errors import NumericError
-from headwater.interfaces import Seeds
+from headwater.interfaces import Seeds, Training
 from headwater.models.choice import ModelSource
 from headwater.models.family import build
 from headwater.models.shape import QwenShape
@@ -51,7 +50,7 @@ def pair(request, tmp_path, monkeypatch):
     model = student(request.param)
     model.save(tmp_path)
     writer = VllmWriter(tmp_path, os.environ["HEADWATER_VLLM_PYTHON"], ENGINE, lambda: None)
-    yield LocalLearner(model, FAST, 20, TEMPERATURE, ENGINE), writer
+    yield LocalLearner(model, Training(optimiser=FAST, updates=20, temperature=TEMPERATURE), ENGINE), writer
     writer.close()
 
 
@@ -123,13 +122,6 @@ def test_a_tied_head_that_is_not_packed_again_is_seen_at_the_first_step(pair, tm
     assert seen(learner, writer, 0)
 
 
-@dataclass(frozen=True)
-class Stage:
-    optimiser: Optimiser = FAST
-    updates: int = 3
-    temperature: float = TEMPERATURE
-
-
 def test_ranks_under_ray_learn_from_what_a_vllm_beside_each_of_them_writes(tmp_path, monkeypatch):
     from headwater.engines.opening import open_engine
 
@@ -138,7 +130,9 @@ def test_ranks_under_ray_learn_from_what_a_vllm_beside_each_of_them_writes(tmp_p
     student("tied").save(tmp_path)
     cluster = Cluster(gpus=2, generator="vllm", vllm_python=os.environ["HEADWATER_VLLM_PYTHON"])
     with open_engine(EngineSettings(device="cpu", cluster=cluster)) as engine:
-        learner = engine.learner(ModelSource(path=tmp_path), Stage())
+        learner = engine.learner(
+            ModelSource(path=tmp_path), Training(optimiser=FAST, updates=3, temperature=TEMPERATURE)
+        )
         generator = engine.generator(learner)
         for step in range(3):
             assert updated(learner, generator, step)["sampler_gap_max"] <= 1e-4

@@ -62,7 +62,7 @@ class ClusterEngine(Engine):
     def learner(self, model: ModelSource, training: Training) -> ClusterLearner:
         """Sharded over the ranks, with the frozen models that were opened before it at hand."""
         name = self._named("learner", model)
-        self.ranks.all("open_learner", name, model, training.optimiser, training.updates, training.temperature)
+        self.ranks.all("open_learner", name, model, training)
         return self._front(ClusterLearner(self.ranks, name, model))
 
     def generator(self, model: ModelSource | Learner) -> ClusterGenerator:

@@ -29,9 +29,8 @@ from headwater.engines.packing import Layout
 from headwater.engines.recompute import recomputed
 from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError, NumericError
-from headwater.interfaces import Signal
+from headwater.interfaces import Signal, Training
 from headwater.models.language_model import LanguageModel
-from headwater.optimiser import Optimiser
 
 T = TypeVar("T")
 
@@ -49,9 +48,7 @@ class ShardedLearner(LocalLearner):
     def __init__(
         self,
         model: LanguageModel,
-        optimiser: Optimiser,
-        updates: int,
-        temperature: float,
+        training: Training,
         engine: EngineSettings,
         mesh: DeviceMesh,
         teachers: Mapping[str, ShardedTeacher] = types.MappingProxyType({}),
@@ -59,7 +56,7 @@ class ShardedLearner(LocalLearner):
         self._mesh, self._teachers = mesh, teachers
         self._asking: str | None = None
         """the teacher that this update's passes ask"""
-        super().__init__(model, optimiser, updates, temperature, engine)
+        super().__init__(model, training, engine)
         self._body.keeps = False
         reshard(model)
 
@@ -69,14 +66,14 @@ class ShardedLearner(LocalLearner):
     def _everywhere(self, value: T) -> list[T]:
         return told(value, self._mesh)
 
-    def _gradient(self, scored: Scored, signal: Signal, *, fresh: bool) -> dict[str, float]:
+    def _gradient(self, scored: Scored, signal: Signal) -> dict[str, float]:
         targets = [member.target for member in scored.rollouts]
         asked = sorted({target.teacher for target in targets if isinstance(target, Asked)})
         named = {name for part in self._everywhere(asked) for name in part}
         if len(named) > 1:
             raise HeadwaterError(f"learner: one update asks the teachers {', '.join(sorted(named))}; ranks ask one")
         self._asking = next(iter(named), None)
-        metrics = super()._gradient(scored, signal, fresh=fresh)
+        metrics = super()._gradient(scored, signal)
         kind = "bfloat16" if self._body.rounds else "float32"
         limit = GAP_LIMITS[kind]
         if (gap := metrics.get("sampler_gap", 0.0)) > limit or not math.isfinite(gap):

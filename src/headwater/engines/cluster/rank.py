@@ -23,11 +23,10 @@ from headwater.engines.cluster.weights import plain
 from headwater.engines.cluster.writer import OwnWriter, VllmWriter, Writer
 from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError
-from headwater.interfaces import Seeds, Signal
+from headwater.interfaces import Seeds, Signal, Training
 from headwater.models import adapters
 from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel, silence_progress
-from headwater.optimiser import Optimiser
 from headwater.records import Group, Problem, Rollout, Sampling
 
 
@@ -60,17 +59,14 @@ class Rank:
         if name not in self._teachers:
             self._teachers[name] = ShardedTeacher(self._opened(model), self._settings, self._ranks)
 
-    def open_learner(
-        self, name: str, model: ModelSource, optimiser: Optimiser, updates: int, temperature: float
-    ) -> None:
+    def open_learner(self, name: str, model: ModelSource, training: Training) -> None:
         """Take up a part of a model that learns; it takes the place of the one before."""
         self._learner = None
         opened = self._opened(model)
         if model.adapter is not None:
             adapters.attach(opened.network, model.adapter, model.adapter_seed)
             adapters.refuse_packed(opened.network)
-        learner = ShardedLearner(opened, optimiser, updates, temperature, self._settings, self._ranks, self._teachers)
-        self._learner = name, learner
+        self._learner = name, ShardedLearner(opened, training, self._settings, self._ranks, self._teachers)
 
     def open_writer(self, name: str, model: ModelSource) -> None:
         """Hold a whole model to write with; under a learner's name, one that `sync` brings up to date."""
