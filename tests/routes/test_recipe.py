@@ -253,7 +253,7 @@ def test_all_labels_are_as_many_as_fill_the_batches_of_every_stage_on_both_halve
 
 
 def test_these_are_the_shipped_recipes() -> None:
-    assert shipped() == ("lab", "llama-math", "qwen3-math", "smollm2", "smollm2-short", "support-gap")
+    assert shipped() == ("beyond", "lab", "llama-math", "qwen3-math", "smollm2", "smollm2-short", "support-gap")
 
 
 @pytest.mark.parametrize("name", shipped())

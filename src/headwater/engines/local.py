@@ -60,6 +60,7 @@ class LocalLearner(Learner):
         self._parameters = [p for p in model.network.parameters() if p.requires_grad]
         self._probe = plain.probe(model)
         self._checked = False
+        self._said: LocalTeacher | None = None
 
     def update(self, scored: Scored, signal: Signal) -> dict[str, float]:
         """One optimiser step on the batch. An empty batch (all groups dropped) moves nothing.
@@ -94,6 +95,12 @@ class LocalLearner(Learner):
     def _drawn_at(self) -> int:
         """The version whose weights drew the present batch of rollouts."""
         return self.version - self.version % self._training.updates_a_batch
+
+    def present(self) -> Teacher:
+        """These weights as a teacher in this process; it shares them."""
+        if self._said is None:
+            self._said = LocalTeacher(self.model, self._engine)
+        return self._said
 
     def drop_gradients(self) -> None:
         """Give their memory back: between two updates comes sampling, which needs the room."""

@@ -235,7 +235,7 @@ class Recipe(Value):
             name=step.stage,
             learner=row.learner,
             sampler=methods.edited_sampler(row.sampler, numbers, settings.sampler, f"{place}.sampler"),
-            signal=methods.edited_signal(signal, settings.signal, f"{place}.signal"),
+            signal=methods.edited_signal(signal, settings.signal, f"{place}.signal", (self.reward, self.distillation)),
             pool=axes.pool_of(route, step),
             schedule=self._schedule(route, step),
             optimiser=settings.optimiser,

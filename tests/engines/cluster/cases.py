@@ -27,6 +27,9 @@ from headwater.models.family import build
 from headwater.models.shape import QwenShape
 from headwater.optimiser import Optimiser
 from headwater.signals import Divergence, Imitation, PolicyTarget, Reward
+from headwater.signals.inner import weighted
+from headwater.signals.mixture import Mixture
+from headwater.signals.summed import summed
 from scripted import ONCE
 
 WORDS = ["<pad>", "<end>", *"abcdefgh", *[f"w{i}" for i in range(60)]]
@@ -42,6 +45,7 @@ SIGNALS = {
     "forward": Divergence(direction="forward"),
     "top k": Divergence(direction="forward"),
     "imitation": Imitation(),
+    "mixture": Mixture(share=0.4, sparse=Reward(kl_coefficient=0.0)),
 }
 
 
@@ -86,6 +90,9 @@ def rollouts(step, problems=5, samples=4, longest=24):
 
 def scored(name, step, teacher=None, **shape):
     """A batch as the signal of that name scores one."""
+    if name == "mixture":
+        parts = [(scored("reward", step, **shape), 0.4), (scored("reverse", step, teacher, **shape), 0.6)]
+        return summed(*(weighted(part, [share] * len(part.rollouts)) for part, share in parts))
     given = rollouts(step, **shape)
     if name.startswith("reward"):
         source = torch.Generator().manual_seed(step)
@@ -160,7 +167,7 @@ def parity(mesh, signal, form="tied", problems=5, updates_a_batch=1, **settings)
     """Six clipped AdamW steps on ranks and in one process."""
     given = engine(**settings)
     taught = Training(optimiser=CLIPPED, updates=UPDATES, updates_a_batch=updates_a_batch)
-    live = signal == "reverse"
+    live = signal in ("reverse", "mixture")
     asked = ShardedTeacher(teacher_model(), given, mesh) if live else None
     near = LocalTeacher(teacher_model(), given)
     many, many_metrics = sharded(mesh, form, taught, given, {"near": asked} if live else {}), []

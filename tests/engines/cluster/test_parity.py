@@ -14,7 +14,7 @@ def assert_one_update(found):
             assert many[name] == pytest.approx(one[name], rel=1e-4, abs=2e-6), name
 
 
-SIGNALS = ["reward", "reward near a reference", "reverse", "forward", "top k", "imitation"]
+SIGNALS = ["reward", "reward near a reference", "reverse", "forward", "top k", "imitation", "mixture"]
 
 
 @pytest.mark.parametrize("count", [2, 3])

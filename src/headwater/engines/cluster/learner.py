@@ -68,7 +68,7 @@ class ShardedLearner(LocalLearner):
 
     def _gradient(self, scored: Scored, signal: Signal) -> dict[str, float]:
         targets = [member.target for member in scored.rollouts]
-        asked = sorted({target.teacher for target in targets if isinstance(target, Asked)})
+        asked = sorted({part.teacher for target in targets for part in target.within if isinstance(part, Asked)})
         named = {name for part in self._everywhere(asked) for name in part}
         if len(named) > 1:
             raise HeadwaterError(f"learner: one update asks the teachers {', '.join(sorted(named))}; ranks ask one")
@@ -124,10 +124,11 @@ class ShardedLearner(LocalLearner):
 
     def _tokens(self, layout: Layout, scored: Scored) -> HeadBatch:
         batch = super()._tokens(layout, scored)
-        if not isinstance(batch.target, Asked):
+        asked = next((part for part in batch.target.within if isinstance(part, Asked)), None)
+        if asked is None:
             return batch
-        teacher = self._teachers[batch.target.teacher]
-        return replace(batch, target=teacher.on(layout, batch.target.temperature))
+        said = self._teachers[asked.teacher].on(layout, asked.temperature)  # once, wherever in the target it stands
+        return replace(batch, target=batch.target.exchanged(Asked, said))
 
     def save(self, directory: Path) -> None:
         """The first rank writes what one process would write; it alone holds whole tensors, in its host's memory."""
