@@ -25,8 +25,11 @@ from typing import Any, Self
 from headwater.errors import HeadwaterError, InputError, IntegrityError, LabelError, LockedError, ResourceError
 from headwater.records import Problem
 
-USES = ("prompt", "answer", "demonstration")
-"""prompt: trained on, no label read; answer: the gold answer read; demonstration: a worked solution read."""
+USES = ("prompt", "answer", "demonstration", "pilot")
+"""prompt: trained on, no label read; answer: the gold answer read; demonstration: a worked solution read; pilot: the
+gold answer read to choose a route, before any arm is made."""
+READ = ("answer", "demonstration")
+"""What a stage can ask for."""
 
 BUSY_SECONDS = 60.0
 
@@ -270,6 +273,8 @@ class AnswerKey:
     pool_name: str = "pool"
     answers: Mapping[str, str] = field(repr=False)
     demonstrations: Mapping[str, str] | None = field(repr=False, default=None)
+    charged: str | None = None
+    """the use that a read answer is noted as; None: as what it is asked for"""
     step: int = field(init=False, default=0)
 
     def at(self, step: int) -> None:
@@ -287,15 +292,15 @@ class AnswerKey:
                 f"{where} asked for the {use} of problem {problem_id}, which is not among the "
                 f"{len(self.pool)} problems of {self.pool_name}. Give the stage a pool that holds the problem"
             )
-        if use not in USES[1:]:
-            raise LabelError(f"{where} asked for {use!r} of problem {problem_id}; only {USES[1:]} can be read")
+        if use not in READ:
+            raise LabelError(f"{where} asked for {use!r} of problem {problem_id}; only {READ} can be read")
         table = self.answers if use == "answer" else self.demonstrations or {}
         if problem_id not in table:
             raise LabelError(
                 f"{where}: problem {problem_id} of {self.pool_name} has no {use}. Add it to the data or "
                 "remove the problem from the pool"
             )
-        self.ledger.record(self.stage, self.step, problem_id, use)
+        self.ledger.record(self.stage, self.step, problem_id, self.charged or use)
         return table[problem_id]
 
 

@@ -18,7 +18,7 @@ from headwater.cache import CachedTeacher
 from headwater.engines.opening import open_engine
 from headwater.errors import EngineLost, InputError
 from headwater.evaluation.benchmark import Tally, evaluate
-from headwater.evaluation.closeness import SAMPLES, added, means, sums
+from headwater.evaluation.closeness import SAMPLES, by_problem, errors, means, total
 from headwater.fingerprint import derive_seed, fingerprint
 from headwater.interfaces import Engine, Need, Seeds, Teacher
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
@@ -32,7 +32,8 @@ from headwater.plan.node import Node
 from headwater.plan.pretraining import Exercises
 from headwater.plan.prompts import refuse_long
 from headwater.problems.arithmetic import VOCABULARY
-from headwater.records import Sampling, StepRecord, rollouts_of
+from headwater.problems.pools import PILOT
+from headwater.records import Sampling, StepRecord
 from headwater.run import responses
 from headwater.run.assemble import Given, assemble
 from headwater.run.auditing import Auditor
@@ -40,7 +41,7 @@ from headwater.run.card import model_card
 from headwater.run.committer import Committer, Files, stage_sizes
 from headwater.run.consistency import inputs, not_from_this, other_input
 from headwater.run.identity import identity
-from headwater.run.measuring import benchmark_of, piece_of
+from headwater.run.measuring import measured_on, piece_of
 from headwater.run.responses import Listeners, Watched
 from headwater.store import Source, Store, full_disk_named
 
@@ -98,6 +99,7 @@ class Executor:
             "train": self._train,
             "rollouts": self._record_rollouts,
             "evaluate": self._evaluate,
+            "pass-rate": self._evaluate,
             "closeness": self._closeness,
         }[node.kind]
         self._inputs = inputs(node, self.store)
@@ -170,17 +172,7 @@ class Executor:
         """One stage of a route: its parents' models and recordings, then the loop."""
         stage = _stage(node)
         problems = self._data.problems(stage.pool, node.seed)
-        answers: AnswerKey | NoAnswers = NoAnswers(stage.name)
-        if stage.reads_labels:
-            answers = AnswerKey(
-                ledger=self.ledger,
-                stage=node.fingerprint,
-                stage_name=stage.name,
-                pool_name=stage.pool,
-                pool=frozenset(problem.problem_id for problem in problems),
-                answers=self._data.answers,
-                demonstrations=self._data.demonstrations,
-            )
+        answers = self._key(node, stage.name) if stage.reads_labels else NoAnswers(stage.name)
         given = Given(problems=problems, answers=answers)
         start = self._model(node.parents["start"], scratch)
         student = LanguageModel.outline(start, dtype="auto")
@@ -203,6 +195,20 @@ class Executor:
         adapter = node.settings.get("adapter")
         source = ModelSource(path=start, adapter=adapter, adapter_seed=derive_seed(node.seed, stage.name))
         self._run(node, source, given, scratch)
+
+    def _key(self, node: Node, stage: str) -> AnswerKey:
+        """The answers of a node's pool; a pilot's reads are noted as such."""
+        pool = str(node.pool)
+        return AnswerKey(
+            ledger=self.ledger,
+            stage=node.fingerprint,
+            stage_name=stage,
+            pool_name=pool,
+            pool=frozenset(self._data.pools(node.seed).ids[pool]),
+            answers=self._data.answers,
+            demonstrations=self._data.demonstrations,
+            charged=PILOT if pool == PILOT else None,
+        )
 
     def _run(self, node: Node, model: ModelSource, given: Given, scratch: Path) -> None:
         """The loop with commits: from the last committed step, by time, and at the end."""
@@ -302,11 +308,10 @@ class Executor:
         committer.commit(len(problems), done=True)
 
     def _evaluate(self, node: Node, scratch: Path) -> None:
-        """avg@k on one benchmark."""
+        """avg@k on one benchmark, or on a pool, whose labels are then read."""
         source = ModelSource(path=self._model(node.parents["model"], scratch))
-        recipe, name = self.graph.recipe, str(node.settings["benchmark"])
-        benchmark = benchmark_of(recipe, self._data.benchmarks[name], name)
-        grading = recipe.problems.grading_of(name)
+        recipe = self.graph.recipe
+        benchmark, grading = measured_on(node, recipe, self._data, lambda: self._key(node, node.kind))
         audited = self._auditor.watch(node, grading, self.store)
         partial = self._partial(node)
         before = partial.pop("unanswered", 0)
@@ -344,13 +349,14 @@ class Executor:
         models = {role: ModelSource(path=self._model(node.parents[role], scratch)) for role in ("student", "teacher")}
         generators = {role: self._engine.generator(model) for role, model in models.items()}
         student, teacher = (self._engine.teacher(model) for model in models.values())
-        found: dict[str, dict[str, float]] = self._partial(node) or {role: {} for role in models}
+        found: dict[str, list[dict[str, float]]] = self._partial(node) or {role: [] for role in models}
 
         def files(_: Path, done: bool) -> Mapping[str, Source]:
             if not done:
                 return {PARTIAL: _json(found)}
-            states = {f"{role}_states": means(found[role]) for role in models}
-            return {"closeness.json": _json({"temperature": sampling.temperature, **states})}
+            states = {f"{role}_states": means(total(found[role])) for role in models}
+            spread = {f"{role}_errors": errors(found[role]) for role in models}
+            return {"closeness.json": _json({"temperature": sampling.temperature, **states, **spread})}
 
         head = self.store.head(node.fingerprint)
         committer, size = self._committer(node, files, scratch), piece_of(self._engine, SAMPLES, sampling)
@@ -358,8 +364,8 @@ class Executor:
             piece = problems[made : made + size]
             for role, generator in generators.items():
                 seeds = Seeds(run=node.seed, stream=f"closeness/{role}", step=0)
-                rollouts = rollouts_of(generator.generate(piece, SAMPLES, sampling, seeds))
-                found[role] = added(found[role], sums(student, teacher, rollouts, sampling.temperature))
+                groups = generator.generate(piece, SAMPLES, sampling, seeds)
+                found[role] += by_problem(student, teacher, groups, sampling.temperature)
             self._made(node, committer, made + len(piece))
         committer.commit(len(problems), done=True)
 
