@@ -27,6 +27,7 @@ from headwater.ledger import Ledger
 from headwater.models.language_model import silence_progress
 from headwater.plan import build_graph
 from headwater.records import Group, Problem
+from headwater.report import summarise
 from headwater.run.consistency import settle_ledger
 from headwater.run.execute import Executor
 from headwater.store import REAL_DISK, Disk, Store
@@ -86,10 +87,11 @@ def test_the_advice_is_given_in_json_and_in_words(said: list[dict[str, Any]]) ->
     found = json.loads(said[0]["out"])
     assert found["ruling"]["route"] in ("upstream", "direct", "nobody", "not decided")
     assert found["decided"] == (found["ruling"]["route"] != "not decided")
-    for name in ("student", "teacher", "student_mixed", "teacher_mixed", "kl", "overlap", "bridge_loss"):
+    for name in ("student", "teacher", "student_mixed", "teacher_mixed", "kl", "overlap"):
         assert found["evidence"][name]["error"] >= 0
-    for role in ("student", "teacher"):
-        assert {"half", "whole"} == found["evidence"][f"{role}_levels"].keys()
+    for name in ("student_levels", "teacher_levels", "lead"):
+        assert {"half", "whole"} == found["evidence"][name].keys()
+        assert all(found["evidence"][name][labels]["error"] > 0 for labels in ("half", "whole"))
     assert found["before"]["labels"] == found["after"]["labels"] == 16
     assert 0 < found["after"]["flops"] <= found["before"]["flops"]
     assert found["after"]["seconds"] > 0
@@ -133,7 +135,8 @@ def test_the_ledger_notes_the_pilots_labels_as_the_pilots_and_the_runs_as_the_ru
         reads = node.kind == "pass-rate" or (node.stage is not None and node.stage.reads_labels)
         assert bool(used["pilot"]) == reads
         read |= used["pilot"]
-    assert read == set(planned.labels)
+    assert read == set(planned.labels) == folder.piloted()
+    assert [note for note in summarise(folder).notes if "a pilot read 16 labels of the pool" in note]
     for name in build_graph(micro()).nodes:
         assert not folder.labels(name)["pilot"]
     assert folder.verify() == []

@@ -58,9 +58,9 @@ def advise(recipe: Recipe, options: RunOptions, console: Console) -> Advice:
 
 def advice(planned: Pilot, folder: RunFolder) -> Advice:
     """The advice of a pilot that is made."""
-    recipe, before, after = planned.graph.recipe, price.foreseen(planned), price.spent(planned, folder)
     found = evidence(planned, folder)
     ruling = rule(found)
+    recipe, before, after = planned.graph.recipe, price.foreseen(planned), price.spent(planned, folder)
     prices = price.routes(recipe, price.speed(after))
     benchmark = next(iter(planned.graph.data.benchmarks.values()))
     return Advice(

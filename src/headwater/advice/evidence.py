@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from headwater.advice.levels import Measured, extrapolated, mixed_groups, pass_rate
+from headwater.advice.levels import GROWTH, Measured, extrapolated, lead, mixed_groups, pass_rate
 from headwater.advice.pilot import RL_ROUTES, Pilot
 from headwater.advice.rule import Evidence, Levels
 from headwater.errors import InputError
 from headwater.folder import RunFolder
-from headwater.plan.cost import Costs
 
-SAME_SIZE = 1.25
-"""A teacher with at most so many times the student's parameters is of its size."""
+HALF, WHOLE = 0.5, 1.0
+"""Of the labels."""
 GROUP = 8
 """Responses of a group of which it is said whether it is mixed, at most."""
 
@@ -37,14 +37,7 @@ def evidence(pilot: Pilot, folder: RunFolder) -> Evidence:
         name: Measured(close["student_states"][name], close["student_errors"][name])
         for name in ("kl_student_teacher", "overlap")
     }
-    levels = {}
-    for role in RL_ROUTES:
-        times = pilot.updates(role) / pilot.graph.nodes[pilot.nodes[f"{role} RL"]].updates
-        half, whole = (
-            extrapolated(rates[role], rates[f"{role} after RL"], max(times * share, 1.0), answers)
-            for share in (0.5, 1.0)
-        )
-        levels[role] = Levels(half=half, whole=whole)
+    student, teacher = (_levels(pilot, role, rates, answers) for role in RL_ROUTES)
     return Evidence(
         student=rates["student"],
         teacher=rates["teacher"],
@@ -52,17 +45,34 @@ def evidence(pilot: Pilot, folder: RunFolder) -> Evidence:
         teacher_mixed=mixed["teacher"],
         kl=near["kl_student_teacher"],
         overlap=near["overlap"],
-        student_levels=levels["student"],
-        teacher_levels=levels["teacher"],
-        bridge_loss=rates["teacher"].minus(rates["student after bridge"]),
-        same_size=_same_size(pilot),
+        student_levels=student,
+        teacher_levels=teacher,
+        lead=_lead(pilot, student, rates, answers),
     )
 
 
-def _same_size(pilot: Pilot) -> bool:
-    sizes = Costs(pilot.graph).sizes
-    student, teacher = (sizes[pilot.graph.nodes[pilot.nodes[role]].parents["model"]] for role in RL_ROUTES)
-    return student is not None and teacher is not None and teacher.parameters <= SAME_SIZE * student.parameters
+def _levels(pilot: Pilot, role: str, rates: Mapping[str, Measured], answers: int) -> Levels:
+    """Where GRPO leads a model."""
+    half, whole = (
+        extrapolated(rates[role], rates[f"{role} after RL"], _times(pilot, role, share), GROWTH[role], answers)
+        for share in (HALF, WHOLE)
+    )
+    return Levels(half=half, whole=whole)
+
+
+def _lead(pilot: Pilot, direct: Levels, rates: Mapping[str, Measured], answers: int) -> Levels:
+    """By how much the bridged student ends above the one that learns by GRPO."""
+    half, whole = (
+        lead(rates["student after bridge"], rates["student after RL"], level, _times(pilot, "student", share), answers)
+        for share, level in ((HALF, direct.half), (WHOLE, direct.whole))
+    )
+    return Levels(half=half, whole=whole)
+
+
+def _times(pilot: Pilot, role: str, share: float) -> float:
+    """How many times as long as the pilot's GRPO the whole is with this share of the labels; 1 at least."""
+    whole = pilot.updates(role) / pilot.graph.nodes[pilot.nodes[f"{role} RL"]].updates
+    return max(share * whole, 1.0)
 
 
 def _json(folder: RunFolder, node: str, name: str) -> dict[str, Any]:

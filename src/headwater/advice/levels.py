@@ -1,11 +1,15 @@
 """Levels that models would reach, from short pieces of training: numbers with errors. Shares are fractions of 1.
 
 A pass rate moves along a logistic scale, so that a level near its ceiling has little left to gain. On that scale GRPO
-gains fast and then slowly, as a power of its updates (and labels) n:
+gains fast and then slowly, as a power of its updates (and labels) n; and what a bridged student is ahead of one that
+learned by GRPO shrinks, as direct GRPO catches up. With m those of the pilot:
 
-    logit p(n) = logit p(0) + (logit p(m) - logit p(0)) (n / m)^GROWTH        m: of the pilot
+    logit p(n) = logit p(0) + (logit p(m) - logit p(0)) (n / m)^GROWTH
+    logit u(n) - logit s(n) = (logit u(m) - logit s(m)) (n / m)^-CATCHING_UP
 
-GROWTH and what one training run differs from the next are as measured on the lab's recipes (docs/advice.md).
+Both exponents, and what one training run differs from the next, are as measured on the lab's recipes (docs/advice.md).
+The second law needs no teacher's level and no loss: both students are one network, and what that cannot learn is in
+both of their levels.
 """
 
 from __future__ import annotations
@@ -35,9 +39,11 @@ class Measured:
         return (self.value - bound > 2 * self.error) - (bound - self.value > 2 * self.error)
 
 
-GROWTH = Measured(0.12, 0.04)
-RUN = 0.25
-"""Standard deviation, on the logistic scale, of the level that one training run reaches against another's."""
+GROWTH = {"student": Measured(0.06, 0.05), "teacher": Measured(0.12, 0.05)}
+CATCHING_UP = Measured(0.22, 0.07)
+RUN, RACE = 0.25, 0.15
+"""Standard deviations, on the logistic scale: of the level that one training run reaches against another's, and of a
+lead that was extrapolated."""
 
 
 def pass_rate(correct: Sequence[int], samples: int) -> Measured:
@@ -54,25 +60,36 @@ def mixed_groups(correct: Sequence[int], samples: int, group: int) -> Measured:
     return Measured(float(each.mean()), max(sqrt(mean_variance(each)), 1 / len(each)))
 
 
-def extrapolated(before: Measured, after: Measured, times: float, answers: int) -> Measured:
+def extrapolated(before: Measured, after: Measured, times: float, growth: Measured, answers: int) -> Measured:
     """The level after `times` as much training as lay between `before` and `after`, each of so many answers."""
     (start, start_error), (end, end_error) = (_logit(p, answers) for p in (before, after))
-    growth = times**GROWTH.value
-    level = 1 / (1 + exp(-(start + (end - start) * growth)))
+    grown = times**growth.value
+    level = _share(start + (end - start) * grown)
     parts = (
-        (growth - 1) * start_error,
-        growth * end_error,
-        (end - start) * growth * log(times) * GROWTH.error,
+        (grown - 1) * start_error,
+        grown * end_error,
+        (end - start) * grown * log(times) * growth.error,
         RUN,
     )
     return Measured(level, level * (1 - level) * sqrt(sum(part**2 for part in parts)))
 
 
-def pooled(some: Measured, more: Measured) -> Measured:
-    """Two measurements of one number as one, each weighted by its precision."""
-    weights = (some.error**-2, more.error**-2)
-    value = (weights[0] * some.value + weights[1] * more.value) / sum(weights)
-    return Measured(value, sum(weights) ** -0.5)
+def lead(ahead: Measured, behind: Measured, level: Measured, times: float, answers: int) -> Measured:
+    """By how much a student that was `ahead` after the pilot ends above `level`, where the one `behind` it ends.
+
+    Its error is that of the logistic scale by the slope between the two ends, so that it is as sure here as there.
+    """
+    (first, first_error), (second, second_error) = (_logit(p, answers) for p in (ahead, behind))
+    kept = times**-CATCHING_UP.value
+    left = (first - second) * kept
+    parts = (kept * first_error, kept * second_error, left * log(times) * CATCHING_UP.error, RACE)
+    base = _logit(level, answers)[0]
+    reached, middle = _share(base + left), _share(base + left / 2)
+    return Measured(reached - level.value, middle * (1 - middle) * sqrt(sum(part**2 for part in parts)))
+
+
+def _share(logit: float) -> float:
+    return 1 / (1 + exp(-logit))
 
 
 def _logit(p: Measured, answers: int) -> tuple[float, float]:

@@ -2,8 +2,8 @@
 
     pass rates       of both raw models on the pilot's problems: reads labels
     a tenth of GRPO  on either model, on these problems, and the pass rates after it: reads labels
-    closeness        of the raw student to the teacher after it, on states of the student: reads none
-    a short bridge   from the raw teacher into the raw student, and the pass rate after it: training reads none
+    closeness        of the raw student to the teacher after that, on states of the student: reads none
+    a short bridge   from that teacher into the raw student, and the pass rate after it: training reads none
 
 The labels are those of the pool "pilot", noted in the ledger as `pilot`. Raw models, and what else the run would make
 the same, are made once for both. No model meets a problem of a benchmark here.
@@ -20,7 +20,7 @@ from headwater.plan.graph import Graph, GraphBuilder, Work
 from headwater.plan.node import Arm, Node
 from headwater.problems.pools import PILOT
 from headwater.routes.recipe import Recipe
-from headwater.routes.table import R1, R3, RAW_BRIDGE, Route
+from headwater.routes.table import R1, R3, Route
 from headwater.verifiers.choose import grading_identity
 
 SAMPLES = 8
@@ -29,6 +29,8 @@ RL_SHARE = 0.1
 """Of a route's GRPO, in updates."""
 BRIDGE_SHARE = 0.1
 """Of a route's bridge, in updates of either stage."""
+BRIDGE_PASSES = 32
+"""Most passes of the bridge over the pilot's problems: as many as the lab's own make over theirs."""
 RL_ROUTES = {"student": R1, "teacher": R3}
 """Role -> the route that begins with GRPO on it."""
 
@@ -88,8 +90,9 @@ class _Plan:
         learned = {role: self._learned(route, role, raw) for role, route in RL_ROUTES.items()}
         nodes |= {f"{role} after RL": self._pass_rate(model, f"{role} after RL") for role, model in learned.items()}
         nodes |= {f"{role} RL": model for role, model in learned.items()}
-        nodes["closeness"] = self._builder.closeness({**raw, "teacher": learned["teacher"]}, self._seed)
-        bridged = self._bridged(raw)
+        taught = {**raw, "teacher": learned["teacher"]}
+        nodes["closeness"] = self._builder.closeness(taught, self._seed)
+        bridged = self._bridged(taught)
         nodes |= {"bridge": bridged, "student after bridge": self._pass_rate(bridged, "student after the bridge")}
         arms = [
             Arm(
@@ -116,25 +119,23 @@ class _Plan:
         return self._train(route, role, self._shortened(stage, RL_SHARE, most=passes), raw)
 
     def _bridged(self, raw: Mapping[str, str]) -> str:
-        """The raw student after the first part of each stage of the bridge from the raw teacher."""
+        """The raw student after the first part of each stage of R3's bridge, from the teacher of `raw`."""
         models = dict(raw)
-        for step in RAW_BRIDGE.steps:
-            stage = self._recipe.stage(RAW_BRIDGE, step)
-            models["student"] = self._train(RAW_BRIDGE, "student", self._shortened(stage, BRIDGE_SHARE), models)
+        for step in (step for step in R3.steps if R3.role(step) == "student"):
+            stage = self._shortened(self._recipe.stage(R3, step), BRIDGE_SHARE, most=BRIDGE_PASSES)
+            models["student"] = self._train(R3, "student", stage, models)
         return models["student"]
 
     def _train(self, route: Route, role: str, stage: Stage, models: Mapping[str, str]) -> str:
         return self._builder.train(Work(route, stage, role), self._seed, models)
 
-    def _shortened(self, stage: Stage, share: float, most: int | None = None) -> Stage:
+    def _shortened(self, stage: Stage, share: float, most: int) -> Stage:
         """The stage with a share of its updates, on the pilot's problems: at most `most` passes over them.
 
         Its batches are the recipe's, or smaller where these do not divide the pilot's problems.
         """
         batch = max(size for size in range(1, stage.schedule.problems + 1) if self._problems % size == 0)
-        updates = ceil(share * stage.updates)
-        if most is not None:
-            updates = min(updates, most * self._problems // batch)
+        updates = min(ceil(share * stage.updates), most * self._problems // batch)
         schedule = Schedule(updates=updates, problems=batch, order=stage.schedule.order)
         return stage.model_copy(update={"pool": PILOT, "schedule": schedule})
 

@@ -3,9 +3,10 @@
 1. Groups with right and wrong answers are under 5 % for the teacher, which is mostly wrong, and for the student: labels
    teach nobody.
 2. Labels on the teacher, then the bridge, if T* - L > S* by two errors; on the student if it is below by as much; else
-   not decided. T* and S* are levels after GRPO, L what the bridge loses, which leaves a student of a better teacher no
-   worse than it began. Never on shares of mixed groups alone: a stronger model nearer its ceiling has fewer, and so a
-   teacher that is right nearly always is no case of 1.
+   not decided. T* and S* are levels after GRPO, L what the bridge loses. T* - L is where the bridge leads the student,
+   so the difference is read off two students of the pilot, one bridged and one after GRPO, with one error for both.
+   Never on shares of mixed groups alone: a stronger model nearer its ceiling has fewer, and so a teacher that is right
+   nearly always is no case of 1.
 3. A warm-up is needed where KL(student to the teacher after GRPO) >= 2.0 nats a token or the overlap is below 0.75;
    with KL <= 1.8 and an overlap above 0.85 it buys speed only.
 4. Labels are held back for the student only if the teacher gains less from the second half of the labels than the
@@ -19,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from headwater.advice.levels import Measured, pooled
+from headwater.advice.levels import Measured
 
 Choice = Literal["upstream", "direct", "nobody", "not decided"]
 Answer = Literal["yes", "no", "not decided"]
@@ -28,17 +29,13 @@ LEAST_MIXED = 0.05
 MOSTLY = 0.5
 FAR_KL, NEAR_KL = 2.0, 1.8
 FAR_OVERLAP, NEAR_OVERLAP = 0.75, 0.85
-LARGER, SAME_SIZE = Measured(0.08, 0.02), Measured(0.005, 0.01)
-"""Prior of L: 5 to 11 points from a larger teacher, 0 to 1 from one of the student's size (here wider)."""
-PILOT_SPREAD = 0.03
-"""Standard deviation of L over training seeds where a raw teacher is bridged: 1.9 to 10.8 points in four."""
 FRESH = Measured(0.035, 0.015)
 """What labels that are fresh to the student add after the bridge: the paper 2.4 and 3.1 points, the lab 5.0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Levels:
-    """What GRPO would reach with half of the labels and with all."""
+    """A number with half of the labels and with all."""
 
     half: Measured
     whole: Measured
@@ -55,16 +52,16 @@ class Evidence:
     kl: Measured
     overlap: Measured
     student_levels: Levels
+    """S*"""
     teacher_levels: Levels
-    bridge_loss: Measured
-    """pass rate of the raw teacher less that of the student after a short bridge from it"""
-    same_size: bool
+    """T*"""
+    lead: Levels
+    """T* - L - S*: by how much the bridged student ends above the one after GRPO"""
 
     @property
     def loss(self) -> Measured:
-        """L: what was piloted, weighed against what is known of other pairs."""
-        piloted = self.bridge_loss.minus(Measured(0.0, PILOT_SPREAD))
-        return pooled(piloted, SAME_SIZE if self.same_size else LARGER)
+        """L = T* - (S* + lead), with all labels."""
+        return self.teacher_levels.whole.minus(self.student_levels.whole).minus(self.lead.whole)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,28 +83,19 @@ class Ruling:
 
 def rule(evidence: Evidence) -> Ruling:
     """The rule above on a pilot's evidence."""
-    half, whole = (_difference(evidence, which) for which in ("half", "whole"))
     nobody = (
         evidence.teacher_mixed.value < LEAST_MIXED
         and evidence.teacher.value < MOSTLY
         and evidence.student_mixed.value < LEAST_MIXED
     )
     return Ruling(
-        route="nobody" if nobody else _route(whole),
+        route="nobody" if nobody else _route(evidence.lead.whole),
         rule=1 if nobody else 2,
-        difference=whole,
-        at_half="nobody" if nobody else _route(half),
+        difference=evidence.lead.whole,
+        at_half="nobody" if nobody else _route(evidence.lead.half),
         warm_up=_warm_up(evidence),
         hold_back=_hold_back(evidence),
     )
-
-
-def _difference(evidence: Evidence, which: str) -> Measured:
-    """T* - L - S*."""
-    taught, direct = getattr(evidence.teacher_levels, which), getattr(evidence.student_levels, which)
-    after_bridge = taught.minus(evidence.loss)
-    least = min(taught.value, evidence.student.value)
-    return Measured(max(after_bridge.value, least), after_bridge.error).minus(direct)
 
 
 _ROUTES: Mapping[int, Choice] = {1: "upstream", -1: "direct", 0: "not decided"}

@@ -60,8 +60,8 @@ def lines(advice: Advice) -> Iterator[str]:
             "with half"
         )
     yield (
-        f"  what the bridge loses, L: {_points(found.loss)} points (piloted from the raw teacher "
-        f"{_points(found.bridge_loss)}, weighed with other {'same-size' if found.same_size else 'larger'} teachers)"
+        f"  what the bridge loses, L: {_points(found.loss)} points (other pairs: 5 to 11 from a larger teacher, 0 to 1 "
+        "from one of the student's size)"
     )
     yield f"the pilot cost {_price(advice.after)}; foreseen at most {_price(advice.before)}{_share(advice.share)}"
     for name, price in advice.routes.items():

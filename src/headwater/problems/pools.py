@@ -120,7 +120,7 @@ def halves(problems: Sequence[Problem], seed: int) -> Pools:
     """The pools "pool", "1H", "2H" and "pilot"; duplicates of a problem always stay in one half.
 
     The halves are equal in size (1H one larger for an odd count) when no problem has a duplicate. Which half
-    a problem falls in depends on the seed and the texts, not on the order of rows. "pilot" is the first 128 of 1H,
+    a problem falls in depends on the seed and the texts, not on the order of rows. "pilot" is 128 problems of 1H,
     with some of 2H only where 1H has fewer: so that what a pilot reads leaves 2H fresh.
     """
     clusters = cluster_ids(problems)
@@ -134,10 +134,21 @@ def halves(problems: Sequence[Problem], seed: int) -> Pools:
     ids = {"pool": tuple(clusters)}
     for name in sizes:
         ids[name] = tuple(problem_id for problem_id, cluster in clusters.items() if side[cluster] == name)
-    ids[PILOT] = (*ids["1H"], *ids["2H"])[:PILOT_PROBLEMS]
+    ids[PILOT] = _drawn(ids, seed)
     digests = {name: fingerprint(sorted(ids[name])) for name in ids}
     digests[PILOT] = fingerprint([PILOT, *sorted(ids[PILOT])])  # never that of a half: other work is drawn on it
     return Pools(seed=seed, ids=ids, digests=digests)
+
+
+def _drawn(ids: Mapping[str, tuple[str, ...]], seed: int) -> tuple[str, ...]:
+    """The pilot's problems, drawn by seed and id, 1H's before any of 2H; in the pool's order."""
+    order = [
+        problem_id
+        for half in ("1H", "2H")
+        for problem_id in sorted(ids[half], key=lambda one: (derive_seed("pilot", seed, one), one))
+    ]
+    chosen = frozenset(order[:PILOT_PROBLEMS])
+    return tuple(problem_id for problem_id in ids["pool"] if problem_id in chosen)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
