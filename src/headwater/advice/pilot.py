@@ -21,7 +21,7 @@ from headwater.plan.node import Arm, Node
 from headwater.problems.pools import PILOT
 from headwater.routes.recipe import Recipe
 from headwater.routes.table import R1, R3, Route
-from headwater.verifiers.choose import grading_identity
+from headwater.verifiers.grading import grading_identity
 
 SAMPLES = 8
 """Responses to each problem whose share of right ones is a pass rate."""
