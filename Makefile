@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test architectures docs integration cluster-test check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
+.PHONY: demo test advice architectures docs integration cluster-test check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
 
 install: $(STAMP)
 
@@ -80,6 +80,14 @@ torture: $(STAMP)
 # The tables of docs/statistics.md, made anew: coverage, false claims and power of what a report says. Some ten minutes.
 statistics: $(STAMP)
 	$(BIN)/python tests/evaluation/simulated.py docs/statistics.md
+
+# How often the advice is right: both routes and a pilot of five seeds of each recipe, and the table of docs/advice.md.
+advice: $(STAMP)
+	for recipe in lab support-gap same-size raw-better tests/advice/weak-teacher.yaml; do \
+	  $(BIN)/headwater run $$recipe --routes R1,R3-full --seeds 5 --runs runs/advice --json > /dev/null || exit; \
+	  for seed in 0 1 2 3 4; do $(BIN)/headwater advise $$recipe --runs runs/advice \
+	    --set "routes=[R1,R3-full]" --set "seeds=[$$seed]" || exit; done; done
+	$(BIN)/python tests/advice/measured.py docs/advice.md runs/advice
 
 # A real model: SmolLM2-135M-Instruct from the file in its package, a cut of it, and sums to learn. See docs/smollm2.md.
 smollm2 smollm2-short: models/smollm2-25 data/sums

@@ -30,8 +30,8 @@ from headwater.store import Disk, Store
 from micro import FILE, HEADWATER, Finished, finished, headwater, make, micro
 
 COMMANDS = [
-    "demo", "init", "validate", "plan", "run", "status", "report", "show", "verify", "eval", "convert", "push",
-    "export", "env", "bench",
+    "demo", "init", "validate", "plan", "advise", "run", "status", "report", "show", "verify", "eval", "convert",
+    "push", "export", "env", "bench",
 ]  # fmt: skip
 
 

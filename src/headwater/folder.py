@@ -158,6 +158,11 @@ class RunFolder:
         """Use (one of `ledger.USES`) -> problems of which this stage made that use."""
         return self._ledger.labels(node)
 
+    def piloted(self) -> set[str]:
+        """Problems whose answers a pilot read, to choose a route before any arm was made."""
+        stages = self._ledger.heads()
+        return {problem for stage in stages for problem in self._ledger.labels(stage)["pilot"]}
+
     def ledger_digest(self) -> str:
         """One hash of every label use of the run.
 

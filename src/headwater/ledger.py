@@ -25,9 +25,10 @@ from typing import Any, Self
 from headwater.errors import HeadwaterError, InputError, IntegrityError, LabelError, LockedError, ResourceError
 from headwater.records import Problem
 
-USES = ("prompt", "answer", "demonstration", "validation")
+USES = ("prompt", "answer", "demonstration", "validation", "pilot")
 """prompt: trained on, no label read; answer: the gold answer read; demonstration: a worked solution read; validation:
-a gold answer read to watch training, or to choose among its weights."""
+a gold answer read to watch training, or to choose among its weights; pilot: a gold answer read to choose a route,
+before any arm is made."""
 LABELS = USES[1:]
 """The uses that read a label."""
 
@@ -273,6 +274,8 @@ class AnswerKey:
     pool_name: str = "pool"
     answers: Mapping[str, str] = field(repr=False)
     demonstrations: Mapping[str, str] | None = field(repr=False, default=None)
+    charged: str | None = None
+    """the use that a read answer is noted as; None: as what it is asked for"""
     step: int = field(init=False, default=0)
 
     def at(self, step: int) -> None:
@@ -298,7 +301,7 @@ class AnswerKey:
                 f"{where}: problem {problem_id} of {self.pool_name} has no {use}. Add it to the data or "
                 "remove the problem from the pool"
             )
-        self.ledger.record(self.stage, self.step, problem_id, use)
+        self.ledger.record(self.stage, self.step, problem_id, self.charged or use)
         return table[problem_id]
 
 

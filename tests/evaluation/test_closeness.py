@@ -8,7 +8,8 @@ from headwater.batch import FullDistribution, TopKDistribution
 from headwater.engines.local import LocalTeacher
 from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError
-from headwater.evaluation.closeness import closeness, compare
+from headwater.evaluation.closeness import by_problem, closeness, compare, errors, means, total
+from headwater.records import Group, Problem
 from scripted import ScriptedTeacher, scripted_group
 
 MEASURES = {"kl_teacher_student", "kl_student_teacher", "overlap", "top1", "student_entropy", "teacher_entropy"}
@@ -132,3 +133,38 @@ def test_a_student_that_is_not_exact_is_refused():
     coarse = ScriptedTeacher(by_rollout={"p/0": TopKDistribution.from_logprobs(full, 3)})
     with pytest.raises(InputError, match="exact"):
         closeness(coarse, exact, [rollout], 1.0)
+
+
+def test_the_errors_are_over_problems_and_those_of_equal_lengths_are_of_their_means():
+    draw = torch.Generator().manual_seed(0)
+    means_by_problem = torch.rand(30, generator=draw, dtype=torch.float64)
+    equal = [{"kl": float(7 * mean), "tokens": 7.0} for mean in means_by_problem]
+    assert errors(equal)["kl"] == pytest.approx(float(means_by_problem.std()) / 30**0.5)
+    assert errors(equal[:1])["kl"] == 0.0
+
+
+def test_the_errors_of_unequal_lengths_are_near_those_of_leaving_problems_out():
+    draw = torch.Generator().manual_seed(1)
+    tokens = torch.randint(2, 12, (80,), generator=draw)
+    values = torch.rand(80, generator=draw, dtype=torch.float64) * tokens
+    problems = [{"kl": float(value), "tokens": float(count)} for value, count in zip(values, tokens, strict=True)]
+    without = torch.tensor(
+        [float((values.sum() - v) / (tokens.sum() - n)) for v, n in zip(values, tokens, strict=True)],
+        dtype=torch.float64,
+    )
+    jackknife = float(((without - without.mean()) ** 2).sum() * 79 / 80) ** 0.5
+    assert errors(problems)["kl"] == pytest.approx(jackknife, rel=0.03)
+
+
+def test_the_sums_of_problems_are_those_of_their_rollouts_in_pieces_or_at_once():
+    student, teacher = tiny.qwen(), tiny.llama()
+    rollouts = tiny.draw(student)
+    groups = [
+        Group(problem=Problem(problem_id=str(i), prompt="?", source="tiny"), rollouts=tuple(part))
+        for i, part in enumerate((rollouts[:1], rollouts[1:]))
+    ]
+    whole = by_problem(scorer(student), scorer(teacher), groups, 1.0)
+    parts = [by_problem(scorer(student), scorer(teacher), [group], 1.0)[0] for group in groups]
+    for name, value in closeness(scorer(student), scorer(teacher), rollouts, 1.0).items():
+        assert means(total(whole))[name] == pytest.approx(value, abs=1e-6)
+        assert means(total(parts))[name] == pytest.approx(value, abs=1e-5)

@@ -13,6 +13,7 @@ import pytest
 from headwater.errors import InputError
 from headwater.problems.arithmetic import problem_set
 from headwater.problems.pools import (
+    PILOT_PROBLEMS,
     cluster_ids,
     find_overlap,
     halves,
@@ -156,7 +157,7 @@ def test_words_are_numbers_letters_and_single_ideographs() -> None:
 def test_the_halves_are_equal_disjoint_and_make_the_pool() -> None:
     problems = problem_set(256, 0)[0]
     pools = halves(problems, 0)
-    assert list(pools.ids) == ["pool", "1H", "2H"]
+    assert list(pools.ids) == ["pool", "1H", "2H", "pilot"]
     assert pools.ids["pool"] == tuple(p.problem_id for p in problems)
     assert len(pools.ids["1H"]) == len(pools.ids["2H"]) == 128
     assert set(pools.ids["1H"]) | set(pools.ids["2H"]) == set(pools.ids["pool"])
@@ -170,6 +171,20 @@ def test_the_split_depends_on_seed_and_texts_and_not_on_the_order_of_rows() -> N
     assert set(one.ids["1H"]) == set(turned.ids["1H"])
     assert one.digests == turned.digests
     assert one.digests["1H"] != halves(problems, 4).digests["1H"]
+
+
+def test_a_pilots_problems_are_drawn_from_1h_and_from_2h_only_where_it_has_too_few() -> None:
+    problems = problem_set(400, 0)[0]
+    drawn, turned = halves(problems, 3), halves(problems[::-1], 3)
+    assert set(drawn.ids["pilot"]) == set(turned.ids["pilot"])
+    assert drawn.digests == turned.digests
+    assert len(drawn.ids["pilot"]) == PILOT_PROBLEMS
+    assert set(drawn.ids["pilot"]) < set(drawn.ids["1H"])
+    assert drawn.ids["pilot"] == tuple(one for one in drawn.ids["pool"] if one in set(drawn.ids["pilot"]))
+    assert drawn.ids["pilot"] != drawn.ids["1H"][:PILOT_PROBLEMS]  # not the first rows, which may be the easy ones
+    few = halves(problems[:150], 3)
+    assert set(few.ids["1H"]) < set(few.ids["pilot"])
+    assert len(set(few.ids["pilot"])) == PILOT_PROBLEMS
 
 
 def test_duplicates_never_fall_on_both_sides() -> None:

@@ -131,6 +131,9 @@ class FakeFolder:
     def result(self, node: str, name: str) -> bytes | None:
         return self.files.get((node, name)) if node in self.finished else None
 
+    def piloted(self) -> set[str]:
+        return set()
+
     def labels(self, node: str) -> dict[str, set[str]]:
         return self.used.get(node, {})
 

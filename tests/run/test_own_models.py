@@ -143,6 +143,7 @@ def test_a_worker_that_reads_other_problems_than_its_parent_begins_nothing(tmp_p
     read = read_recipe(str(recipe(tmp_path)))
     _ours, theirs = multiprocessing.Pipe()
     orders = Orders(
+        build=build_graph,
         recipe_json=read.model_dump_json(),
         work="of other files",
         root=tmp_path / "run",

@@ -15,6 +15,7 @@ from typing import NoReturn
 from cyclopts import App
 
 from headwater.bench.options import bench
+from headwater.cli.advising import advise
 from headwater.cli.begin import convert, demo, init
 from headwater.cli.measuring import eval as evaluate
 from headwater.cli.measuring import verify
@@ -33,7 +34,7 @@ app = App(
 )
 
 for _command in (
-    *(demo, init, validate, plan, run, status, report, show, verify, evaluate, convert),
+    *(demo, init, validate, plan, advise, run, status, report, show, verify, evaluate, convert),
     *(push, export, env, bench),
 ):
     app.command(_command)

@@ -39,6 +39,7 @@ def validate(
         raise InputError(found.faults[-1])
     assert found.graph is not None  # noqa: S101  without one there is a fault
     arms, contrasts = len(found.graph.arms), len(found.graph.recipe.all_contrasts())
+    print(f"{'advice':8} headwater advise {recipe} says which route these labels deserve")
     print(f"{recipe}: valid. {arms} arms and models, {contrasts} contrasts matched. Next: headwater plan {recipe}")
 
 

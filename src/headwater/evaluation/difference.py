@@ -164,6 +164,22 @@ def sign_flip_p(differences: Real[Array, " problem"], draws: int = DRAWS) -> flo
     return (1 + hits) / (1 + draws)
 
 
+def foreseen(seeds: int, problems: int, seed_sd: float, problem_sd: float) -> float:
+    """The true difference that a design of so many paired seeds and problems would find four times in five.
+
+    Args: seed_sd: of a seed's difference, over seeds. problem_sd: of a problem's difference, over problems, when it is
+    averaged over all seeds. As in `seeded_difference`, before any correction. Raises InputError for fewer than 2 seeds.
+    """
+    if seeds < 2 or problems < 2:
+        raise InputError(f"design: {seeds} seeds and {problems} problems; a spread over either needs 2 at least")
+    of_seed, of_problem = seed_sd**2 / seeds, problem_sd**2 / problems
+
+    def width(tail: float) -> float:
+        return sqrt(_t(tail, seeds - 1) ** 2 * of_seed + _t(tail, problems - 1) ** 2 * of_problem)
+
+    return width(TAIL) + width(MISSED)
+
+
 def _t(tail: float, freedom: float) -> float:
     """Student's t with probability `tail` above it."""
     return float(-stdtrit(freedom, tail))

@@ -74,6 +74,7 @@ class Costs:
             "train": self._train,
             "rollouts": self._rollouts,
             "evaluate": self._evaluate,
+            "pass-rate": self._evaluate,
             "closeness": self._closeness,
         }
         return work[node.kind](name, node)
@@ -182,10 +183,8 @@ class Costs:
         )
 
     def _evaluate(self, name: str, node: Node) -> Cost:
-        problems = len(self.graph.data.benchmarks[node.settings["benchmark"]].problems)
-        return self._measuring(
-            (self.sizes[node.parents["model"]],), problems * node.settings["samples"] * self._length, 0
-        )
+        tokens = node.problems * node.settings["samples"] * self._length
+        return self._measuring((self.sizes[node.parents["model"]],), tokens, 0)
 
     def _closeness(self, name: str, node: Node) -> Cost:
         sizes = tuple(self.sizes[node.parents[role]] for role in ("student", "teacher"))

@@ -7,7 +7,7 @@ Building the graph touches no model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -132,20 +132,20 @@ class GraphBuilder:
 
     def __init__(self, recipe: Recipe):
         data = RunData(recipe.problems, prompt_limit(recipe) if recipe.problems.drop_long else None)
-        self._recipe = recipe.sized(data.available) if recipe.problems.labelled is None else recipe
-        self._data = data.of(self._recipe.problems)
+        self.recipe = recipe.sized(data.available) if recipe.problems.labelled is None else recipe
+        self.data = data.of(self.recipe.problems)
         self._nodes: dict[str, Node] = {}
 
     def build(self) -> Graph:
         """The whole graph: for each seed the raw models, then every arm. Raises ContrastError, LabelError."""
-        self._recipe.all_contrasts()
-        self._data.check()
+        self.recipe.all_contrasts()
+        self.data.check()
         arms: list[Arm] = []
-        for seed in self._recipe.seeds:
-            raw = {name: self._model(name, seed) for name in models_used(self._recipe)}
+        for seed in self.recipe.seeds:
+            raw = {name: self.model(name, seed) for name in models_used(self.recipe)}
             arms += [self._model_arm(f"raw {name}", name, seed, model, ()) for name, model in raw.items()]
             teachers: dict[str, Arm] = {}
-            for route in self._recipe.routes_by_name().values():
+            for route in self.recipe.routes_by_name().values():
                 arm, teacher = self._route(route, seed, raw)
                 arms.append(arm)
                 if teacher is not None and teacher.endpoint not in teachers:
@@ -153,26 +153,32 @@ class GraphBuilder:
                     own = replace(teacher, name=f"{teacher.name} of {route.name}") if taken else teacher
                     teachers[teacher.endpoint] = own
             arms += [teacher for teacher in teachers.values() if teacher.stages]
-        return Graph(recipe=self._recipe, data=self._data, nodes=self._nodes, arms=tuple(arms))
+        return self.graph(arms)
 
-    def _add(self, node: Node) -> str:
+    def graph(self, arms: Sequence[Arm]) -> Graph:
+        """What was added so far, with these arms."""
+        return Graph(recipe=self.recipe, data=self.data, nodes=self._nodes, arms=tuple(arms))
+
+    def add(self, node: Node) -> str:
+        """A node's name; the node is there once, however often it is added."""
         self._nodes.setdefault(node.fingerprint, node)
         return node.fingerprint
 
-    def _model(self, role: str, seed: int) -> str:
-        choice = self._recipe.all_models[role]
+    def model(self, role: str, seed: int) -> str:
+        """A raw model of the recipe."""
+        choice = self.recipe.all_models[role]
         if choice.path is not None:
             title = f"{role}: {choice.path}"
-            return self._add(Node(kind="model", title=title, seed=0, settings=choice.opening))
-        kept_out = {"labelled", "held_out", "seed", *(["unlabelled"] if self._recipe.problems.unlabelled else [])}
+            return self.add(Node(kind="model", title=title, seed=0, settings=choice.opening))
+        kept_out = {"labelled", "held_out", "seed", *(["unlabelled"] if self.recipe.problems.unlabelled else [])}
         settings: dict[str, Any] = {
             "shape": choice.shape,
             "pretraining": choice.pretraining,
-            "problems": self._recipe.problems.model_dump(include=kept_out),
+            "problems": self.recipe.problems.model_dump(include=kept_out),
             "role": role,
-            "engine": self._recipe.engine.numerics,
+            "engine": self.recipe.engine.numerics,
         }
-        return self._add(
+        return self.add(
             Node(
                 kind="model",
                 title=f"pretrain the {role}",
@@ -189,13 +195,13 @@ class GraphBuilder:
         stages: dict[str, list[str]] = {"teacher": [], "student": []}
         bridge: list[tuple[str, str]] = []
         for step in route.steps:
-            role, stage = route.role(step), self._recipe.stage(route, step)
+            role, stage = route.role(step), self.recipe.stage(route, step)
             if _taught(role, stage) and not bridge:
-                bridge.append(("before", self._closeness(models, seed)))
-            models[role] = self._train(_Work(route, stage, role), seed, models)
+                bridge.append(("before", self.closeness(models, seed)))
+            models[role] = self.train(Work(route, stage, role), seed, models)
             stages.setdefault(role, []).append(models[role])
             if _taught(role, stage):
-                bridge.append((f"after {stage.name}", self._closeness(models, seed)))
+                bridge.append((f"after {stage.name}", self.closeness(models, seed)))
         inherited = tuple(name for role, names in stages.items() if role != "student" for name in names)
         taught = bool(bridge)
         arm = Arm(
@@ -240,7 +246,8 @@ class GraphBuilder:
             evaluation=self._evaluate(model, name, seed),
         )
 
-    def _train(self, work: _Work, seed: int, models: Mapping[str, str]) -> str:
+    def train(self, work: Work, seed: int, models: Mapping[str, str]) -> str:
+        """A stage, with the recording that it reads if it reads one; `models`: name -> node of every model so far."""
         stage, role = work.stage, work.role
         writer = stage.sampler.writer
         known = {**models, "start": models[role]}
@@ -257,16 +264,16 @@ class GraphBuilder:
             scorer = next(iter(stage.teachers), writer)
             teachers.pop(scorer, None)
             whose = work.route.teacher if writer == "teacher" and work.route.teacher not in RESERVED else writer
-            parents["recorded"] = self._rollouts((whose, known[writer]), known[scorer], stage.pool, seed)
+            parents["recorded"] = self.rollouts((whose, known[writer]), known[scorer], stage.pool, seed)
         parents = {**teachers, **parents}
         settings: dict[str, Any] = {
-            "pool": self._data.pools(seed).digest(stage.pool),
-            "labels": self._data.content_of(stage.pool),
-            "engine": self._recipe.engine.numerics,
+            "pool": self.data.pools(seed).digest(stage.pool),
+            "labels": self.data.content_of(stage.pool),
+            "engine": self.recipe.engine.numerics,
         }
         played = {"teacher": work.route.teacher, "student": work.route.student}.get(role, role)
-        adapter = self._recipe.all_models[played].adapter
-        refuse_unlearnable(stage, played, self._recipe.all_models[played])
+        adapter = self.recipe.all_models[played].adapter
+        refuse_unlearnable(stage, played, self.recipe.all_models[played])
         if adapter is not None:
             settings["adapter"] = adapter
         parts = (*stage.sampler.made_of, *stage.signal.made_of)
@@ -278,12 +285,12 @@ class GraphBuilder:
                 f"{work.route.name}, {stage.name}: reads labels, and the pool prompts has none; use pool, 1H or 2H"
             )
         if Need.DEMONSTRATIONS in stage.needs:
-            self._data.refuse_without_demonstration(stage.name, stage.pool, seed)
+            self.data.refuse_without_demonstration(stage.name, stage.pool, seed)
         if Need.VERIFIER in stage.needs or stage.validation is not None:
-            settings["grading"] = grading_identity(self._recipe.problems.grading)
+            settings["grading"] = grading_identity(self.recipe.problems.grading)
         if stage.validation is not None:
-            settings["validation"] = self._data.pools(seed).digest("validation")
-        return self._add(
+            settings["validation"] = self.data.pools(seed).digest("validation")
+        return self.add(
             Node(
                 kind="train",
                 title=f"{stage.name} on {stage.pool}{self._whose(work, played)}",
@@ -296,24 +303,24 @@ class GraphBuilder:
             )
         )
 
-    def _whose(self, work: _Work, played: str) -> str:
+    def _whose(self, work: Work, played: str) -> str:
         """What a title adds where another than the recipe's student or teacher learns or is asked."""
         taught = f" from {work.route.teacher}" if _taught(work.role, work.stage) else ""
         return f", {played}" if played not in RESERVED else "" if work.route.teacher in RESERVED else taught
 
-    def _rollouts(self, writer: tuple[str, str], teacher: str, pool: str, seed: int) -> str:
+    def rollouts(self, writer: tuple[str, str], teacher: str, pool: str, seed: int) -> str:
         """Rollouts of a model (its name and its node) with a teacher's distributions."""
-        recipe = self._recipe
+        recipe = self.recipe
         settings = {
-            "pool": self._data.pools(seed).digest(pool),
-            "labels": self._data.content_of(pool),
+            "pool": self.data.pools(seed).digest(pool),
+            "labels": self.data.content_of(pool),
             "samples": recipe.cached_samples,
             "temperature": recipe.temperature,
             "max_response_tokens": recipe.max_response_tokens,
             "cache": recipe.cache,
             "engine": recipe.engine.numerics,
         }
-        return self._add(
+        return self.add(
             Node(
                 kind="rollouts",
                 title=f"{writer[0]}'s rollouts on {pool}",
@@ -321,52 +328,53 @@ class GraphBuilder:
                 parents={"writer": writer[1], "teacher": teacher},
                 settings=settings,
                 pool=pool,
-                problems=len(self._data.pools(seed).part(pool)),
+                problems=len(self.data.pools(seed).part(pool)),
             )
         )
 
     def _evaluate(self, model: str, who: str, seed: int) -> dict[str, str]:
         """Benchmark -> the node that measures a model on it."""
-        names = self._recipe.problems.names
+        names = self.recipe.problems.names
         return {
             name: self._evaluate_on(name, model, who if len(names) == 1 else f"{who} on {name}", seed) for name in names
         }
 
     def _evaluate_on(self, benchmark: str, model: str, title: str, seed: int) -> str:
-        evaluation, problems = self._recipe.evaluation, self._recipe.problems
+        evaluation, problems = self.recipe.evaluation, self.recipe.problems
         settings = {
             "benchmark": benchmark,
-            "problems": self._data.benchmark_digest(benchmark),
+            "problems": self.data.benchmark_digest(benchmark),
             "grading": grading_identity(problems.grading_of(benchmark)),
             "samples": problems.samples_of(benchmark, evaluation.samples),
             "temperature": evaluation.temperature,
             "top_p": evaluation.top_p,
-            "max_response_tokens": self._recipe.max_response_tokens,
-            "engine": self._recipe.engine.numerics,
+            "max_response_tokens": self.recipe.max_response_tokens,
+            "engine": self.recipe.engine.numerics,
         }
-        return self._add(
+        return self.add(
             Node(
                 kind="evaluate",
                 title=f"evaluate {title}",
                 seed=seed,
                 parents={"model": model},
                 settings=settings,
-                problems=len(self._data.benchmarks[benchmark].problems),
+                problems=len(self.data.benchmarks[benchmark].problems),
             )
         )
 
-    def _closeness(self, models: Mapping[str, str], seed: int) -> str:
-        recipe = self._recipe
-        problems = min(recipe.evaluation.closeness_problems, len(self._data.pools(seed).part("pool")))
+    def closeness(self, models: Mapping[str, str], seed: int) -> str:
+        """How close the student of `models` is to their teacher."""
+        recipe = self.recipe
+        problems = min(recipe.evaluation.closeness_problems, len(self.data.pools(seed).part("pool")))
         settings = {
-            "pool": self._data.pools(seed).digest("pool"),
+            "pool": self.data.pools(seed).digest("pool"),
             "problems": problems,
             "temperature": recipe.temperature,
             "max_response_tokens": recipe.max_response_tokens,
             "engine": recipe.engine.numerics,
         }
         parents = {"student": models["student"], "teacher": models["teacher"]}
-        return self._add(
+        return self.add(
             Node(
                 kind="closeness",
                 title="closeness of student and teacher",
@@ -379,7 +387,7 @@ class GraphBuilder:
         )
 
 
-class _Work(NamedTuple):
+class Work(NamedTuple):
     """A stage that is to be trained: on which route, and who learns in it."""
 
     route: Route

@@ -14,7 +14,7 @@ from headwater.loop import Stage
 METHOD = 4
 """Raised when a change of code changes what a stage computes: older results are then made again."""
 
-Kind = Literal["model", "train", "rollouts", "evaluate", "closeness"]
+Kind = Literal["model", "train", "rollouts", "evaluate", "closeness", "pass-rate"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ network without storage says how large it is. `validate` prints the whole; `run`
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +20,6 @@ from safetensors import SafetensorError, safe_open
 from headwater.data.problems import RunData
 from headwater.engines.acceptance import accept
 from headwater.errors import InputError
-from headwater.folder import RunFolder
 from headwater.models.choice import ModelChoice
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import id_faults, probes, prompt_faults, stop_faults, template_faults
@@ -74,7 +72,6 @@ def preflight(recipe: Recipe, *, weights: bool = True, runs: Path = Path("runs")
     if models:
         with found.noting():
             _room(graph, found, runs if weights else None)
-    found.say("signal", _measured(graph, runs))
     return found
 
 
@@ -358,27 +355,3 @@ def _device_memory(device: str) -> int:
     if device == "cuda":
         return int(torch.cuda.mem_get_info()[1])
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _measured(graph: Graph, runs: Path) -> str:
-    """What the raw models' own results, if there are any, say of where a sparse reward finds a signal."""
-    root = run_folder(runs, graph.recipe.name)
-    shares = []
-    if root.exists():
-        folder = RunFolder(root)
-        for arm in graph.arms:
-            node = next(iter(arm.evaluation.values()))
-            scores = folder.result(node, "scores.json") if arm.name in ("raw student", "raw teacher") else None
-            if scores is not None:
-                read = json.loads(scores)
-                mixed = [0 < right < read["samples"] for right in read["correct"]]
-                shares.append(f"{arm.name} {sum(mixed) / len(mixed):.0%}")
-    if shares:
-        return (
-            f"problems with right and wrong answers among {read['samples']}: {', '.join(shares)}. Reward learns from "
-            "these alone: spend labels on the model that has more of them."
-        )
-    return (
-        "nothing is measured yet, so no route is advised. `headwater eval MODEL --recipe RECIPE` for both models "
-        "says how often each is right once (avg@k) and ever (pass@k): reward needs problems between the two."
-    )

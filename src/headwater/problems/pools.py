@@ -38,6 +38,9 @@ NEAR_SHARE = 0.5
 """Near-duplicates share at least this part of the grams of the text that has fewer."""
 MOST_HOLDERS = 50
 """A gram that more benchmark problems hold is a set phrase and is left out; this keeps the search linear."""
+PILOT = "pilot"
+"""The pool of `headwater advise`."""
+PILOT_PROBLEMS = 128
 LISTED = 10
 """Ids named in a message before "..."."""
 
@@ -103,7 +106,7 @@ def cluster_ids(problems: Sequence[Problem]) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pools:
-    """The labelled pool and its two halves: problem ids by pool name, in the pool's order.
+    """The labelled pool, its two halves and the pilot's part: problem ids by pool name, in the pool's order.
 
     `digests` holds the SHA-256 of each pool's sorted ids: what a report prints and a resume compares. A pool is
     asked for by name; "1H of 64" is the 1H of a pool of 64 problems. Such pools are nested, and so are their halves: a
@@ -140,10 +143,11 @@ class Pools:
 
 
 def halves(problems: Sequence[Problem], seed: int) -> Pools:
-    """The pools "pool", "1H" and "2H"; duplicates of a problem always stay in one half.
+    """The pools "pool", "1H", "2H" and "pilot"; duplicates of a problem always stay in one half.
 
     The halves are equal in size (1H one larger for an odd count) when no problem has a duplicate. Which half
-    a problem falls in depends on the seed and the texts, not on the order of rows.
+    a problem falls in depends on the seed and the texts, not on the order of rows. "pilot" is 128 problems of 1H,
+    with some of 2H only where 1H has fewer: so that what a pilot reads leaves 2H fresh.
     """
     clusters = cluster_ids(problems)
     rows = Counter(clusters.values())
@@ -156,7 +160,21 @@ def halves(problems: Sequence[Problem], seed: int) -> Pools:
     ids = {"pool": tuple(clusters)}
     for name in sizes:
         ids[name] = tuple(problem_id for problem_id, cluster in clusters.items() if side[cluster] == name)
-    return Pools(seed=seed, ids=ids, digests={name: fingerprint(sorted(ids[name])) for name in ids})
+    ids[PILOT] = _drawn(ids, seed)
+    digests = {name: fingerprint(sorted(ids[name])) for name in ids}
+    digests[PILOT] = fingerprint([PILOT, *sorted(ids[PILOT])])  # never that of a half: other work is drawn on it
+    return Pools(seed=seed, ids=ids, digests=digests)
+
+
+def _drawn(ids: Mapping[str, tuple[str, ...]], seed: int) -> tuple[str, ...]:
+    """The pilot's problems, drawn by seed and id, 1H's before any of 2H; in the pool's order."""
+    order = [
+        problem_id
+        for half in ("1H", "2H")
+        for problem_id in sorted(ids[half], key=lambda one: (derive_seed("pilot", seed, one), one))
+    ]
+    chosen = frozenset(order[:PILOT_PROBLEMS])
+    return tuple(problem_id for problem_id in ids["pool"] if problem_id in chosen)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

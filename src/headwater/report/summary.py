@@ -63,7 +63,7 @@ def summarise(folder: RunFolder) -> Summary:
         answers=answers(arms, contrasts, headline),
         alarms=raised(folder, graph, primary),
         tally=tally,
-        notes=tuple(graph.get("notes", ())),
+        notes=(*graph.get("notes", ()), *_pilot(folder)),
         seeds=tuple(graph["seeds"]),
         evaluations_done=measured,
         evaluations_planned=len(scores),
@@ -86,6 +86,12 @@ def summarise(folder: RunFolder) -> Summary:
         identity={**graph["identity"], **_origins(folder, graph)},
         ledger_digest=folder.ledger_digest(),
     )
+
+
+def _pilot(folder: RunFolder) -> Iterable[str]:
+    """A note where labels were read to choose a route."""
+    if read := len(folder.piloted()):
+        yield f"a pilot read {read} labels of the pool before any arm was made (headwater advise); no arm counts them"
 
 
 def _origins(folder: RunFolder, graph: Mapping[str, Any]) -> dict[str, str]:

@@ -18,11 +18,11 @@ from headwater.cache import CachedTeacher
 from headwater.engines.opening import open_engine
 from headwater.errors import EngineLost
 from headwater.evaluation.benchmark import Tally, evaluate
-from headwater.evaluation.closeness import SAMPLES, added, means, sums
+from headwater.evaluation.closeness import SAMPLES, by_problem, errors, means, total
 from headwater.fingerprint import derive_seed, fingerprint
 from headwater.interfaces import Engine, Need, Seeds, Teacher
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
-from headwater.loop import Accountant, Stage, Unaccounted, run_stage
+from headwater.loop import Accountant, Unaccounted, run_stage
 from headwater.models.choice import ModelSource
 from headwater.models.family import build
 from headwater.models.language_model import LanguageModel
@@ -32,7 +32,8 @@ from headwater.plan.node import Node, stage_of
 from headwater.plan.pretraining import Exercises
 from headwater.plan.prompts import refuse_long
 from headwater.problems.arithmetic import VOCABULARY
-from headwater.records import Problem, Sampling, StepRecord, rollouts_of
+from headwater.problems.pools import PILOT
+from headwater.records import Problem, Sampling, StepRecord
 from headwater.run import responses
 from headwater.run.assemble import Given, assemble
 from headwater.run.auditing import Auditor
@@ -40,7 +41,7 @@ from headwater.run.card import model_card
 from headwater.run.committer import Committer, Files, as_json, files_in, stage_sizes
 from headwater.run.consistency import inputs, not_from_this, other_input
 from headwater.run.identity import identity
-from headwater.run.measuring import benchmark_of, piece_of
+from headwater.run.measuring import measured_on, piece_of
 from headwater.run.responses import Listeners, Watched
 from headwater.run.validating import BEST, Validator
 from headwater.store import Source, Store, full_disk_named
@@ -99,6 +100,7 @@ class Executor:
             "train": self._train,
             "rollouts": self._record_rollouts,
             "evaluate": self._evaluate,
+            "pass-rate": self._evaluate,
             "closeness": self._closeness,
         }[node.kind]
         self._inputs = inputs(node, self.store)
@@ -171,7 +173,7 @@ class Executor:
         """One stage of a route: its parents' models and recordings, then the loop."""
         stage = stage_of(node)
         problems = self._data.problems(stage.pool, node.seed)
-        answers = self._answers(node, stage, problems) if stage.reads_labels else NoAnswers(stage.name)
+        answers = self._key(node, stage.name, stage.pool, problems) if stage.reads_labels else NoAnswers(stage.name)
         given = Given(problems=problems, answers=answers)
         start = self._model(node.parents["start"], scratch)
         student = LanguageModel.outline(start, dtype="auto")
@@ -194,6 +196,19 @@ class Executor:
         adapter = node.settings.get("adapter")
         source = ModelSource(path=start, adapter=adapter, adapter_seed=derive_seed(node.seed, stage.name))
         self._run(node, source, given, scratch)
+
+    def _key(self, node: Node, stage: str, pool: str, problems: Sequence[Problem]) -> AnswerKey:
+        """The answers of these problems, each reading a row of the node's ledger; a pilot's are noted as such."""
+        return AnswerKey(
+            ledger=self.ledger,
+            stage=node.fingerprint,
+            stage_name=stage,
+            pool_name=pool,
+            pool=frozenset(problem.problem_id for problem in problems),
+            answers=self._data.answers,
+            demonstrations=self._data.demonstrations,
+            charged=PILOT if pool == PILOT else None,
+        )
 
     def _run(self, node: Node, model: ModelSource, given: Given, scratch: Path) -> None:
         """The loop with commits: from the last committed step, by time, and at the end."""
@@ -258,24 +273,12 @@ class Executor:
         return Validator(
             stage=stage,
             problems=problems,
-            answers=self._answers(node, stage, problems),
+            answers=self._key(node, stage.name, stage.pool, problems),
             verifier=self._auditor.verifier(self.graph.recipe.problems.grading),
             seed=node.seed,
             limit=self.graph.recipe.max_response_tokens,
             folder=scratch / "best",
             earlier=records,
-        )
-
-    def _answers(self, node: Node, stage: Stage, problems: Sequence[Problem]) -> AnswerKey:
-        """The answers of these problems, each reading a row of the node's ledger."""
-        return AnswerKey(
-            ledger=self.ledger,
-            stage=node.fingerprint,
-            stage_name=stage.name,
-            pool_name=stage.pool,
-            pool=frozenset(problem.problem_id for problem in problems),
-            answers=self._data.answers,
-            demonstrations=self._data.demonstrations,
         )
 
     def _committer(self, node: Node, files: Files, scratch: Path) -> Committer:
@@ -331,11 +334,10 @@ class Executor:
         committer.commit(len(problems), done=True)
 
     def _evaluate(self, node: Node, scratch: Path) -> None:
-        """avg@k on one benchmark."""
+        """avg@k on one benchmark, or on a pool, whose labels are then read."""
         source = ModelSource(path=self._model(node.parents["model"], scratch))
-        recipe, name = self.graph.recipe, str(node.settings["benchmark"])
-        benchmark = benchmark_of(recipe, self._data.benchmarks[name], name)
-        grading = recipe.problems.grading_of(name)
+        recipe = self.graph.recipe
+        benchmark, grading = measured_on(node, recipe, self._data, lambda *asked: self._key(node, node.kind, *asked))
         audited = self._auditor.watch(node, grading, self.store)
         partial = self._partial(node)
         before = partial.pop("unanswered", 0)
@@ -373,13 +375,14 @@ class Executor:
         models = {role: ModelSource(path=self._model(node.parents[role], scratch)) for role in ("student", "teacher")}
         generators = {role: self._engine.generator(model) for role, model in models.items()}
         student, teacher = (self._engine.teacher(model) for model in models.values())
-        found: dict[str, dict[str, float]] = self._partial(node) or {role: {} for role in models}
+        found: dict[str, list[dict[str, float]]] = self._partial(node) or {role: [] for role in models}
 
         def files(_: Path, done: bool) -> Mapping[str, Source]:
             if not done:
                 return {PARTIAL: as_json(found)}
-            states = {f"{role}_states": means(found[role]) for role in models}
-            return {"closeness.json": as_json({"temperature": sampling.temperature, **states})}
+            states = {f"{role}_states": means(total(found[role])) for role in models}
+            spread = {f"{role}_errors": errors(found[role]) for role in models}
+            return {"closeness.json": as_json({"temperature": sampling.temperature, **states, **spread})}
 
         head = self.store.head(node.fingerprint)
         committer, size = self._committer(node, files, scratch), piece_of(self._engine, SAMPLES, sampling)
@@ -387,8 +390,8 @@ class Executor:
             piece = problems[made : made + size]
             for role, generator in generators.items():
                 seeds = Seeds(run=node.seed, stream=f"closeness/{role}", step=0)
-                rollouts = rollouts_of(generator.generate(piece, SAMPLES, sampling, seeds))
-                found[role] = added(found[role], sums(student, teacher, rollouts, sampling.temperature))
+                groups = generator.generate(piece, SAMPLES, sampling, seeds)
+                found[role] += by_problem(student, teacher, groups, sampling.temperature)
             self._made(node, committer, made + len(piece))
         committer.commit(len(problems), done=True)
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from headwater.data.problems import RunData
 from headwater.engines.opening import open_engine
 from headwater.evaluation.benchmark import Benchmark, evaluate
 from headwater.interfaces import Engine
+from headwater.ledger import AnswerKey
 from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel, silence_progress
+from headwater.plan.node import Node
 from headwater.problems.labels import LabelSet
-from headwater.records import Sampling
+from headwater.records import Problem, Sampling
 from headwater.routes.recipe import Recipe
 from headwater.run import responses
 from headwater.run.auditing import Auditor
 from headwater.run.responses import Kept, Watched
+from headwater.verifiers.grading import Grading
 
 
 def benchmark_of(recipe: Recipe, held_out: LabelSet, name: str) -> Benchmark:
@@ -32,6 +36,47 @@ def benchmark_of(recipe: Recipe, held_out: LabelSet, name: str) -> Benchmark:
             max_response_tokens=recipe.max_response_tokens,
         ),
     )
+
+
+def measured_on(
+    node: Node, recipe: Recipe, data: RunData, key: Callable[[str, Sequence[Problem]], AnswerKey]
+) -> tuple[Benchmark, Grading]:
+    """What a node measures a model on, and how that is graded: a benchmark, or its pool.
+
+    Of a pool each answer is read from the key when it is needed, as the labels that they are.
+    """
+    if node.pool is None:
+        name = str(node.settings["benchmark"])
+        return benchmark_of(recipe, data.benchmarks[name], name), recipe.problems.grading_of(name)
+    settings, problems = node.settings, data.problems(node.pool, node.seed)
+    pool = Benchmark(
+        name=str(node.pool),
+        problems=tuple(problems),
+        answers=_Read(key(node.pool, problems), {problem.problem_id: place for place, problem in enumerate(problems)}),
+        samples=settings["samples"],
+        sampling=Sampling(temperature=settings["temperature"], max_response_tokens=settings["max_response_tokens"]),
+    )
+    return pool, recipe.problems.grading
+
+
+class _Read(Mapping[str, str]):
+    """Answers by problem id, read from a key as they are asked for.
+
+    The ledger's step of a read is the problem's place, so that its rows do not depend on where the work was cut.
+    """
+
+    def __init__(self, key: AnswerKey, places: Mapping[str, int]):
+        self._key, self._places = key, places
+
+    def __getitem__(self, problem_id: str) -> str:
+        self._key.at(self._places[problem_id])
+        return self._key.read(problem_id)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def piece_of(engine: Engine, samples: int, sampling: Sampling) -> int:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -29,6 +29,7 @@ from headwater.fingerprint import fingerprint
 from headwater.plan.cost import longest_chains
 from headwater.plan.graph import Graph
 from headwater.plan.node import Node
+from headwater.routes.recipe import Recipe
 
 if TYPE_CHECKING:
     from headwater.run.execute import Executor
@@ -52,11 +53,16 @@ class Observer(Protocol):
     def stopping(self) -> None: ...
 
 
+Build = Callable[[Recipe], Graph]
+"""What makes the graph of a recipe: a function at the top of a module, so that a worker process can be told it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Orders:
     """What a worker process is started with; all of it can be pickled by multiprocessing."""
 
     recipe_json: str
+    build: Build
     work: str
     """hash of the graph's nodes: a worker reads the problem files itself, and they must be the parent's"""
     root: Path
@@ -276,15 +282,13 @@ def _executor(connection: Connection, orders: Orders, wish: _Wish) -> Executor:
     from headwater.folder import LEDGER, RunFolder  # noqa: PLC0415
     from headwater.ledger import Ledger  # noqa: PLC0415
     from headwater.models.language_model import silence_progress  # noqa: PLC0415
-    from headwater.plan.graph import build_graph  # noqa: PLC0415
-    from headwater.routes.recipe import Recipe  # noqa: PLC0415
     from headwater.run.execute import Executor  # noqa: PLC0415
     from headwater.run.identity import PRODUCTS  # noqa: PLC0415
     from headwater.store import Store  # noqa: PLC0415
 
     torch.set_num_threads(1)
     silence_progress()
-    graph = build_graph(Recipe.model_validate_json(orders.recipe_json))
+    graph = orders.build(Recipe.model_validate_json(orders.recipe_json))
     if fingerprint(list(graph.nodes)) != orders.work:
         raise InputError(
             f"run {graph.recipe.name}: a file of problems, or the code, changed while the run began; run the same "

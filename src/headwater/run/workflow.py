@@ -42,7 +42,7 @@ from headwater.routes.table import BY_NAME
 from headwater.run.consistency import mixed, redo, refuse_mixed, refuse_unfinished, settle_ledger
 from headwater.run.execute import MODEL
 from headwater.run.identity import PROCESSOR, PRODUCTS, PRODUCTS_BEFORE, identity
-from headwater.run.processes import Orders, Pool
+from headwater.run.processes import Build, Orders, Pool
 from headwater.run.progress import ProgressDisplay
 from headwater.run.state import State
 from headwater.run.tracking import Observers, Tracking
@@ -76,12 +76,45 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
     commit when stopped; any other error leaves the last commits good.
     """
     options, console = options or RunOptions(), console or Console()
+    openers = {name: opener(name, run_folder(options.runs, recipe.name)) for name in options.track}
+    with _begun(recipe, options, console) as (graph, store):
+        trackers = [Tracking(name, opened, graph, store, console) for name, opened in openers.items()]
+        try:
+            _make_missing(graph, store, options, console, trackers)
+            while options.redo is not None and (stale := mixed(graph, store)):
+                for name in stale:  # the new result differs from the old one, so these come from what is gone
+                    redo(graph, store, name)
+                _make_missing(graph, store, options, console, trackers)
+        finally:
+            for tracker in trackers:
+                tracker.close()
+        refuse_unfinished(graph, store)
+        refuse_mixed(graph, store)
+        hand_out_models(graph, store)
+    return RunFolder(store.root)
+
+
+def make_beside(recipe: Recipe, build: Build, options: RunOptions, console: Console) -> RunFolder:
+    """Make another graph of a recipe in the folder of its run, which finds there what the two share.
+
+    `build` is a function at the top of a module, as worker processes call it too. Raises as `run_recipe` does.
+    """
+    with _begun(recipe, options, console) as (graph, store):
+        other = build(graph.recipe)
+        _make_missing(other, store, options, console, (), build)
+        refuse_unfinished(other, store)
+        refuse_mixed(other, store)
+    return RunFolder(store.root)
+
+
+@contextmanager
+def _begun(recipe: Recipe, options: RunOptions, console: Console) -> Iterator[tuple[Graph, Store]]:
+    """A run's folder, checked, locked, swept and described, as long as somebody makes nodes in it."""
     if options.workers is not None and options.workers < 1:
         raise InputError(f"run: --workers {options.workers}; at least 1")
     if not options.commit_seconds >= 0:
         raise InputError(f"run: --commit-seconds {options.commit_seconds}; at least 0")
     root = run_folder(options.runs, recipe.name)
-    openers = {name: opener(name, root) for name in options.track}
     graph = build_graph(recipe)
     recipe = graph.recipe
     if not options.change:
@@ -105,20 +138,7 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, console: Conso
         identified = {**identity(), **_products(root, recipe, console)}
         write_json(root / GRAPH, seal(_priced(shown, shown.plain(identified))))
         write_json(root / RECIPE, shown.recipe.model_dump(mode="json"))
-        trackers = [Tracking(name, opened, graph, store, console) for name, opened in openers.items()]
-        try:
-            _make_missing(graph, store, options, console, trackers)
-            while options.redo is not None and (stale := mixed(graph, store)):
-                for name in stale:  # the new result differs from the old one, so these come from what is gone
-                    redo(graph, store, name)
-                _make_missing(graph, store, options, console, trackers)
-        finally:
-            for tracker in trackers:
-                tracker.close()
-        refuse_unfinished(graph, store)
-        refuse_mixed(graph, store)
-        hand_out_models(graph, store)
-    return RunFolder(root)
+        yield graph, store
 
 
 def _with_earlier(root: Path, graph: Graph) -> Graph:
@@ -179,7 +199,12 @@ def _products(root: Path, recipe: Recipe, console: Console) -> dict[str, str]:
 
 
 def _make_missing(
-    graph: Graph, store: Store, options: RunOptions, console: Console, trackers: Sequence[Tracking]
+    graph: Graph,
+    store: Store,
+    options: RunOptions,
+    console: Console,
+    trackers: Sequence[Tracking],
+    build: Build = build_graph,
 ) -> None:
     done = {name for name in graph.nodes if store.result(name) is not None}
     for tracker in trackers:
@@ -190,17 +215,18 @@ def _make_missing(
     state = State(amounts, done, store.root)
     try:
         with ProgressDisplay(amounts, done, console) as display:
-            _make(graph, store.root, done, options, Observers([display, state, *trackers]))
+            _make(graph, store.root, done, options, Observers([display, state, *trackers]), build)
     finally:
         state.close()
 
 
-def _make(graph: Graph, root: Path, done: set[str], options: RunOptions, observer: Observers) -> None:
+def _make(graph: Graph, root: Path, done: set[str], options: RunOptions, observer: Observers, build: Build) -> None:
     with open_engine(graph.recipe.engine) as engine:
         slots = options.workers or min(engine.slots, fitting(graph))
         environments = tuple(engine.environment(slot) for slot in range(slots))
     orders = Orders(
         recipe_json=graph.recipe.model_dump_json(),
+        build=build,
         work=fingerprint(list(graph.nodes)),
         root=root,
         commit_seconds=options.commit_seconds,
