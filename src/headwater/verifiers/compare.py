@@ -253,7 +253,7 @@ def _set(shape: Shape) -> Set | None:
 
 # Equations and inequalities
 
-_REVERSED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
+_UNEQUAL = frozenset({"<", ">", "<=", ">=", "!="})
 _ORDER = {"<": ("(", ")"), "<=": ("[", "]")}
 
 
@@ -275,16 +275,16 @@ def _is_letter(shape: Shape) -> bool:
 def _stated(gold: Shape, answer: Relation) -> bool:
     """x = 2, 6/8 = 3/4, sqrt 2 ~ 1.41 or x <= 3 for a gold answer that is no relation."""
     signs = answer.signs
-    if any(sign in _REVERSED and sign != "=" for sign in signs):
+    if _UNEQUAL & set(signs):
         region = _region(answer)
         known = _open_interval(gold)  # 1 < x < 2 says that (1, 2) is no point
         return region is not None and isinstance(known, Interval | Combination) and _interval(known, region)
     if signs == ("=",) and _stands(answer, 1) and not _stands(answer, 0):
-        answer = _turned(answer)
+        answer = answer.turned()
     lettered = any(one.letters or one.has_i for one in formulas_of(gold))
     if not lettered and any(answer.names):  # a + b = 5, f(2) = 5: a name of what has no letters
         if answer.names[-1] and not answer.names[0]:
-            answer = _turned(answer)
+            answer = answer.turned()
         while len(answer.sides) > 1 and answer.names[0]:
             answer = _without_first(answer)
     if answer.signs and _stands(answer, 0):
@@ -310,10 +310,6 @@ def _steps(gold: Shape, signs: Sequence[str], sides: Sequence[Shape]) -> bool:
     )
 
 
-def _turned(relation: Relation) -> Relation:
-    return Relation(relation.signs[::-1], relation.sides[::-1], relation.names[::-1])
-
-
 def _without_first(relation: Relation) -> Relation:
     return Relation(relation.signs[1:], relation.sides[1:], relation.names[1:])
 
@@ -328,7 +324,7 @@ def _region(relation: Relation) -> Interval | Combination | Listing | None:
     if signs == ("in",) and _stands(relation, 0) and isinstance(sides[1], Interval | Combination | Listing):
         return sides[1]
     if any(sign in (">", ">=") for sign in signs):
-        relation = Relation(tuple(_REVERSED.get(sign, sign) for sign in signs[::-1]), sides[::-1], relation.names[::-1])
+        relation = relation.turned()
         signs, sides = relation.signs, relation.sides
     if not all(sign in _ORDER for sign in signs) or len(signs) > 2:
         return None
@@ -350,14 +346,11 @@ def _relation(gold: Relation, answer: Shape) -> bool:
     if not isinstance(answer, Relation) or answer.signs == ("in",):
         region = _region(gold)
         return isinstance(region, Interval | Combination) and _interval(region, answer)
-    for other_signs, other in (
-        (answer.signs, answer.sides),
-        (tuple(_REVERSED.get(sign, sign) for sign in answer.signs[::-1]), answer.sides[::-1]),
-    ):
-        if signs == other_signs:
-            if all(matches(*pair) for pair in zip(sides, other, strict=True)):
+    for other in (answer, answer.turned()):
+        if signs == other.signs:
+            if all(matches(*pair) for pair in zip(sides, other.sides, strict=True)):
                 return True
-            if len(signs) == 1 and _proportional(sides, other, positive=signs != ("!=",)):
+            if len(signs) == 1 and _proportional(sides, other.sides, positive=signs != ("!=",)):
                 return True
     return False
 
@@ -377,7 +370,7 @@ def _equation(gold: Relation, answer: Shape) -> bool:
 
 def _same_name(gold: Relation, answer: Relation) -> bool:
     if len(answer.sides) == 2 and _stands(answer, 1) and not _stands(answer, 0):
-        answer = _turned(answer)
+        answer = answer.turned()
     if not _stands(answer, 0):
         return False
     names = [_name_text(relation.sides[0], relation.names[0]) for relation in (gold, answer)]

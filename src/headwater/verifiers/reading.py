@@ -74,10 +74,8 @@ class _Shaper:
             nodes = nodes[:-1]
         if not nodes:
             raise Unreadable("nothing")
-        if len(nodes) == 1 and nodes[0].kind == "group" and nodes[0].text in ("{}", "()"):
-            inside = nodes[0].parts[0]
-            if nodes[0].text == "{}" or not any(node.kind == "comma" for node in inside):
-                return self.read(inside)
+        if len(nodes) == 1 and nodes[0].text == "{}" and nodes[0].kind == "group":
+            return self.read(nodes[0].parts[0])
         if any(node.kind == "comma" for node in nodes):
             joined = nodes if self.context.separators else join_thousands(nodes)
             parts = split_nodes(joined, "comma")
@@ -152,8 +150,6 @@ class _Shaper:
         if group.text == "\\{\\}":
             return everywhere._listing("set", split_nodes(inside, "comma")) if inside else Listing("set", ())
         if group.text == "{}" or (group.text == "()" and not any(node.kind == "comma" for node in inside)):
-            if len(inside) == 1 and inside[0].kind == "matrix":
-                return self._matrix(inside[0])
             return self.read(inside)
         if group.text in ("()", "\\langle\\rangle"):
             return everywhere._listing("tuple", split_nodes(inside, "comma"))
@@ -198,25 +194,17 @@ class _Shaper:
         signed = nodes[0].kind == "sign" and nodes[0].text == "-"
         if len(nodes) > 1 + signed and (money := _money(nodes[signed])) is not None:
             inner = self._quantity((*nodes[:signed], *nodes[signed + 1 :]))
-            if isinstance(inner, Quantity):
-                return (
-                    Quantity(inner.value, tuple(sorted((*inner.unit, (money, 1)))))
-                    if inner.unit != ((money, 1),)
-                    else inner
-                )
-            return Quantity(inner, ((money, 1),))
+            value, unit = (inner.value, inner.unit) if isinstance(inner, Quantity) else (inner, ())
+            return Quantity(value, tuple(sorted({*unit, (money, 1)})))
         if len(nodes) > 1 and nodes[-1].text == "\\pmod":
             return Quantity(self._value(nodes[:-1]), ((f"mod {spelled(nodes[-1].parts[0])}", 1),))
-        if len(nodes) > 2 and _ordinal(nodes):
+        if len(nodes) > 1 and _ordinal(nodes):
             return self._quantity(nodes[:-1])
-        if len(nodes) == 2 and _ordinal(nodes):
-            return self._value(nodes[:1])
         for size in range(min(len(nodes) - 1, 12), 0, -1):
             if (found := self._with_tail(nodes[:-size], nodes[-size:])) is not None:
                 return found
-        if any(node.kind == "words" for node in nodes) and all(
-            node.kind in ("words", "letters", "number") for node in nodes
-        ):
+        kinds = {node.kind for node in nodes}
+        if "words" in kinds and kinds <= {"words", "letters", "number"}:
             return Words(" ".join(node.text for node in nodes).strip(" .:;!()[]"))
         return self._value(nodes)
 
@@ -344,11 +332,8 @@ def _tail_piece(node: Node, *, bare: bool) -> str | None:
         case "words" | "upright":
             return node.text
         case "letters":
-            return (
-                node.text
-                if bare and (node.text in LETTER_UNITS or len(node.text) > 1 or node.text in ("C", "F"))
-                else None
-            )
+            known = node.text in LETTER_UNITS or len(node.text) > 1 or node.text in ("C", "F")
+            return node.text if bare and known else None
         case "symbol":
             return {"\\mu": "μ", "\\Omega": "Ω"}.get(node.text)
         case "sign":
@@ -377,10 +362,9 @@ def _based(nodes: Nodes) -> Based | None:
     if len(digits) == 1 and digits[0].kind == "group" and digits[0].text == "()":
         digits = digits[0].parts[0]
     text = "".join(node.text for node in digits)
-    if all(node.kind in ("number", "words", "letters", "upright") for node in digits) and re.fullmatch(
-        r"[0-9][0-9A-Z]*|[A-Z][0-9A-Z]*[0-9][0-9A-Z]*", text
-    ):
-        index = nodes[-1].parts[0]
-        base = _BASES.get(index[0].text, "") if index and index[0].kind == "words" else index_text(index)
-        return Based(sign + text.lstrip("0"), base) if base.isdigit() else None
-    return None
+    plain = all(node.kind in ("number", "words", "letters", "upright") for node in digits)
+    if not plain or not re.fullmatch(r"[0-9][0-9A-Z]*|[A-Z][0-9A-Z]*[0-9][0-9A-Z]*", text):
+        return None
+    index = nodes[-1].parts[0]
+    base = _BASES.get(index[0].text, "") if index and index[0].kind == "words" else index_text(index)
+    return Based(sign + text.lstrip("0"), base) if base.isdigit() else None

@@ -96,6 +96,9 @@ class Matrix:
     rows: tuple[tuple[Shape, ...], ...]
 
 
+_REVERSED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
 @dataclass(frozen=True, slots=True)
 class Relation:
     """Sides and the signs between them: = < > <= >= != ~ in. `names` tells which sides only stand for a value."""
@@ -103,6 +106,10 @@ class Relation:
     signs: tuple[str, ...]
     sides: tuple[Shape, ...]
     names: tuple[Name | None, ...] = ()
+
+    def turned(self) -> Relation:
+        """The same, read from right to left."""
+        return Relation(tuple(_REVERSED.get(s, s) for s in self.signs[::-1]), self.sides[::-1], self.names[::-1])
 
 
 @dataclass(frozen=True, slots=True)

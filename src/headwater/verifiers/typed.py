@@ -15,7 +15,7 @@ Left out: units, percent signs in the gold and symbolic equality, which need `ex
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -234,33 +234,22 @@ class TypedJudge:
         return Verdict.CORRECT if value == right else Verdict.WRONG
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TypedVerifier:
+class TypedVerifier(AnswerVerifier):
     r"""A `Verifier` for one answer type, with the answer after a marker, in the last \boxed{...} or in <answer>.
 
     Raises InputError for a type or extractor that is not known.
     """
 
-    answer_type: str = "integer"
-    extractor: Extractor = "marker"
-    marker: str = "#"
-    end: str = "<eos>"
-    tolerance: float = 0.0
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        self._verifier()
-
-    def grade(self, responses: Mapping[str, tuple[str, str]]) -> dict[str, Verdict]:
-        """From rollout id -> (gold answer, response text) to rollout id -> verdict, for every id given.
-
-        A malformed response is WRONG; UNGRADED is only a gold answer that cannot be read.
-        """
-        return self._verifier().grade(responses)
-
-    def check_golds(self, golds: Mapping[str, str]) -> None:
-        """Raise InputError unless every gold answer (by problem id) is read, and is right against itself."""
-        self._verifier().check_golds(golds)
-
-    def _verifier(self) -> AnswerVerifier:
-        judge = TypedJudge(answer_type=self.answer_type, tolerance=self.tolerance)
-        return AnswerVerifier(judge=judge, extractor=self.extractor, marker=self.marker, end=self.end)
+    def __init__(
+        self,
+        *,
+        answer_type: str = "integer",
+        extractor: Extractor = "marker",
+        marker: str = "#",
+        end: str = "<eos>",
+        tolerance: float = 0.0,
+    ):
+        judge = TypedJudge(answer_type=answer_type, tolerance=tolerance)
+        super().__init__(judge=judge, extractor=extractor, marker=marker, end=end)
