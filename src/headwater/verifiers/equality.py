@@ -104,11 +104,7 @@ def rounds(exact: Formula, value: Fraction, places: int) -> bool:
     if found is None or hasattr(found, "_mpc_"):
         return False
     gap = found - value if isinstance(found, Fraction) else found - _as_float(value, found)
-    return (
-        bool(abs(gap) <= Fraction(1, 2 * 10**places))
-        if isinstance(gap, Fraction)
-        else bool(abs(gap) * (2 * 10**places) <= 1)
-    )
+    return bool(abs(gap) * (2 * 10**places) <= 1)
 
 
 def unfinished(node: Formula) -> set[str]:
@@ -368,6 +364,3 @@ def _close(left: Value, right: Value, bits: int) -> bool:
         one, other = _as_float(left, like), _as_float(right, like)
         size, gap = max(abs(one), abs(other)), abs(one - other)
         return bool(gap <= context.ldexp(size, _GUARD - bits) or size <= context.ldexp(1, _GUARD - bits))
-
-
-__all__ = ["TooLarge", "equal", "in_order", "is_rational", "proportional", "real_value", "rounds", "unfinished"]

@@ -122,60 +122,46 @@ def group_of(text: str) -> tuple[str, str] | None:
 
 def _parsed(text: str) -> Counter[str] | None:
     """A sum of exponents by name. A slash or `per` turns the next factor round; brackets hold several."""
-    total: Counter[str] = Counter()
-    stack: list[int] = []
-    sign = turn = 1
-    power, last, ahead = 1, "", 0
     text = re.sub(r"\bper cent\b", "percent", text, flags=re.IGNORECASE)
-    position = 0
+    total: Counter[str] = Counter()
+    depth, ahead, last, sign, turn, position = 0, 0, "", 1, 1, 0
     while position < len(text):
         match = _WORD.match(text, position)
-        if match is None:
+        if match is None or match.lastgroup is None:
             return None
-        position = match.end()
-        name, exponent, mark = match["name"], match["power"], match["sign"]
-        if match["blank"]:
+        position, kind, piece = match.end(), match.lastgroup, match[match.lastgroup]
+        word = piece.lower().rstrip(".")
+        raised = int(piece.replace("\u2212", "-")) if kind == "power" else _RAISED.get(word, 0) if last else 0
+        if kind == "blank":
             continue
-        if exponent is not None:
+        if raised or kind == "power":
             if not last:
                 return None
-            total[last] += (int(exponent.replace("\u2212", "-")) - 1) * turn
+            total[last] += (raised - 1) * turn
             last = ""
-        elif mark == "(":
-            stack.append(sign)
-            last = ""
-        elif mark == ")":
-            if not stack:
+        elif kind == "sign" or word == "per" or (word in ("a", "an") and total):
+            depth += (piece == "(") - (piece == ")")
+            if depth < 0:
                 return None
-            stack.pop()
-            sign, last = 1, ""
-        elif mark == "/":
-            sign, last = -1, ""
-        elif mark:
+            sign = {"*": sign, "·": sign, "⋅": sign, "×": sign, "(": sign, ")": 1}.get(piece, -1)
             last = ""
+        elif word in _AHEAD:
+            ahead = _AHEAD[word]
         else:
-            word = name.lower().rstrip(".")
-            if word == "per" or (word in ("a", "an") and total):
-                sign, last = -1, ""
-            elif word in ("square", "sq", "cubic", "cu"):
-                ahead = 2 if word[0] == "s" else 3
-            elif word in ("squared", "cubed") and last:
-                total[last] += turn * (1 if word[0] == "s" else 2)
-                last = ""
-            else:
-                known = _unit_name(name, word, bool(total) or position < len(text))
-                if known is None and (sign < 0 or " per " in text):
-                    known = counted(word) or (word if word in _SINGULAR else None)
-                if known is None:
-                    return None
-                last, power = (known[:-1], int(known[-1])) if known[-1].isdigit() else (known, 1)
-                turn = sign
-                total[last] += turn * (ahead or power)
-                ahead = 0
-                if not stack:
-                    sign = 1
+            known = _unit_name(piece, word, bool(total) or position < len(text))
+            if known is None and (sign < 0 or " per " in text):
+                known = counted(word) or (word if word in _SINGULAR else None)
+            if known is None:
+                return None
+            last, power = (known[:-1], int(known[-1])) if known[-1].isdigit() else (known, 1)
+            total[last] += sign * (ahead or power)
+            turn, ahead, sign = sign, 0, sign if depth else 1
     turned = total["degree"] > 0 and any(power > 0 for name, power in total.items() if name != "degree")
-    return None if stack or ahead or turned or not total else total  # 5 degrees N is a place
+    return None if depth or ahead or turned or not total else total  # 5 degrees N is a place
+
+
+_RAISED = {"squared": 2, "cubed": 3}
+_AHEAD = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 
 
 def _unit_name(name: str, word: str, compound: bool) -> str | None:
