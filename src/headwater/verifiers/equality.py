@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import cmp_to_key, lru_cache
 
 from headwater.verifiers.formula import Formula, number
-from headwater.verifiers.values import Evaluator, TooLarge, Undefined, Value
+from headwater.verifiers.values import Evaluator, Undefined, Value
 
 _POINTS = 6
 _FEWEST = 3
