@@ -753,4 +753,16 @@ KINDS = {
         "12": ([r"12\textsuperscript{th}"], [r"12\textsuperscript{st}", r"12\textsuperscript{2}"]), r"100^\circ\text{C}": ([r"100^\circ"], [r"100^\circ\text{F}", r"10^\circ"]), r"\pounds 20": ([r"20\text{ pounds}"], [r"20\text{ dollars}", r"200\text{ pounds}"]),
         "15": (["15亩", "15名学生", r"15\,[\text{m}]"], ["15万名学生", r"15\,[\text{million}]", "15[5]"]),
     },
+    "signs among words": {
+        "5": ([r"5\text{ Ω}", r"5\text{ kΩ}", r"5\text{ μm}", r"5\text{°}", r"5\text{ °C}", r"\text{€5}", r"\text{5 \$}", r"5\text{ cm²}", "5 cm²", r"5\text{.}", r"5\text{,}"],
+              [r"5\text{ π}", r"\text{5π}", r"\text{≤ 5}", r"\text{≈5}", r"\text{±5}", r"\text{√5}", r"\text{−5}", r"\text{-}5", r"\text{5×}10", r"\text{∞}", r"5\text{ %%}", r"5\text{ \alpha }", r"\text{5 \neq 6}",
+               r"5\text{()}", r"5\text{!}", r"\text{>}5", r"5\text{ % of}", "5²"]),
+        r"5\text{ π}": ([], ["5"]), r"\text{≥ 5}": ([], ["5"]), r"\text{5 ≤ x}": ([], ["5"]),
+        r"10\text{ Ω}": (["10", r"10\,\Omega"], [r"10\text{ kΩ}", "10π"]), r"5\text{ cm}^2": ([r"5\text{ cm²}"], [r"5\text{ cm³}", r"5\text{ cm}"]), "-5": ([r"\text{−5}"], ["5"]),
+        r"\text{()}": ([], ["5", "x"]), r"2k\pi": ([], [r"2k\pi\text{()}", r"2k\pi, k\in\text{\mathbb }"]),
+    },
+    "nouns that change a number": {
+        "6": (["6 cubes", r"6\text{ squares}", r"6\text{ sums}", r"6\text{ products}", r"6\text{ checks}"],
+              [rf"6\text{{ {word}}}" for word in "minuses pluses negations noes maybes complements approximations bounds averages medians minimums maximums differences quotients ratios fractions basis-points half-hours double-scores square cube nowadays leftovers".split()]),
+    },
 }  # fmt: skip

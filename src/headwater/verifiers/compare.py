@@ -144,7 +144,7 @@ def _measured(gold: Shape, answer: Quantity) -> bool:
     """A gold answer without a unit: "%" is a hundredth, a plain unit is left out, a dozen is a number."""
     if answer.unit == PERCENT:
         return isinstance(gold, Number) and isinstance(answer.value, Number) and gold.value * 100 == answer.value.value
-    if any(name in GROUPS for name, _ in answer.unit):
+    if any(name in GROUPS or name == "percent" for name, _ in answer.unit):
         return False
     return matches(gold, answer.value)
 

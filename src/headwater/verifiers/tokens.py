@@ -66,7 +66,7 @@ NO_INK = (
 )
 TEXT = (
     r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|[mh]box|math(?:rm|bf|it|sf)|operatorname\*?)\s*"
-    r"\{(?P<words>(?:[^{}\\]|\\[$%&#_ ,;:!]|\\[a-z]+ )*)\}"
+    r"\{(?P<words>(?:[^{}\\]|\\[$%&#_ ,;:!]|\\[A-Za-z]+ )*)\}"
 )
 OTHER_SCRIPT = r"[^\W\d_a-zA-Z][^\W\d_]*"
 TOKEN = re.compile(
@@ -82,7 +82,9 @@ TOKEN = re.compile(
     re.DOTALL,
 )
 JOINT = re.compile(r"\s*(?:(?<![0-9])[,;、]|[,;、](?![0-9])|(?:,\s*)?(?:\b(?:and|or)\b|或者|或|和(?=\s*\d)))\s*")
-MEASURE = re.compile(r"([$€£¥₹₩₽₺₪₫฿₦₱]?)\s*([0-9][0-9,]*(?:\.[0-9]+)?(?::[0-9]+)*)\s*(%|[^\W\d_][^\d]*)?")
+MEASURE = re.compile(
+    r"([$€£¥₹₩₽₺₪₫฿₦₱]?)\s*([0-9][0-9,]*(?:\.[0-9]+)?(?::[0-9]+)*)\s*([%$€£¥₹₩₽₺₪₫฿₦₱]|[^\W\d_][^\d]*)?"
+)
 NUMERAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
@@ -112,7 +114,7 @@ def _scan(text: str) -> list[Token]:
         raise Unreadable(f"longer than {LONGEST_EXPRESSION} characters")
     text = ascii_digits(text)
     if not text.isascii():
-        text = RAISED.sub(lambda match: f"^{{{match[0].translate(SUPERSCRIPTS)}}}", text)
+        text = RAISED.sub(_raised, text)
         text = "".join(UNICODE.get(character, character) for character in text)
     for pattern, meant in STRINGS:
         text = pattern.sub(meant, text)
@@ -130,6 +132,12 @@ def _scan(text: str) -> list[Token]:
         glued = match["blank"] is None
         position = match.end()
     return tokens
+
+
+def _raised(match: re.Match[str]) -> str:
+    """x² as x^2; a single digit needs no braces, which a text could not hold."""
+    digits = match[0].translate(SUPERSCRIPTS)
+    return f"^{digits}" if len(digits) == 1 else f"^{{{digits}}}"
 
 
 def _tokens(match: re.Match[str], glued: bool, before: Token | None) -> list[Token]:
@@ -153,10 +161,16 @@ def _tokens(match: re.Match[str], glued: bool, before: Token | None) -> list[Tok
 
 
 def _text_of(words: str) -> str:
-    r"""What stands in \text{...}, with signs for their commands and blanks for the rest."""
-    for name, sign in _SIGN_OF.items():
-        words = words.replace(f"{sign} " if sign != "\\$" else sign, name)
-    return re.sub(r"\\([%&#_])|\\(?:[a-z]+|.)|~", r" \1 ", words).strip()
+    r"""What stands in \text{...}, with signs for their commands: 5\text{ π} is no 5."""
+    words = _COMMAND.sub(lambda match: _WRITTEN[match[0]], words)
+    words = re.sub(r"\\([%&#_])|\\(?:q?quad|[^a-zA-Z])|~", r" \1 ", words).strip()
+    if "\\" in words:
+        raise Unreadable("a command among words")
+    return words
+
+
+_WRITTEN = {command: sign for sign, command in reversed(UNICODE.items()) if "\\" in command} | {"\\$": "$"}
+_COMMAND = re.compile("|".join(re.escape(command) for command in sorted(_WRITTEN, key=len, reverse=True)))
 
 
 def _letters(text: str, glued: bool, before: Token | None) -> Token:
@@ -196,8 +210,10 @@ def _words(text: str) -> list[Token]:
             tokens += [Token("number", ordinal[1], False), Token("words", ordinal[2], True)]
         elif piece in _SIGN_OF:
             tokens.append(Token("command", _SIGN_OF[piece], False))
-        elif piece:
+        elif re.search(r"\w", piece):
             tokens.append(Token("words", piece, False))
+        elif piece:
+            tokens += _scan(piece)
     return tokens
 
 
