@@ -184,7 +184,7 @@ class RunData:
 
     def content_of(self, pool: str) -> str:
         """Identity of what a stage on this pool may be shown: the labelled set, or the prompts without labels."""
-        return self._unlabelled.content_digest if pool == "prompts" and self._unlabelled else self.label_digest
+        return (self._prompt_digest if pool == "prompts" else None) or self.label_digest
 
     @cached_property
     def _halves(self) -> dict[int, Pools]:
@@ -244,20 +244,28 @@ class RunData:
             ],
         }
 
-    @property
+    @cached_property
     def label_digest(self) -> str:
         """Identity of the labelled set: prompts, answers and demonstrations."""
         return self._labelled.content_digest
 
     def benchmark_digest(self, name: str) -> str:
         """Identity of a benchmark: its problems and answers."""
-        return self.benchmarks[name].content_digest
+        return self._benchmark_digests[name]
+
+    @cached_property
+    def _benchmark_digests(self) -> Mapping[str, str]:
+        return {name: found.content_digest for name, found in self.benchmarks.items()}
+
+    @cached_property
+    def _prompt_digest(self) -> str | None:
+        return None if self._unlabelled is None else self._unlabelled.content_digest
 
     def contents(self) -> dict[str, str]:
         """Place in the recipe, with what is read there -> digest of the problems that came of it."""
         found = {f"problems.labels{_said(self.source.labels)}": self.label_digest}
-        if self._unlabelled is not None:
-            found[f"problems.prompts{_said(self.source.prompts)}"] = self._unlabelled.content_digest
+        if self._prompt_digest is not None:
+            found[f"problems.prompts{_said(self.source.prompts)}"] = self._prompt_digest
         for name in self.benchmarks:
             choice = self.source.benchmarks.get(name)
             place = f"problems.benchmarks.{name}{_said(choice.source if choice else None)}"
