@@ -252,9 +252,20 @@ def test_the_recorded_logprobs_are_those_the_tokens_were_drawn_with(tmp_path):
     for one, logprobs, full in zip(
         rollouts, opened.logprobs(rollouts, TEMPERATURE), opened.distributions(rollouts, TEMPERATURE), strict=True
     ):
-        assert logprobs.tolist() == pytest.approx(one.logprobs)
+        assert logprobs.tolist() == pytest.approx(one.logprobs, rel=1e-5, abs=1e-6)
         drawn = full.full.gather(-1, torch.tensor(one.response_ids)[:, None])[:, 0]
         torch.testing.assert_close(logprobs, drawn, rtol=0, atol=1e-5)
+
+
+def test_a_teacher_that_did_not_write_says_its_own_logprobs_of_what_was_written(tmp_path):
+    groups = tiny.sample(tiny.qwen(seed=3), samples=2, temperature=TEMPERATURE)
+    teacher, rollouts = LocalTeacher(tiny.qwen(seed=8), EngineSettings()), rollouts_of(groups)
+    cache.write(tmp_path, groups, teacher, temperature=TEMPERATURE)
+    opened = cache.CachedTeacher(tmp_path)
+    for found, live in zip(
+        opened.logprobs(rollouts, TEMPERATURE), teacher.logprobs(rollouts, TEMPERATURE), strict=True
+    ):
+        torch.testing.assert_close(found, live, rtol=0, atol=1e-5)
 
 
 def test_token_ids_on_disk_are_wide_enough_for_any_vocabulary(tmp_path):

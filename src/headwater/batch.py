@@ -10,7 +10,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -25,26 +25,57 @@ SHARED = {"shared": True}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Target:
-    """Base of what a signal compares logits with: tensors whose first axis is `token`.
+    """Base of what a signal compares logits with: tensors whose first axis is `token`, and other targets.
 
-    A new signal brings its own subclass; optional tensors are None for a whole stage or not at all.
+    A new signal brings its own subclass; optional fields are None for a whole batch or not at all, and a tuple
+    holds targets, as many in each rollout's.
     """
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same target with every tensor on the token axis changed, those of targets within it too."""
+
+        def deep(value: Any) -> Any:
+            if isinstance(value, Target):
+                return value.mapped(change)
+            return tuple(map(deep, value)) if isinstance(value, tuple) else change(value)
+
         changed = {
-            f.name: change(value)
+            f.name: deep(value)
             for f in dataclasses.fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor) and "shared" not in f.metadata
+            if isinstance(value := getattr(self, f.name), _ALONG) and "shared" not in f.metadata
         }
         return dataclasses.replace(self, **changed)
 
+    @property
+    def within(self) -> tuple[Target, ...]:
+        """Itself, and every target that it is made of."""
+        values = (getattr(self, f.name) for f in dataclasses.fields(self))
+        parts = (part for value in values for part in (value if isinstance(value, tuple) else (value,)))
+        return (self, *(inner for part in parts if isinstance(part, Target) for inner in part.within))
+
+    def exchanged(self, old: type[Target], new: Target) -> Target:
+        """The same target with another in the place of every one of a kind, itself included."""
+        if isinstance(self, old):
+            return new
+
+        def deep(value: Any) -> Any:
+            if isinstance(value, Target):
+                return value.exchanged(old, new)
+            return tuple(map(deep, value)) if isinstance(value, tuple) else value
+
+        return dataclasses.replace(self, **{f.name: deep(getattr(self, f.name)) for f in dataclasses.fields(self)})
+
     def rows(self, index: slice) -> Self:
         """The same target for a slice of the token axis."""
-        return self._map(lambda tensor: tensor[index])
+        return self.mapped(lambda tensor: tensor[index])
+
+    def at(self, places: Int[Tensor, " place"]) -> Self:
+        """The same target at these places of the token axis, each as often as it is named."""
+        return self.mapped(lambda tensor: tensor[places.to(tensor.device)])
 
     def to(self, device: torch.device) -> Self:
         """The same target on another device."""
-        return self._map(lambda tensor: tensor.to(device))
+        return self.mapped(lambda tensor: tensor.to(device))
 
     @classmethod
     def join(cls, targets: Sequence[Self]) -> Self:
@@ -53,11 +84,24 @@ class Target:
             raise ValueError("join: no targets")
         first = targets[0]
         joined = {
-            f.name: torch.cat([getattr(target, f.name) for target in targets])
+            f.name: _joined([getattr(target, f.name) for target in targets])
             for f in dataclasses.fields(first)
-            if isinstance(getattr(first, f.name), Tensor) and "shared" not in f.metadata
+            if isinstance(getattr(first, f.name), _ALONG) and "shared" not in f.metadata
         }
         return dataclasses.replace(first, **joined)
+
+
+_ALONG = (Tensor, Target, tuple)
+"""What of a target's fields goes along the token axis: tensors, targets within it, and tuples of either."""
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """One field of several targets end to end."""
+    if isinstance(parts[0], Target):
+        return parts[0].join(parts)
+    if isinstance(parts[0], tuple):
+        return tuple(_joined(group) for group in zip(*parts, strict=True))
+    return torch.cat(list(parts))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -270,11 +270,15 @@ class CachedTeacher(Teacher):
         return TopKDistribution(**rows)
 
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
-        """The teacher's logprob of each recorded token, as it was when the token was drawn."""
-        self._check(temperature)
-        for rollout in rollouts:
-            self._place(rollout)
-        return [torch.tensor(self.rollouts[rollout.rollout_id].logprobs) for rollout in rollouts]
+        """The teacher's logprob of each recorded token, whoever wrote it; of top-k distributions InputError."""
+        if not self.exact:
+            raise InputError(
+                "teacher cache: it holds the likeliest tokens alone, and a recorded token may be none of them; record "
+                "whole distributions (cache.keep full or hidden)"
+            )
+        ids = [torch.tensor(rollout.response_ids) for rollout in rollouts]
+        said = self.distributions(rollouts, temperature)
+        return [_logprobs_of(one, tokens) for one, tokens in zip(said, ids, strict=True)]
 
     def _check(self, temperature: float) -> None:
         if temperature != self._temperature:
@@ -291,6 +295,13 @@ class CachedTeacher(Teacher):
                 "use the live teacher, or record again."
             )
         return self.rollouts.place(rollout.rollout_id)
+
+
+def _logprobs_of(distribution: TeacherDistribution, ids: Int[Tensor, " token"]) -> Float[Tensor, " token"]:
+    """What an exact distribution says of one token at each place."""
+    assert isinstance(distribution, ExactDistribution)  # noqa: S101  what an exact cache holds
+    logprobs = distribution.logprobs()
+    return logprobs.gather(-1, ids.to(logprobs.device)[:, None])[:, 0]
 
 
 def _head_of(distribution: HiddenDistribution) -> dict[str, Tensor]:

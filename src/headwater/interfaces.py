@@ -101,6 +101,16 @@ class Learner(ABC):
         Raises NumericError, with the weights unchanged, when the loss or a gradient is not finite.
         """
 
+    def present(self) -> Teacher:
+        """The present weights, to be asked what comes next; what they say holds until the next update.
+
+        Costs a forward pass more. Raises InputError where this learner cannot be asked.
+        """
+        raise InputError(
+            f"{type(self).__name__}: this engine's learner cannot be asked for its distributions before an update; "
+            "use a signal that does not ask for them, or the local engine"
+        )
+
     def near(self, teacher: Teacher) -> Teacher:
         """The teacher as signals should ask it: where the learner can ask it itself, pass by pass, for promises."""
         return teacher
@@ -187,6 +197,13 @@ class Verifier(Protocol):
         """From rollout id -> (gold answer, response text) to rollout id -> verdict, for every id given."""
 
 
+@runtime_checkable
+class Finder(Verifier, Protocol):
+    """A verifier that can say what it takes for the answer of a response."""
+
+    def find(self, text: str) -> str | None: ...
+
+
 @dataclass(kw_only=True)
 class Workers:
     """The live things of one stage: the only place where values meet devices. What a stage lacks raises."""
@@ -271,12 +288,23 @@ class Method(Value, ABC):
         """Whether it reads an answer or a worked solution."""
         return bool(self.needs & LABELS)
 
+    @property
+    def made_of(self) -> tuple[Method, ...]:
+        """Itself, and the methods that it is made of."""
+        inner = (value for name in type(self).model_fields if isinstance(value := getattr(self, name), Method))
+        return (self, *(part for method in inner for part in method.made_of))
+
 
 class Sampler(Method):
     """Whose states: the learner's own, or recorded ones."""
 
     samples: int = Field(8, ge=1, description="responses to each problem of a step")
     temperature: float = Field(1.0, gt=0, description="logits are divided by it, in sampling and in scoring alike")
+
+    @property
+    def whole(self) -> bool:
+        """Whether responses go on as far as the recipe lets them; where not, no reward may be read from them."""
+        return True
 
     @property
     def writer(self) -> str | None:

@@ -130,6 +130,20 @@ def test_the_references_logprobs_are_those_of_generation_at_zero_staleness():
 # one update
 
 
+def test_a_learner_asked_before_an_update_says_what_its_present_weights_say():
+    model = tiny.qwen()
+    learner, said = tiny.learner(model), []
+    for _ in range(2):
+        batch = imitated(model, learner=learner)
+        one = batch.rollouts[0].rollout
+        (found,) = learner.present().distributions([one], 1.0)
+        plainly = torch.log_softmax(tiny.forward(model, one), dim=-1).detach()
+        torch.testing.assert_close(found.logprobs(), plainly, rtol=0, atol=1e-5)
+        said.append(plainly)
+        learner.update(batch, Imitation())
+    assert not torch.allclose(said[0][0], said[1][0], atol=1e-3)
+
+
 def test_an_update_is_a_step_of_plain_adamw_on_the_plain_loss():
     """In float64: where a gradient is near zero, Adam's division makes a step of float32's rounding.
 

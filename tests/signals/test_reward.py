@@ -11,7 +11,7 @@ from headwater.batch import NoTarget
 from headwater.errors import GraderError, InputError, NumericError, ObjectiveError
 from headwater.records import Verdict
 from headwater.signals import PolicyTarget, Reward, group_advantages
-from headwater.signals.reward import k3
+from headwater.signals.policy import k3
 from scripted import (
     ONCE,
     Script,

@@ -108,7 +108,8 @@ class RunData:
     def _made(self, count: int, purpose: str, exclude: frozenset[str]) -> LabelSet:
         seed = derive_seed(self.source.seed, purpose)
         problems, answers = arithmetic.problem_set(count, seed, exclude=exclude)
-        rows = ({"prompt": p.prompt, "answer": answers[p.problem_id], "source": p.source} for p in problems)
+        named = arithmetic.by_operations if self.source.sources == "operations" else (lambda problem: problem.source)
+        rows = ({"prompt": p.prompt, "answer": answers[p.problem_id], "source": named(p)} for p in problems)
         return from_rows(rows, name=f"arithmetic, {purpose}", packed=self.source.grading.packed)
 
     @property

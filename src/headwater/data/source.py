@@ -52,6 +52,9 @@ class ProblemSource(Value):
     )
     held_out: int = Field(400, ge=2, le=MOST, description="test problems made here (kind arithmetic)")
     seed: int = Field(0, description="which problems are drawn")
+    sources: Literal["one", "operations"] = Field(
+        "one", description="kind arithmetic: all of one source, or of one for each number of operations (operations-4)"
+    )
     labels: Source | None = Field(None, description="labelled problems: path of files or a data set, or a family")
     benchmarks: dict[str, BenchmarkChoice] = Field({}, description="held-out problems by name")
     primary: str | None = Field(None, description="benchmark of headline and verdicts; null takes the first named")

@@ -63,6 +63,7 @@ class LocalLearner(Learner):
         self._parameters = [p for p in model.network.parameters() if p.requires_grad]
         self._probe = plain.probe(model)
         self._checked = False
+        self._said: LocalTeacher | None = None
 
     def update(self, scored: Scored, signal: Signal) -> dict[str, float]:
         """`inner_steps` optimiser steps on the batch. An empty batch (all groups dropped) moves nothing.
@@ -95,6 +96,12 @@ class LocalLearner(Learner):
             metrics["gradient_norm"] = norm
         self.version += 1
         return {**metrics, **moved, "learning_rate": rate}
+
+    def present(self) -> Teacher:
+        """These weights as a teacher in this process; it shares them."""
+        if self._said is None:
+            self._said = LocalTeacher(self.model, self._engine)
+        return self._said
 
     def drop_gradients(self) -> None:
         """Give their memory back: between two updates comes sampling, which needs the room."""

@@ -261,7 +261,8 @@ class GraphBuilder:
         refuse_unlearnable(stage, played, self._recipe.all_models[played])
         if adapter is not None:
             settings["adapter"] = adapter
-        own = [source for kind in (type(stage.sampler), type(stage.signal)) if (source := source_of(kind))]
+        parts = (*stage.sampler.made_of, *stage.signal.made_of)
+        own = [source for part in parts if (source := source_of(type(part)))]
         if own:
             settings["own code"] = own
         if Need.DEMONSTRATIONS in stage.needs:

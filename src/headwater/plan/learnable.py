@@ -7,6 +7,7 @@ from statistics import NormalDist
 
 from headwater.alarms import STILL
 from headwater.errors import InputError
+from headwater.interfaces import Need
 from headwater.loop import Stage
 from headwater.models.choice import ModelChoice
 
@@ -17,8 +18,14 @@ HALF_STEP = 2.0**-9
 
 
 def refuse_unlearnable(stage: Stage, learner: str, model: ModelChoice) -> None:
-    """Raise InputError for a signal with too few responses to compare, and for a rate that bfloat16 rounds away."""
+    """Raise InputError for a signal with too few responses to compare, a reward of responses that are cut short by
+    the stage's own sampler, and a rate that bfloat16 rounds away."""
     place = f"stages.{stage.name.replace('-', '_')}"
+    if not stage.sampler.whole and Need.VERIFIER in stage.signal.needs:
+        raise InputError(
+            f"{place}.sampler: {type(stage.sampler).__name__.lower()} cuts responses before they reach an answer, and "
+            f"{type(stage.signal).__name__.lower()} grades them; use a signal that grades none, or another sampler"
+        )
     if stage.sampler.samples < stage.signal.least_samples:
         raise InputError(
             f"{place}.samples: {type(stage.signal).__name__.lower()} compares the responses to a problem, and with "

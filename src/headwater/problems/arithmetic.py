@@ -145,6 +145,11 @@ def problem_set(
     return problems, answers
 
 
+def by_operations(problem: Problem) -> str:
+    """A source for each length of a chain: "operations-4"."""
+    return f"operations-{len(str(problem.prompt).split()) - 2}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Corpus:
     """The pretraining mixture: shares of the styles, and of single-step exercises among all examples.

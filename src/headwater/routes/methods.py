@@ -1,26 +1,15 @@
-"""The one table of stages, and the methods that a recipe may put in a row's place.
-
-A file in `signals/` or `samplers/` is a method and is called by the file's name; one of a user's own is named as
-path.py:Class. No other place knows a method by its name.
-"""
+"""The one table of stages, and the methods that a recipe may put in a row's place (`kinds`)."""
 
 from __future__ import annotations
 
-import inspect
-import json
-import pkgutil
-from collections.abc import Callable, Mapping
-from importlib import import_module
-from types import ModuleType
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from pydantic import ValidationError
-
-from headwater import own_code, samplers, signals
-from headwater.errors import InputError, nearest
+from headwater import kinds
 from headwater.interfaces import Method, Sampler, Signal
 from headwater.samplers import OnPolicy, Recorded
 from headwater.signals import Divergence, Imitation, Reward
+from headwater.signals.inner import signals_by_name
 
 Patch = Mapping[str, Any]
 """Fields to set otherwise, as plain data; `kind` or `own` names another method."""
@@ -52,75 +41,47 @@ def twin(stage: str) -> str:
     return next(alike, stage)
 
 
-def _kinds(room: ModuleType, base: Any) -> dict[str, Any]:
-    """Every method of a room, by its file's name."""
-    found: dict[str, Any] = {}
-    for file in pkgutil.iter_modules(room.__path__):
-        module = import_module(f"{room.__name__}.{file.name}")
-        own = (kind for kind in vars(module).values() if _is(base)(kind) and kind.__module__ == module.__name__)
-        found |= {file.name.replace("_", "-"): kind for kind in own}
-    return found
-
-
-def _is(base: Any) -> Callable[[Any], bool]:
-    """Whether a thing is a whole sampler or signal."""
-    return lambda value: inspect.isclass(value) and issubclass(value, base) and not inspect.isabstract(value)
-
-
-SAMPLERS: Mapping[str, type[Sampler]] = _kinds(samplers, Sampler)
-SIGNALS: Mapping[str, type[Signal]] = _kinds(signals, Signal)
+SAMPLERS: Mapping[str, type[Sampler]] = kinds.of_room("headwater.samplers", Sampler)
+SIGNALS: Mapping[str, type[Signal]] = signals_by_name()
 
 
 def edited_sampler(row: Sampler, numbers: Patch, patch: Patch, place: str) -> Sampler:
-    """A row's sampler with a stage's numbers, and what a recipe sets otherwise. Raises ValueError, InputError."""
-    kind = _kind(Sampler, row, patch, place)
+    """A row's sampler with a stage's numbers, and what a recipe sets otherwise. Raises InputError."""
+    kind = kinds.chosen(Sampler, SAMPLERS, patch, place) or type(row)
     fields = {name: value for name, value in numbers.items() if name in kind.model_fields}
-    found: Sampler = _made(kind, {**_kept(row, kind), **fields, **patch}, place)
+    found: Sampler = kinds.made(kind, {**_kept(row, kind), **fields, **patch}, place)
     return found
 
 
-def edited_signal(row: Signal, patch: Patch, place: str) -> Signal:
-    """A row's signal, and what a recipe sets otherwise. Raises ValueError, InputError."""
-    kind = _kind(Signal, row, patch, place)
-    found: Signal = _made(kind, {**_kept(row, kind), **patch}, place)
+def edited_signal(row: Signal, patch: Patch, place: str, usual: Sequence[Signal] = ()) -> Signal:
+    """A row's signal, and what a recipe sets otherwise; `usual` are the recipe's own signals. Raises InputError.
+
+    A signal within a signal has the settings of the usual one of its kind, as the row's own has: they have one home.
+    """
+    kind = kinds.chosen(Signal, SIGNALS, patch, place) or type(row)
+    found: Signal = kinds.made(kind, {**_kept(row, kind), **_filled(kind, patch, place, usual)}, place)
     return found
 
 
-def _kind(base: Any, row: Method, patch: Patch, place: str) -> Any:
-    """The class of the method that a patch names, or the row's."""
-    if "own" in patch:
-        return own_code.load(str(patch["own"]), f"{place}.own", base.__name__.lower(), _is(base))
-    if "kind" not in patch:
-        return type(row)
-    kinds: Mapping[str, Any] = SAMPLERS if base is Sampler else SIGNALS
-    name = str(patch["kind"])
-    if name not in kinds:
-        raise InputError(
-            f"{place}.kind: no {base.__name__.lower()} {name!r:.60}{nearest(name, kinds)}; there are "
-            f"{', '.join(kinds)}, and own: path.py:Class"
-        )
-    return kinds[name]
+def _filled(kind: type[Signal], patch: Patch, place: str, usual: Sequence[Signal]) -> dict[str, Any]:
+    """A patch with the usual settings in every signal that it holds, said or by default, however deep."""
+    found = dict(patch)
+    for name, field in kind.model_fields.items():
+        said = patch.get(name, field.get_default())
+        inner = kinds.chosen(Signal, SIGNALS, said, f"{place}.{name}") if isinstance(said, Mapping) else type(said)
+        if inner is None or not issubclass(inner, Signal):
+            continue
+        own = next((_kept(one, inner) for one in usual if issubclass(inner, type(one))), None)
+        if isinstance(said, Mapping):
+            found[name] = {**(own or {}), **_filled(inner, said, f"{place}.{name}", usual)}
+        elif own is not None:
+            found[name] = {"kind": next(key for key, one in SIGNALS.items() if one is inner), **own}
+    return found
 
 
 def _kept(row: Method, kind: type[Method]) -> dict[str, Any]:
-    """The row's own settings, where the method stays the same."""
-    return row.model_dump(mode="json") if isinstance(row, kind) else {}
-
-
-def _made(kind: Any, fields: Patch, place: str) -> Any:
-    plain = {name: value for name, value in fields.items() if name not in ("kind", "own")}
-    try:
-        return kind.model_validate_json(json.dumps(plain))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join((place, *map(str, first["loc"])))
-        if first["type"] == "extra_forbidden":
-            name = str(first["loc"][-1])
-            raise InputError(
-                f"{key}: unknown key{nearest(name, kind.model_fields)}; allowed here: {', '.join(kind.model_fields)}"
-            ) from error
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{key}: {message[:1].lower()}{message[1:]}") from error
+    """The row's own settings, where the method stays the same or is a kind of the same."""
+    return row.model_dump(mode="json") if issubclass(kind, type(row)) else {}
 
 
 def merged(settings: Patch, patch: Patch) -> dict[str, Any]:
@@ -134,7 +95,7 @@ def merged(settings: Patch, patch: Patch) -> dict[str, Any]:
 
 
 def _another(before: Any, after: Any) -> bool:
-    return any(name in after and after[name] != before.get(name) for name in ("kind", "own"))
+    return any(name in after and after[name] != before.get(name) for name in kinds.NAMES)
 
 
 def flat(patch: Patch, place: str = "") -> dict[str, Any]:
@@ -142,12 +103,14 @@ def flat(patch: Patch, place: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in patch.items():
         name = f"{place}.{key}" if place else str(key)
-        group = isinstance(value, Mapping) and value and not {"kind", "own"} & set(value)
+        group = isinstance(value, Mapping) and value and not set(kinds.NAMES) & set(value)
         found |= flat(value, name) if group else {name: value}
     return found
 
 
 def own_methods(patches: Mapping[str, Patch]) -> dict[str, str]:
     """path.py:Class -> SHA-256 of the file, of the methods of a user's own among a stage's `sampler` and `signal`."""
-    named = {place: str(patch["own"]) for place, patch in patches.items() if "own" in patch}
-    return {name: own_code.digest_of(name, f"{place}.own") for place, name in named.items()}
+    found: dict[str, str] = {}
+    for place, patch in patches.items():
+        found |= kinds.own_code_of(patch, place)
+    return found

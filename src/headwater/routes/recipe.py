@@ -215,7 +215,7 @@ class Recipe(Value):
             name=step.stage,
             learner=row.learner,
             sampler=methods.edited_sampler(row.sampler, numbers, settings.sampler, f"{place}.sampler"),
-            signal=methods.edited_signal(signal, settings.signal, f"{place}.signal"),
+            signal=methods.edited_signal(signal, settings.signal, f"{place}.signal", (self.reward, self.distillation)),
             pool=step.pool,
             schedule=Schedule(updates=self._updates(route.name, step), problems=settings.problems),
             optimiser=settings.optimiser,

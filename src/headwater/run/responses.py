@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -17,7 +17,7 @@ from pyarrow import parquet
 from headwater import alarms
 from headwater.evaluation.benchmark import Benchmark
 from headwater.folder import RESPONSES, response_rows
-from headwater.interfaces import Generator, Seeds, Verifier
+from headwater.interfaces import Finder, Generator, Seeds, Verifier
 from headwater.records import Grade, Group, Problem, Sampling, StepRecord, Verdict
 from headwater.store import Store
 
@@ -45,12 +45,6 @@ class Kept:
     reward: float | None = None
 
 
-class Finds(Verifier, Protocol):
-    """A verifier that can say what it took for the answer."""
-
-    def find(self, text: str) -> str | None: ...
-
-
 class Watched:
     """Remembers what was generated and graded since the last step. Mutable."""
 
@@ -71,7 +65,7 @@ class Watched:
         """The same generator, heard."""
         return _Heard(inner, self._heard)
 
-    def verifier(self, inner: Finds) -> Verifier:
+    def verifier(self, inner: Finder) -> Verifier:
         """The same verifier, heard."""
         return _Judged(inner, self._judged)
 
@@ -144,7 +138,7 @@ class _Heard(Generator):
 
 
 class _Judged:
-    def __init__(self, inner: Finds, tell: Callable[..., None]):
+    def __init__(self, inner: Finder, tell: Callable[..., None]):
         self._inner, self._tell = inner, tell
 
     def grade(self, responses: Mapping[str, tuple[str, str]]) -> Mapping[str, Verdict | Grade]:
@@ -152,6 +146,9 @@ class _Judged:
         answers = {name: self._inner.find(text) for name, (_, text) in responses.items() if name in verdicts}
         self._tell(responses, answers, verdicts)
         return verdicts
+
+    def find(self, text: str) -> str | None:
+        return self._inner.find(text)
 
 
 def samples_kept(benchmark: Benchmark) -> int:

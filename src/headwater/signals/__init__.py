@@ -2,6 +2,7 @@
 
 from headwater.signals.divergence import Divergence
 from headwater.signals.imitation import Imitation
-from headwater.signals.reward import PolicyTarget, Reward, group_advantages
+from headwater.signals.policy import PolicyTarget
+from headwater.signals.reward import Reward, group_advantages
 
 __all__ = ["Divergence", "Imitation", "PolicyTarget", "Reward", "group_advantages"]

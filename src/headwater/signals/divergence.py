@@ -202,8 +202,7 @@ class Divergence(Signal):
         Raises ObjectiveError for a distribution that the objective cannot be taken over.
         """
         rollouts = rollouts_of(groups)
-        teacher = workers.teacher(self.teacher)
-        distributions = teacher.distributions(rollouts, workers.temperature) if rollouts else []
+        distributions = self.asked(groups, workers) if rollouts else []
         for distribution in distributions:
             self._refuse(distribution)
         weights = token_mean_weights(rollouts)
@@ -214,6 +213,10 @@ class Divergence(Signal):
             ),
             metrics=response_metrics(rollouts),
         )
+
+    def asked(self, groups: Sequence[Group], workers: Workers) -> Sequence[TeacherDistribution]:
+        """What is followed at every response position, one a rollout: a kind of this signal may put its own here."""
+        return workers.teacher(self.teacher).distributions(rollouts_of(groups), workers.temperature)
 
     def _refuse(self, distribution: TeacherDistribution) -> None:
         if not isinstance(distribution, TopKDistribution):
@@ -308,6 +311,16 @@ def on_one_support(
     if isinstance(target, TopKDistribution):
         return buckets(student_logprobs, target)
     raise ObjectiveError(f"divergence: needs a TeacherDistribution, was given a {type(target).__name__}")
+
+
+def exact(distribution: Target, what: str) -> ExactDistribution:
+    """A distribution that knows every token here and now. Raises ObjectiveError for any other."""
+    if not isinstance(distribution, ExactDistribution):
+        raise ObjectiveError(
+            f"{what}: needs every token's logprob before the update, and was given a {type(distribution).__name__}; "
+            "use an exact recording, or a live teacher of the local engine"
+        )
+    return distribution
 
 
 def _kept_only(teacher: Float[Tensor, "token bucket"], target: Target) -> Float[Tensor, "token k"]:
