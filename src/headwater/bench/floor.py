@@ -14,6 +14,7 @@ import torch
 
 from headwater.bench.shapes import KERNELS, SHAPES, Batch, Shape
 from headwater.bench.work import Work
+from headwater.engines.products import exact_or_default, on_onednn
 
 PASSES = {"update": 3}
 """A backward pass is two forward passes' worth of products."""
@@ -60,11 +61,10 @@ def probe(seconds: float = 0.3) -> dict[str, float]:
     if torch.cuda.is_available():
         return {name: _product_gpu(dtype) for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))}
     measured = {"float32 default": _product(torch.float32, seconds), "bfloat16": _product(torch.bfloat16, seconds)}
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")  # routes to oneDNN, which stays float32 where there is no TF32
-    measured["float32 oneDNN"] = _product(torch.float32, seconds)
-    torch.set_float32_matmul_precision(before)
-    measured["float32"] = max(measured["float32 default"], measured["float32 oneDNN"])
+    measured["float32"] = measured["float32 default"]
+    if exact_or_default("onednn") == "onednn":  # where its products are float32, and not bfloat16 under that name
+        measured["float32 oneDNN"] = on_onednn(lambda: _product(torch.float32, seconds))
+        measured["float32"] = max(measured["float32"], measured["float32 oneDNN"])
     return measured
 
 
