@@ -140,7 +140,7 @@ ERRORS = [
     (["verify", "nowhere"], 2, "no run at"),
     (["report", "nowhere"], 2, "no run at"),
     (["report", "a\nb"], 2, "not allowed"),
-    (["init", "nonsense"], 2, "shipped: lab, llama-math"),
+    (["init", "nonsense"], 2, "shipped: beyond, lab, llama-math"),
     (["init", "lab", "--to", "no/such/folder.yaml"], 2, "cannot write"),
     (["eval", "."], 2, "cannot open ."),
     (["eval"], 2, "model"),

@@ -308,5 +308,6 @@ def test_summaries_read_nothing_but_the_folder_interface(lab):
         result=lab.result,
         labels=lab.labels,
         ledger_digest=lab.ledger_digest,
+        piloted=lab.piloted,
     )
     assert summarise(narrow) == summarise(lab)

@@ -20,7 +20,7 @@ from headwater.loop import Stage
 from headwater.own_code import source_of
 from headwater.plan.learnable import refuse_unlearnable
 from headwater.plan.models import models_used
-from headwater.plan.node import Arm, Node
+from headwater.plan.node import Arm, Node, plain_node
 from headwater.plan.pretraining import pretraining_stage
 from headwater.plan.prompts import prompt_limit
 from headwater.routes import axes
@@ -59,7 +59,7 @@ class Graph:
             "recipe": self.recipe.model_dump(mode="json"),
             "identity": dict(identity),
             "notes": [*data.check(), *self.own_code()],
-            "nodes": {name: _plain_node(node) for name, node in self.nodes.items()},
+            "nodes": {name: plain_node(node) for name, node in self.nodes.items()},
             "pools": pools,
             "content": data.contents(),
             "benchmarks": [self._benchmark(name) for name in self.recipe.problems.names],
@@ -106,25 +106,6 @@ class Graph:
             "temperature": evaluation.temperature,
             "digest": self.data.benchmark_digest(name),
         }
-
-
-def _plain_node(node: Node) -> dict[str, Any]:
-    stage = node.stage
-    return {
-        "kind": "pretrain" if node.kind == "model" and stage else node.kind,
-        "title": node.title,
-        "stage": stage.name if stage else None,
-        "seed": node.seed,
-        "pool": node.pool,
-        "learner": stage.learner if stage else None,
-        "signal": type(stage.signal).__name__.lower() if stage else None,
-        "watch": [watch._asdict() for watch in stage.watch] if stage else [],
-        "reads_labels": stage.reads_labels if stage else False,
-        "updates": node.updates,
-        "steps": node.steps,
-        "parents": dict(node.parents),
-        "settings": {**plain(node.settings), **(stage.model_dump(mode="json") if stage else {})},
-    }
 
 
 class GraphBuilder:

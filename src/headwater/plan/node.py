@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from headwater.errors import InputError
-from headwater.fingerprint import fingerprint
+from headwater.fingerprint import fingerprint, plain
 from headwater.loop import Stage
 
 METHOD = 4
@@ -80,3 +80,23 @@ class Arm:
     """its name without the number of labels, where arms differ in that alone"""
     inherited: tuple[str, ...] = ()
     """stages whose labels the arm owes to the models that taught it"""
+
+
+def plain_node(node: Node) -> dict[str, Any]:
+    """A node as JSON data: what the report reads of it."""
+    stage = node.stage
+    return {
+        "kind": "pretrain" if node.kind == "model" and stage else node.kind,
+        "title": node.title,
+        "stage": stage.name if stage else None,
+        "seed": node.seed,
+        "pool": node.pool,
+        "learner": stage.learner if stage else None,
+        "signal": type(stage.signal).__name__.lower() if stage else None,
+        "watch": [watch._asdict() for watch in stage.watch] if stage else [],
+        "reads_labels": stage.reads_labels if stage else False,
+        "updates": node.updates,
+        "steps": node.steps,
+        "parents": dict(node.parents),
+        "settings": {**plain(node.settings), **(stage.model_dump(mode="json") if stage else {})},
+    }

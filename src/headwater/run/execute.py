@@ -296,8 +296,6 @@ class Executor:
         self.on_step(node, StepRecord(step=problems - 1, metrics={}))
         committer.step(problems)
 
-    # recordings and measurements
-
     def _record_rollouts(self, node: Node, scratch: Path) -> None:
         """A model's rollouts on a pool with a teacher's distributions, a shard a piece: for the offline stages."""
         writer, teacher = (ModelSource(path=self._model(node.parents[role], scratch)) for role in ("writer", "teacher"))
