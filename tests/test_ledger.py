@@ -41,14 +41,14 @@ def run(script: str, *arguments: str) -> subprocess.Popen[bytes]:
 def test_counts_rows_and_distinct_problems_per_use(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     fill(ledger, A, range(3))
-    assert ledger.counts(A) == {"prompt": 6, "answer": 3, "demonstration": 0, "pilot": 0}
+    assert ledger.counts(A) == {"prompt": 6, "answer": 3, "demonstration": 0, "validation": 0, "pilot": 0}
     assert ledger.labels(A) == {
         "prompt": {"p0", "p1", "p2", "p3"},
         "answer": {"p0", "p1", "p2"},
         "demonstration": set(),
         "pilot": set(),
     }
-    assert ledger.counts(B) == {"prompt": 0, "answer": 0, "demonstration": 0, "pilot": 0}
+    assert ledger.counts(B) == {"prompt": 0, "answer": 0, "demonstration": 0, "validation": 0, "pilot": 0}
 
 
 def test_one_use_in_one_step_counts_once_even_after_a_commit(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_reading_an_answer_is_recorded_at_the_current_step(tmp_path: Path) -> No
     assert answers.read("in") == "secret 42"
     assert answers.read("in", "demonstration") == "secret way"
     ledger.commit(A)
-    assert ledger.counts(A) == {"prompt": 0, "answer": 1, "demonstration": 1, "pilot": 0}
+    assert ledger.counts(A) == {"prompt": 0, "answer": 1, "demonstration": 1, "validation": 0, "pilot": 0}
     rows = ledger._connection.execute("SELECT step, problem_id, use FROM uses").fetchall()
     assert sorted(rows) == [(5, "in", "answer"), (5, "in", "demonstration")]
 
@@ -283,7 +283,7 @@ def test_what_a_pilot_reads_is_noted_as_the_pilots(tmp_path: Path) -> None:
     answers = AnswerKey(ledger=ledger, stage=A, pool=frozenset({"in"}), answers={"in": "42"}, charged="pilot")
     assert answers.read("in") == "42"
     ledger.commit(A)
-    assert ledger.counts(A) == {"prompt": 0, "answer": 0, "demonstration": 0, "pilot": 1}
+    assert ledger.counts(A) == {"prompt": 0, "answer": 0, "demonstration": 0, "validation": 0, "pilot": 1}
     assert ledger.labels(A)["pilot"] == {"in"}
     with pytest.raises(LabelError, match="only"):  # it is a way of noting, and nothing to ask for
         answers.read("in", "pilot")
