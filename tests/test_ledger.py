@@ -46,6 +46,7 @@ def test_counts_rows_and_distinct_problems_per_use(tmp_path: Path) -> None:
         "prompt": {"p0", "p1", "p2", "p3"},
         "answer": {"p0", "p1", "p2"},
         "demonstration": set(),
+        "validation": set(),
         "pilot": set(),
     }
     assert ledger.counts(B) == {"prompt": 0, "answer": 0, "demonstration": 0, "validation": 0, "pilot": 0}

@@ -25,12 +25,14 @@ from typing import Any, Self
 from headwater.errors import HeadwaterError, InputError, IntegrityError, LabelError, LockedError, ResourceError
 from headwater.records import Problem
 
-USES = ("prompt", "answer", "demonstration", "validation", "pilot")
-"""prompt: trained on, no label read; answer: the gold answer read; demonstration: a worked solution read; validation:
-a gold answer read to watch training, or to choose among its weights; pilot: a gold answer read to choose a route,
-before any arm is made."""
-LABELS = USES[1:]
-"""The uses that read a label."""
+ASKED = ("answer", "demonstration", "validation")
+"""What a stage can ask for: the gold answer, a worked solution, a gold answer to watch training or to choose among its
+weights."""
+LABELS = (*ASKED, "pilot")
+"""The uses that read a label; pilot: a gold answer read to choose a route, before any arm is made."""
+USES = ("prompt", *LABELS)
+"""prompt: trained on, no label read."""
+
 
 BUSY_SECONDS = 60.0
 
@@ -293,8 +295,8 @@ class AnswerKey:
                 f"{where} asked for the {use} of problem {problem_id}, which is not among the "
                 f"{len(self.pool)} problems of {self.pool_name}. Give the stage a pool that holds the problem"
             )
-        if use not in LABELS:
-            raise LabelError(f"{where} asked for {use!r} of problem {problem_id}; only {LABELS} can be read")
+        if use not in ASKED:
+            raise LabelError(f"{where} asked for {use!r} of problem {problem_id}; only {ASKED} can be read")
         table = (self.demonstrations or {}) if use == "demonstration" else self.answers
         if problem_id not in table:
             raise LabelError(
