@@ -14,6 +14,7 @@ from headwater.plan import build_graph
 from headwater.routes.contrast import Contrast
 from headwater.routes.recipe import read_recipe
 from headwater.routes.table import Route
+from headwater.signals.sampled import Sampled
 from micro import micro
 
 SIZES = {"1.7B": "student", "8B": "teacher", "14B": "qwen3-14b", "4B": "qwen3-4b"}
@@ -197,6 +198,27 @@ def with_equal(name: str) -> str:
     return f"{base}-equal{model}"
 
 
+LITERAL = {
+    "R3-sampled": {"baseline": False, "gamma": 0.0},
+    "R3-sampled-baseline": {"baseline": True, "gamma": 0.0},
+    "R3-returns-to-go": {"baseline": True, "gamma": 1.0},
+}
+"""The estimators of the paper's Table 10 and eq. 2, as `signals/sampled.py` is told them."""
+
+
+@pytest.mark.parametrize("name", LITERAL)
+@pytest.mark.parametrize("model", ["teacher", "qwen3-14b"])
+def test_literal_opd_is_the_bridge_with_another_signal_and_is_set_against_it(name: str, model: str) -> None:
+    suffix = "" if model == "teacher" else f"-{model}"
+    route, bridge = ARMS[name + suffix], ARMS[f"R3-full{suffix}"]
+    signal = RECIPE.stage(route, route.steps[-1]).signal
+    assert isinstance(signal, Sampled)
+    assert (signal.teacher, signal.beta, signal.limit) == ("teacher", 1.0, None)
+    assert {"baseline": signal.baseline, "gamma": signal.gamma} == LITERAL[name]
+    assert route.steps[:-1] == bridge.steps[:-1]
+    assert contrasts()[bridge.name, route.name].declares == ("on-policy-distillation.signal",)
+
+
 # The same recipe shape on the lab's models: what is shared, and what the plan says
 
 
@@ -216,6 +238,18 @@ def test_all_teachers_share_direct_grpo_and_a_same_size_teacher_is_its_endpoint(
     titles = {node.title for node in graph.nodes.values()}
     assert {"teacher-rl on pool", "teacher-rl on pool, qwen3-14b", "qwen3-14b's rollouts on 1H"} <= titles
     assert {"warm-up on pool", "warm-up on pool from qwen3-14b", "student-rl on 2H"} <= titles
+
+
+@pytest.mark.parametrize("name", LITERAL)
+def test_literal_opd_adds_one_stage_to_what_the_bridge_makes(name: str) -> None:
+    graph = lab_paper()
+    arms = {arm.name: arm for arm in graph.arms}
+    assert arms[name].stages[:-1] == arms["R3-full"].stages[:-1]
+    own, bridge = graph.nodes[arms[name].endpoint], graph.nodes[arms["R3-full"].endpoint]
+    assert own.parents == bridge.parents
+    assert own.stage is not None
+    assert bridge.stage is not None
+    assert own.stage.model_copy(update={"signal": bridge.stage.signal}) == bridge.stage
 
 
 def test_a_second_teacher_leaves_every_node_of_the_first_as_it_was() -> None:

@@ -258,6 +258,24 @@ CONTRASTS = (
         f"+teacher-sft {_BRIDGE} -student-rl",
         "Is an SFT'd teacher enough?",
     ),
+    _contrast(
+        "exact against sampled OPD",
+        ("R3-full", "R3-sampled"),
+        "on-policy-distillation.signal",
+        "Is exact reverse KL better than the paper's own estimator, the sampled token's reward?",
+    ),
+    _contrast(
+        "exact against sampled OPD with a baseline",
+        ("R3-full", "R3-sampled-baseline"),
+        "on-policy-distillation.signal",
+        "Is exact reverse KL better than the sampled token's reward with less variance?",
+    ),
+    _contrast(
+        "exact OPD against returns to go",
+        ("R3-full", "R3-returns-to-go"),
+        "on-policy-distillation.signal",
+        "Is the KL of each state better than that of whole responses (eq. 2)?",
+    ),
 )
 
 

@@ -145,8 +145,23 @@ DEFAULT = (R1, RAW_BRIDGE, R3, R5, R7)
 
 WARM_UP_ONLY = R3.without("on-policy-distillation").rename("rl-warm-up", "RL'd teacher, warm-up only (no OPD)")
 
+
+def _literal(name: str, title: str, **signal: Any) -> Route:
+    """R3-full whose OPD is the paper's own estimator: the sampled token's reward, by score function (its Table 10)."""
+    literal = {"signal": {"kind": "sampled", **signal}}
+    return R3.edit("on-policy-distillation", settings=literal).rename(f"R3-{name}", f"literal OPD: {title}")
+
+
+LITERAL = (
+    _literal("sampled", "the sampled token's reward"),
+    _literal("sampled-baseline", "the sampled token's reward, with a baseline", baseline=True),
+    _literal("returns-to-go", "returns to go, with a baseline", baseline=True, gamma=1.0),
+)
+"""R3-full with the sampled estimators of `signals/sampled.py` in place of exact reverse KL, a choice of ours."""
+
 ALL = (
     *(R1, R1_DOUBLE, R2, R2_EQUAL, R3, R5_BRIDGE, R5, R6_BRIDGE, R6, R6_REPLAY, R7, R8, RAW_BRIDGE, WARM_UP_ONLY),
+    *LITERAL,
     *_endpoints(),
 )
 
@@ -162,6 +177,7 @@ _PAPER = (
     "same-size-opd rl-opd same-size-sample-sft same-size-sample-sft-equal rl-sample-sft rl-sample-sft-equal rl-warm-up",
     "R5-bridge R5-half R7 R6-bridge R6 R6-replay",  # the halves: after the bridge, fresh labels, replay
     "R8 R2 R2-equal",  # what stands before the same student RL
+    "R3-sampled R3-sampled-baseline R3-returns-to-go",  # the estimator of its Table 10 beside exact reverse KL
 )
 PAPER = tuple(BY_NAME[name] for line in _PAPER for name in line.split())
 """The arms of the paper's tables; `routes: paper` adds direct GRPO on the larger models. See docs/paper.md."""
