@@ -23,6 +23,8 @@ def canonical_json(value: Any) -> str:
     )
 
 
+_ATOMS = frozenset((str, int, float, bool, type(None)))
+
 LATER: dict[str, Any] = {"later": True}
 """A pydantic field's `json_schema_extra`: it came after results had names, and at its default is no part of a name."""
 
@@ -34,6 +36,8 @@ def plain(value: Any, *, named: bool = False) -> Any:
     `LATER` is left out at its default, and a class's `RETIRED` fields, which it no longer has, are put in: so results
     keep their names as settings come and go.
     """
+    if type(value) in _ATOMS:  # first, as nearly all of a label set's digest is texts
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: plain(getattr(value, f.name), named=named) for f in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields} if named else fields
@@ -47,7 +51,7 @@ def plain(value: Any, *, named: bool = False) -> Any:
         return [plain(item, named=named) for item in value]
     if isinstance(value, Enum):
         return value.value
-    if value is None or isinstance(value, str | int | float | bool):
+    if isinstance(value, str | int | float):
         return value
     raise TypeError(f"fingerprint: {type(value).__name__} is not plain data")
 

@@ -21,6 +21,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from headwater.errors import InputError
@@ -85,6 +86,7 @@ def prompt_text(problem: Problem) -> str:
     return "\n".join(turns or [message.content for message in problem.prompt])
 
 
+@lru_cache(maxsize=2**16)  # reading, overlap and the halves of every seed ask for the same texts
 def identity(text: str) -> str:
     """The id of a problem: 16 hex digits of the SHA-256 of its normalised text."""
     return hashlib.sha256(normalise(text).encode()).hexdigest()[:16]
