@@ -49,10 +49,8 @@ def plain(value: Any, *, named: bool = False) -> Any:
         return {str(key): plain(item, named=named) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, named=named) for item in value]
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, str | int | float):
-        return value
+    if isinstance(value, Enum | str | int | float):
+        return value.value if isinstance(value, Enum) else value
     raise TypeError(f"fingerprint: {type(value).__name__} is not plain data")
 
 

@@ -28,9 +28,11 @@ def against_labels(arms: Sequence[ArmRow]) -> Figure | None:
 def along_labels(arms: Sequence[ArmRow]) -> Figure | None:
     """Right answers against labels spent, a line for each route that was made with several numbers of labels.
 
-    A bar is one standard error either way: over seeds where there are several, else over problems.
+    A bar is one standard error either way: over seeds where there are several, else over problems. The models that
+    taught are dashed.
     """
     lines: dict[str, list[tuple[float, float, float]]] = {}
+    models = {arm.family or arm.name for arm in arms if arm.group == "model"}
     for arm in arms:
         if arm.labels and arm.mean is not None and arm.error is not None:
             spent = fmean(use.distinct for use in arm.labels)
@@ -47,7 +49,8 @@ def along_labels(arms: Sequence[ArmRow]) -> Figure | None:
     colours = {name: LINES[i % len(LINES)] for i, name in enumerate(lines)}
     for name, points in lines.items():
         x, y, error = zip(*points, strict=True)
-        ax.errorbar(x, y, yerr=error, color=colours[name], marker="o", markersize=4.5, linewidth=1.2, capsize=2)
+        ax.errorbar(x, y, yerr=error, label=name, color=colours[name], marker="o", markersize=4.5, linewidth=1.2,
+                    capsize=2, linestyle="--" if name in models else "-")  # fmt: skip
     edge = ax.get_xlim()[1]
     for ((last, height, _), name), place in zip(ends[:NAMED], _apart([end[0][1] for end in ends[:NAMED]]), strict=True):
         ax.plot([last, edge], [height, place], color=GRID, linewidth=0.7, zorder=0, clip_on=False)
