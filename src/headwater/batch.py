@@ -19,6 +19,13 @@ from torch import Tensor
 from headwater.models.logits import UNCHANGED, LogitChange
 from headwater.records import Rollout
 
+Logits = Float[Tensor, "token vocab"]
+"""The learner's, float32 and already divided by temperature."""
+PerToken = Float[Tensor, " token"]
+"""A number for each response token."""
+TokenIds = Int[Tensor, " token"]
+"""Each response token."""
+
 SHARED = {"shared": True}
 """Marks a Target's field that has no token axis, such as the teacher's head: kept whole by rows and join."""
 
@@ -204,7 +211,7 @@ class TopKDistribution(TeacherDistribution):
 
     token_ids: Int[Tensor, "token k"]
     top_logprobs: Float[Tensor, "token k"]
-    tail_logprob: Float[Tensor, " token"]
+    tail_logprob: PerToken
 
     @classmethod
     def from_logprobs(cls, logprobs: Float[Tensor, "token vocab"], k: int) -> TopKDistribution:
@@ -232,7 +239,7 @@ class ScoredRollout:
 
     rollout: Rollout
     target: Target
-    weight: Float[Tensor, " token"]
+    weight: PerToken
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -243,7 +250,7 @@ class Scored:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def token_mean_weights(rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:
+def token_mean_weights(rollouts: Sequence[Rollout]) -> list[PerToken]:
     """Every response token of the batch weighs the same, 1 / tokens."""
     total = sum(len(rollout.response_ids) for rollout in rollouts)
     return [torch.full((len(rollout.response_ids),), 1.0 / max(total, 1)) for rollout in rollouts]

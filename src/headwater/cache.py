@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -27,7 +26,9 @@ from headwater.batch import (
     ExactDistribution,
     FullDistribution,
     HiddenDistribution,
+    PerToken,
     TeacherDistribution,
+    TokenIds,
     TopKDistribution,
 )
 from headwater.errors import InputError, IntegrityError
@@ -269,7 +270,7 @@ class CachedTeacher(Teacher):
         rows["token_ids"] = rows["token_ids"].long()
         return TopKDistribution(**rows)
 
-    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[PerToken]:
         """The teacher's logprob of each recorded token, whoever wrote it; of top-k distributions InputError."""
         if not self.exact:
             raise InputError(
@@ -297,7 +298,7 @@ class CachedTeacher(Teacher):
         return self.rollouts.place(rollout.rollout_id)
 
 
-def _logprobs_of(distribution: TeacherDistribution, ids: Int[Tensor, " token"]) -> Float[Tensor, " token"]:
+def _logprobs_of(distribution: TeacherDistribution, ids: TokenIds) -> PerToken:
     """What an exact distribution says of one token at each place."""
     assert isinstance(distribution, ExactDistribution)  # noqa: S101  what an exact cache holds
     logprobs = distribution.logprobs()

@@ -16,11 +16,9 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
 from pydantic import Field
-from torch import Tensor
 
-from headwater.batch import Scored, Target, TeacherDistribution
+from headwater.batch import Logits, PerToken, Scored, Target, TeacherDistribution, TokenIds
 from headwater.errors import InputError
 from headwater.fingerprint import derive_seed
 from headwater.models.choice import ModelSource
@@ -84,7 +82,7 @@ class Teacher(ABC):
         """The next-token distribution at every response position of each rollout (position t scores t + 1)."""
 
     @abstractmethod
-    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[PerToken]:
         """The logprob of each response token of each rollout."""
 
 
@@ -326,8 +324,8 @@ class Sampler(Method):
 class Measured:
     """What a signal found on some tokens: the loss of each, and each diagnostic."""
 
-    loss: Float[Tensor, " token"]
-    watched: Mapping[str, Float[Tensor, " token"]]
+    loss: PerToken
+    watched: Mapping[str, PerToken]
 
 
 class Signal(Method):
@@ -351,30 +349,14 @@ class Signal(Method):
         """
 
     @abstractmethod
-    def loss(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> Float[Tensor, " token"]:
+    def loss(self, logits: Logits, response_ids: TokenIds, target: Target) -> PerToken:
         """Loss of each response token; `logits` [token vocab] are float32 and already divided by temperature."""
 
-    def diagnostics(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> dict[str, Float[Tensor, " token"]]:
+    def diagnostics(self, logits: Logits, response_ids: TokenIds, target: Target) -> dict[str, PerToken]:
         """What to watch per token, without gradient; reported as means over the batch's tokens."""
         return {}
 
-    def differentiate(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-        weight: Float[Tensor, " token"],
-    ) -> Measured:
+    def differentiate(self, logits: Logits, response_ids: TokenIds, target: Target, weight: PerToken) -> Measured:
         """Loss and diagnostics; `logits` are overwritten with the gradient of the weighted sum of losses.
 
         By autograd through `loss`, so a signal needs no more than that. One whose gradient has a closed form

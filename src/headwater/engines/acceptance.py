@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PretrainedConfig
 
+from headwater.batch import Logits, PerToken
 from headwater.engines.body import Body, Sampling, Scoring, Ways, probe, probes
 from headwater.engines.generation import draw_responses
 from headwater.errors import InputError
@@ -188,7 +189,7 @@ class _Bench:
     def _prompt(self, length: int) -> tuple[int, ...]:
         return probes(2 * length, self._model.emitted)[3].prompt_ids
 
-    def _by(self, body: Body, rollouts: Sequence[Rollout]) -> dict[int, Float[Tensor, " token"]]:
+    def _by(self, body: Body, rollouts: Sequence[Rollout]) -> dict[int, PerToken]:
         """The response tokens' logprobs by rollout, gone through in the body's way."""
         weight, bias = self._model.head
         found: dict[int, Tensor] = {}
@@ -200,14 +201,14 @@ class _Bench:
             found.update(zip(layout.members, chosen, strict=True))
         return found
 
-    def _alone(self, one: Rollout) -> Float[Tensor, " token"]:
+    def _alone(self, one: Rollout) -> PerToken:
         """The same from the plain network."""
         ids, first = [*one.prompt_ids, *one.response_ids], len(one.prompt_ids) - 1
         logits = self._plain(input_ids=torch.tensor([ids])).logits[0, first:-1]
         return _chosen(logits, torch.tensor(one.response_ids, dtype=torch.long))
 
 
-def _chosen(logits: Float[Tensor, "token vocab"], ids: Tensor) -> Float[Tensor, " token"]:
+def _chosen(logits: Logits, ids: Tensor) -> PerToken:
     return torch.log_softmax(logits.float(), dim=-1).gather(-1, ids[:, None])[:, 0]
 
 

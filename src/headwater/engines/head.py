@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from headwater.batch import HiddenDistribution, LogitDistribution, Target
+from headwater.batch import HiddenDistribution, LogitDistribution, Logits, PerToken, Target, TokenIds
 from headwater.engines.embeddings import gradient_of
 from headwater.engines.linears import Copies, Precision, round_up, rounded
 from headwater.engines.products import product_into
@@ -68,9 +68,9 @@ class Head:
 class HeadBatch:
     """The response tokens of some rollouts end to end, with their targets and their weights in the loss."""
 
-    response_ids: Int[Tensor, " token"]
+    response_ids: TokenIds
     target: Target
-    weight: Float[Tensor, " token"]
+    weight: PerToken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ class _Pass:
             self._add_to_head(slope, states)
         return self
 
-    def _differentiate(self, logits: Float[Tensor, "token vocab"], tile: slice, signal: Signal) -> None:
+    def _differentiate(self, logits: Logits, tile: slice, signal: Signal) -> None:
         """Put the gradient in the place of the logits, a block that stays in the cache at a time."""
         head, batch = self._head, self._batch
         target = batch.target.rows(tile) if self._teacher is None else self._teacher.logits(tile)
@@ -205,9 +205,7 @@ class _TeacherHead:
 
 
 @torch.no_grad()
-def tiled_logprobs(
-    hidden: Float[Tensor, "token hidden"], head: Head, response_ids: Int[Tensor, " token"]
-) -> Float[Tensor, " token"]:
+def tiled_logprobs(hidden: Float[Tensor, "token hidden"], head: Head, response_ids: TokenIds) -> PerToken:
     """The logprob of each response token, a tile of logits at a time; float32 at least, on the device."""
     weight, found = head.operand(), hidden.new_empty(len(hidden), dtype=_wide(head.weight.dtype))
     padded = _padded(hidden.to(weight.dtype))
@@ -230,7 +228,7 @@ def _padded(states: Float[Tensor, "token hidden"]) -> Float[Tensor, "row hidden"
     return torch.nn.functional.pad(states, (0, 0, 0, round_up(len(states)) - len(states)))
 
 
-def _blocks(logits: Float[Tensor, "token vocab"]) -> Iterator[slice]:
+def _blocks(logits: Logits) -> Iterator[slice]:
     """Slices of a tile for the elementwise work: on a CPU as many rows as stay in the cache, else all."""
     rows, vocab = logits.shape
     step = max(1, BLOCK_BYTES // (vocab * logits.element_size())) if logits.device.type == "cpu" else rows
@@ -243,7 +241,7 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _first_not_finite(loss: Float[Tensor, " token"], gradient: Float[Tensor, "token hidden"]) -> int | None:
+def _first_not_finite(loss: PerToken, gradient: Float[Tensor, "token hidden"]) -> int | None:
     """Looks at the gradient too: a clipped ratio that overflowed has a finite loss and a gradient of NaN."""
     bad = ~torch.isfinite(loss + gradient.sum(dim=-1))
     return int(bad.nonzero()[0]) if bool(bad.any()) else None

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headwater.batch import HiddenDistribution, Scored, TeacherDistribution
+from headwater.batch import HiddenDistribution, PerToken, Scored, TeacherDistribution
 from headwater.engines import checkpoint, plain
 from headwater.engines.body import Body
 from headwater.engines.generation import Drawn, draw_responses
@@ -217,18 +217,18 @@ class LocalLearner(Learner):
         """Whether the weights are compared with a plain pass: when due, and first of all after opening or loading."""
         return plain.due(self.version) or not self._checked
 
-    def _probed(self, head: Head) -> Float[Tensor, " token"]:
+    def _probed(self, head: Head) -> PerToken:
         """The probe's logprobs, on the way on which the batch was scored; inside `work`."""
         (layout,) = self._body.pack([self._probe], plain.PROMPT + plain.RESPONSE)
         with self._body.attention(layout):
             hidden = self._body.scored_hidden(layout).detach()
         return tiled_logprobs(hidden, head, layout.response_ids.to(hidden.device))
 
-    def _plainly(self, head: Head) -> Float[Tensor, " token"]:
+    def _plainly(self, head: Head) -> PerToken:
         """The same by the network's own forward pass."""
         return plain.logprobs(self.model, self._probe, head.temperature)
 
-    def _compare(self, probed: Float[Tensor, " token"], head: Head) -> dict[str, float]:
+    def _compare(self, probed: PerToken, head: Head) -> dict[str, float]:
         """Nats between the probe as the batch was scored and a plain pass through the present weights, if due."""
         gap = float((probed - self._plainly(head)).abs().max())
         limit = plain.LIMITS["bfloat16" if self._body.rounds else "float32"]
@@ -358,7 +358,7 @@ class LocalTeacher(Teacher):
             for hidden in self._hidden(rollouts)
         ]
 
-    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[PerToken]:
         """Logprob of each response token."""
         head = make_head(self._model, temperature, self._engine)
         lengths = [len(rollout.response_ids) for rollout in rollouts]

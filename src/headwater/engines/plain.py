@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from headwater.batch import PerToken
 from headwater.models.language_model import LanguageModel
 from headwater.records import Rollout
 
@@ -86,7 +87,7 @@ def due(version: int) -> bool:
 @torch.no_grad()
 def logprobs(
     model: LanguageModel, one: Rollout, temperature: float, head: Float[Tensor, "row hidden"] | None = None
-) -> Float[Tensor, " token"]:
+) -> PerToken:
     """The logprob of each response token, by the network's own forward pass; `head` where the network holds a part."""
     ids = torch.tensor([[*one.prompt_ids, *one.response_ids]], device=model.network.device)
     with put_back(model.network):

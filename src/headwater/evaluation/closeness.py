@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headwater.batch import ExactDistribution, TopKDistribution
+from headwater.batch import ExactDistribution, PerToken, TopKDistribution
 from headwater.errors import InputError
 from headwater.interfaces import Teacher
 from headwater.records import Group, Rollout, rollouts_of
@@ -89,7 +89,7 @@ def errors(problems: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def compare(
     student: Float[Tensor, "token bucket"], teacher: Float[Tensor, "token bucket"], *, kept: int | None = None
-) -> Mapping[str, Float[Tensor, " token"]]:
+) -> Mapping[str, PerToken]:
     """The six measures at each token, from logprobs; `kept`: so many first buckets are single tokens (None: all)."""
     p, q = teacher.exp(), student.exp()
     return {

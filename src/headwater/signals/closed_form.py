@@ -20,10 +20,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from headwater.batch import TopKDistribution
+from headwater.batch import Logits, PerToken, TokenIds, TopKDistribution
 
 NEVER = -1e30
 """A finite logit of a masked id: its probability is exactly 0, and a difference of two of them is no NaN."""
@@ -38,12 +38,12 @@ class Softmax(NamedTuple):
     probabilities: Float[Tensor, "token vocab"]
     normaliser: Float[Tensor, "token 1"]
 
-    def entropy(self, logits: Float[Tensor, "token vocab"]) -> Float[Tensor, " token"]:
+    def entropy(self, logits: Logits) -> PerToken:
         """-sum p log p in nats, per token."""
         return self.normaliser[:, 0] - torch.linalg.vecdot(self.probabilities, logits)
 
 
-def softmax(logits: Float[Tensor, "token vocab"]) -> Softmax:
+def softmax(logits: Logits) -> Softmax:
     """Softmax and log-sum-exp together; the log-sum-exp is read off the likeliest token, at least 1 / vocab."""
     probabilities = torch.softmax(logits, dim=-1)
     largest = logits.amax(dim=-1, keepdim=True)
@@ -54,17 +54,17 @@ def softmax(logits: Float[Tensor, "token vocab"]) -> Softmax:
 class TokenLoss(NamedTuple):
     """What a loss of one id's logprob has found, per token."""
 
-    loss: Float[Tensor, " token"]
-    logprobs: Float[Tensor, " token"]
+    loss: PerToken
+    logprobs: PerToken
     """of the id"""
-    entropy: Float[Tensor, " token"]
+    entropy: PerToken
 
 
 def token_loss(
-    logits: Float[Tensor, "token vocab"],
-    ids: Int[Tensor, " token"],
-    weight: Float[Tensor, " token"],
-    loss_of: Callable[[Float[Tensor, " token"]], Float[Tensor, " token"]],
+    logits: Logits,
+    ids: TokenIds,
+    weight: PerToken,
+    loss_of: Callable[[PerToken], PerToken],
 ) -> TokenLoss:
     """A loss of one id's logprob a token; logits become the gradient."""
     said = softmax(logits.clamp_(min=NEVER))
@@ -83,16 +83,16 @@ def token_loss(
 class Pair(NamedTuple):
     """What a divergence over a whole vocabulary has found, per token."""
 
-    loss: Float[Tensor, " token"]
-    entropy: Float[Tensor, " token"]
-    overlap: Float[Tensor, " token"]
-    top1: Float[Tensor, " token"]
+    loss: PerToken
+    entropy: PerToken
+    overlap: PerToken
+    top1: PerToken
 
 
 def divergence(
-    logits: Float[Tensor, "token vocab"],
+    logits: Logits,
     teacher: Float[Tensor, "token vocab"],
-    weight: Float[Tensor, " token"],
+    weight: PerToken,
     direction: str,
     beta: float,
 ) -> Pair:
@@ -127,7 +127,7 @@ def _jsd(
     teacher: Float[Tensor, "token vocab"],
     ratio: Float[Tensor, "token vocab"],
     beta: float,
-) -> Float[Tensor, " token"]:
+) -> PerToken:
     """The value; `out` becomes the gradient. From the ratio r = log P/Q: log P/M = -log(1 - b + b exp(-r))."""
     shift = math.log1p(-beta) - math.log(beta)
     of_student = torch.nn.functional.softplus(-(ratio + shift), threshold=50).neg_().sub_(math.log1p(-beta))
@@ -145,17 +145,17 @@ TINY = 1e-30
 class Bucketed(NamedTuple):
     """What a loss over the teacher's top k and one bucket for the rest has found, per token."""
 
-    loss: Float[Tensor, " token"]
-    entropy: Float[Tensor, " token"]
+    loss: PerToken
+    entropy: PerToken
     student: Float[Tensor, "token bucket"]
     """the student's logprob of each bucket"""
 
 
 def bucketed(
-    logits: Float[Tensor, "token vocab"],
+    logits: Logits,
     teacher: TopKDistribution,
-    weight: Float[Tensor, " token"],
-    loss_of: Callable[[Float[Tensor, "token bucket"]], Float[Tensor, " token"]],
+    weight: PerToken,
+    loss_of: Callable[[Float[Tensor, "token bucket"]], PerToken],
 ) -> Bucketed | None:
     """A loss of the bucket logprobs; logits become the gradient. None, with logits as they were, for a TINY tail."""
     said = softmax(logits.clamp_(min=NEVER))

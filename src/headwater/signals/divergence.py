@@ -18,16 +18,19 @@ from collections.abc import Sequence
 from typing import Literal, Self
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from headwater.batch import (
     ExactDistribution,
+    Logits,
+    PerToken,
     Scored,
     ScoredRollout,
     Target,
     TeacherDistribution,
+    TokenIds,
     TopKDistribution,
     token_mean_weights,
 )
@@ -44,14 +47,14 @@ MASS_TOLERANCE = 1e-2
 
 def forward_kl(
     student_logprobs: Float[Tensor, "token vocab"], teacher_logprobs: Float[Tensor, "token vocab"]
-) -> Float[Tensor, " token"]:
+) -> PerToken:
     """KL(teacher to student) in nats, per token; infinite where only the student gives a token no mass."""
     return _kl(teacher_logprobs, student_logprobs)
 
 
 def reverse_kl(
     student_logprobs: Float[Tensor, "token vocab"], teacher_logprobs: Float[Tensor, "token vocab"]
-) -> Float[Tensor, " token"]:
+) -> PerToken:
     """KL(student to teacher) in nats, per token; infinite where only the teacher gives a token no mass."""
     return _kl(student_logprobs, teacher_logprobs)
 
@@ -60,7 +63,7 @@ def jsd(
     student_logprobs: Float[Tensor, "token vocab"],
     teacher_logprobs: Float[Tensor, "token vocab"],
     beta: float,
-) -> Float[Tensor, " token"]:
+) -> PerToken:
     """Generalised Jensen-Shannon divergence in nats, per token; beta weighs the teacher, 0.5 is symmetric.
 
     It vanishes at beta 0 and 1, so these dispatch to the limits of JSD / (beta (1 - beta)): forward KL at 0,
@@ -78,7 +81,7 @@ def jsd(
     return beta * _kl(teacher, mixture) + (1.0 - beta) * _kl(student_logprobs, mixture)
 
 
-def _kl(logprobs: Float[Tensor, "token vocab"], other: Float[Tensor, "token vocab"]) -> Float[Tensor, " token"]:
+def _kl(logprobs: Float[Tensor, "token vocab"], other: Float[Tensor, "token vocab"]) -> PerToken:
     """sum p (log p - log q), where a token with p = 0 adds nothing, to the gradient neither."""
     difference = (logprobs - other).masked_fill(logprobs == float("-inf"), 0.0)
     return (logprobs.exp() * difference).sum(dim=-1)
@@ -128,7 +131,7 @@ def refuse_missing_mass(teacher: TopKDistribution) -> None:
 
 def dense_advantage(
     student_logprobs: Float[Tensor, "token ..."], teacher_logprobs: Float[Tensor, "token ..."]
-) -> Float[Tensor, " token"]:
+) -> PerToken:
     """The per-token reward log T - log S of the *sampled* tokens, a constant for the score function.
 
     Raises ObjectiveError for the two mistakes that run without complaint and teach nothing: logprobs over a
@@ -148,9 +151,7 @@ def dense_advantage(
     return teacher_logprobs - student_logprobs
 
 
-def sampled_reverse_kl(
-    student_logprobs: Float[Tensor, " token"], teacher_logprobs: Float[Tensor, " token"]
-) -> Float[Tensor, " token"]:
+def sampled_reverse_kl(student_logprobs: PerToken, teacher_logprobs: PerToken) -> PerToken:
     """A loss whose expected gradient over tokens drawn from the student is that of reverse KL.
 
     Takes the sampled tokens' logprobs [token]. Its value is (log S - log T) log S with the bracket held
@@ -228,12 +229,7 @@ class Divergence(Signal):
             )
         refuse_missing_mass(distribution)
 
-    def loss(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> Float[Tensor, " token"]:
+    def loss(self, logits: Logits, response_ids: TokenIds, target: Target) -> PerToken:
         """The divergence in nats, per token; for the sampled estimator see `sampled_reverse_kl`."""
         if self.estimator == "exact":
             return self._divergence(*on_one_support(torch.log_softmax(logits, dim=-1), target))
@@ -243,9 +239,7 @@ class Divergence(Signal):
         teacher = target.logprobs().gather(-1, response_ids[:, None])[:, 0]
         return sampled_reverse_kl(student, teacher)
 
-    def _divergence(
-        self, student: Float[Tensor, "token vocab"], teacher: Float[Tensor, "token vocab"]
-    ) -> Float[Tensor, " token"]:
+    def _divergence(self, student: Float[Tensor, "token vocab"], teacher: Float[Tensor, "token vocab"]) -> PerToken:
         if self.direction == "forward":
             return forward_kl(student, teacher)
         if self.direction == "reverse":
@@ -253,12 +247,7 @@ class Divergence(Signal):
         return jsd(student, teacher, self.beta)
 
     @torch.no_grad()
-    def diagnostics(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> dict[str, Float[Tensor, " token"]]:
+    def diagnostics(self, logits: Logits, response_ids: TokenIds, target: Target) -> dict[str, PerToken]:
         """kl (this direction's divergence, nats), entropy (student, nats), overlap (sum of min(S, T)), and
         top1 (the student's probability of the teacher's likeliest token)."""
         logprobs = torch.log_softmax(logits, dim=-1)
@@ -269,13 +258,7 @@ class Divergence(Signal):
             **_agreement(student, teacher, target),
         }
 
-    def differentiate(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-        weight: Float[Tensor, " token"],
-    ) -> Measured:
+    def differentiate(self, logits: Logits, response_ids: TokenIds, target: Target, weight: PerToken) -> Measured:
         """In closed form for the exact estimator, diagnostics included."""
         if self.estimator == "exact" and isinstance(target, ExactDistribution):
             found = closed_form.divergence(logits, target.logits(), weight, self.direction, self.beta)
@@ -292,7 +275,7 @@ class Divergence(Signal):
 
 def _agreement(
     student: Float[Tensor, "token bucket"], teacher: Float[Tensor, "token bucket"], target: Target
-) -> dict[str, Float[Tensor, " token"]]:
+) -> dict[str, PerToken]:
     """overlap, the sum of min(S, T); top1, the student's probability of the teacher's likeliest token."""
     likeliest = _kept_only(teacher, target).argmax(dim=-1, keepdim=True)
     shares = student.exp()

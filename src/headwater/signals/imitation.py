@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from headwater.batch import NoTarget, Scored, ScoredRollout, Target, token_mean_weights
+from headwater.batch import Logits, NoTarget, PerToken, Scored, ScoredRollout, Target, TokenIds, token_mean_weights
 from headwater.interfaces import At, Measured, Need, Signal, Workers
 from headwater.records import Group, rollouts_of
 from headwater.signals import closed_form
@@ -38,41 +36,25 @@ class Imitation(Signal):
             metrics=response_metrics(rollouts),
         )
 
-    def loss(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> Float[Tensor, " token"]:
+    def loss(self, logits: Logits, response_ids: TokenIds, target: Target) -> PerToken:
         """-log p of each recorded token, in nats."""
         return torch.nn.functional.cross_entropy(logits, response_ids, reduction="none")
 
     @torch.no_grad()
-    def diagnostics(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> dict[str, Float[Tensor, " token"]]:
+    def diagnostics(self, logits: Logits, response_ids: TokenIds, target: Target) -> dict[str, PerToken]:
         """Entropy (nats) and accuracy: whether the likeliest token is the recorded one."""
         return {
             "entropy": entropy(torch.log_softmax(logits, dim=-1)),
             "accuracy": _accuracy(logits, response_ids),
         }
 
-    def differentiate(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-        weight: Float[Tensor, " token"],
-    ) -> Measured:
+    def differentiate(self, logits: Logits, response_ids: TokenIds, target: Target, weight: PerToken) -> Measured:
         """In closed form, diagnostics included."""
         accuracy = _accuracy(logits, response_ids)
         found = closed_form.token_loss(logits, response_ids, weight, torch.neg)
         return Measured(loss=found.loss, watched={"entropy": found.entropy, "accuracy": accuracy})
 
 
-def _accuracy(logits: Float[Tensor, "token vocab"], ids: Int[Tensor, " token"]) -> Float[Tensor, " token"]:
+def _accuracy(logits: Logits, ids: TokenIds) -> PerToken:
     """1 where no token is likelier than the recorded one, else 0."""
     return (logits.gather(-1, ids[:, None])[:, 0] >= logits.amax(dim=-1)).to(logits.dtype)

@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any
 
-from jaxtyping import Float, Int
 from pydantic import BeforeValidator, PlainSerializer
 from torch import Tensor
 
 from headwater import kinds
-from headwater.batch import Scored, ScoredRollout, Target
+from headwater.batch import Logits, PerToken, Scored, ScoredRollout, Target, TokenIds
 from headwater.errors import InputError
 from headwater.interfaces import Measured, Need, Signal, Watch
 
@@ -75,31 +74,15 @@ class Wrapper(Signal):
         """What the wrapped one shows."""
         return self.of.watch
 
-    def loss(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> Float[Tensor, " token"]:
+    def loss(self, logits: Logits, response_ids: TokenIds, target: Target) -> PerToken:
         """The wrapped one's."""
         return self.of.loss(logits, response_ids, target)
 
-    def diagnostics(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> dict[str, Float[Tensor, " token"]]:
+    def diagnostics(self, logits: Logits, response_ids: TokenIds, target: Target) -> dict[str, PerToken]:
         """The wrapped one's."""
         return self.of.diagnostics(logits, response_ids, target)
 
-    def differentiate(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-        weight: Float[Tensor, " token"],
-    ) -> Measured:
+    def differentiate(self, logits: Logits, response_ids: TokenIds, target: Target, weight: PerToken) -> Measured:
         """The wrapped one's."""
         return self.of.differentiate(logits, response_ids, target, weight)
 

@@ -19,11 +19,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 import torch
-from jaxtyping import Float, Int
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from headwater.batch import Scored, ScoredRollout, Target
+from headwater.batch import Logits, PerToken, Scored, ScoredRollout, Target, TokenIds
 from headwater.interfaces import At, Measured, Need, Signal, Watch, Workers
 from headwater.records import Group
 from headwater.signals import closed_form
@@ -40,7 +38,7 @@ from headwater.signals.summed import Summed, summed
 class Blended(PolicyTarget):
     """One advantage of both; `sparse` is the sparse part's share of each token's loss, which its KL term goes with."""
 
-    sparse: Float[Tensor, " token"]
+    sparse: PerToken
 
 
 class Mixture(Summed):
@@ -112,43 +110,27 @@ class Mixture(Summed):
             found = _blended(sparse, dense, share)
         return Scored(rollouts=found.rollouts, metrics={**found.metrics, "sparse_share": share})
 
-    def loss(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> Float[Tensor, " token"]:
+    def loss(self, logits: Logits, response_ids: TokenIds, target: Target) -> PerToken:
         """Of a sum: both losses. Of one advantage: the clipped surrogate, and the sparse share of the KL term."""
         if not isinstance(target, Blended):
             return super().loss(logits, response_ids, target)
         said = -torch.nn.functional.cross_entropy(logits, response_ids, reduction="none")
         return self._blend(said, target)
 
-    def _blend(self, logprobs: Float[Tensor, " token"], target: Blended) -> Float[Tensor, " token"]:
+    def _blend(self, logprobs: PerToken, target: Blended) -> PerToken:
         policy = self.sparse
         loss = policy.surrogate(logprobs, target)
         if target.reference_logprobs is None:
             return loss
         return loss + target.sparse * policy.kl_coefficient * policy.penalty(logprobs, target)
 
-    def diagnostics(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> dict[str, Float[Tensor, " token"]]:
+    def diagnostics(self, logits: Logits, response_ids: TokenIds, target: Target) -> dict[str, PerToken]:
         """Of a sum: what either end watches. Of one advantage: the policy's."""
         if isinstance(target, Blended):
             return self.sparse.diagnostics(logits, response_ids, target)
         return super().diagnostics(logits, response_ids, target)
 
-    def differentiate(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-        weight: Float[Tensor, " token"],
-    ) -> Measured:
+    def differentiate(self, logits: Logits, response_ids: TokenIds, target: Target, weight: PerToken) -> Measured:
         """Each end in its own way; one advantage in closed form."""
         if not isinstance(target, Blended):
             return super().differentiate(logits, response_ids, target, weight)

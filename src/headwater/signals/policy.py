@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from headwater.batch import Target
+from headwater.batch import Logits, PerToken, Target, TokenIds
 from headwater.errors import ObjectiveError
 from headwater.interfaces import Measured, Need, Signal, Workers
 from headwater.records import Rollout
@@ -26,7 +25,7 @@ from headwater.signals import closed_form
 from headwater.signals.responses import entropy
 
 
-def k3(logprobs: Float[Tensor, " token"], reference_logprobs: Float[Tensor, " token"]) -> Float[Tensor, " token"]:
+def k3(logprobs: PerToken, reference_logprobs: PerToken) -> PerToken:
     """exp(d) - d - 1, an estimate of KL(policy to reference) in nats, d = reference logprob - logprob.
 
     Never negative; unbiased for tokens drawn from the policy. As a loss its expected gradient is that of
@@ -41,9 +40,9 @@ def k3(logprobs: Float[Tensor, " token"], reference_logprobs: Float[Tensor, " to
 class PolicyTarget(Target):
     """What a policy gradient needs of each response token; the reference is None when the KL term is off."""
 
-    advantage: Float[Tensor, " token"]
-    old_logprobs: Float[Tensor, " token"]
-    reference_logprobs: Float[Tensor, " token"] | None = None
+    advantage: PerToken
+    old_logprobs: PerToken
+    reference_logprobs: PerToken | None = None
 
 
 class Policy(Signal):
@@ -74,42 +73,32 @@ class Policy(Signal):
             for rollout, advantage, reference in zip(rollouts, advantages, references, strict=True)
         ]
 
-    def loss(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> Float[Tensor, " token"]:
+    def loss(self, logits: Logits, response_ids: TokenIds, target: Target) -> PerToken:
         """-min(ratio A, clip(ratio) A) + kl_coefficient k3, per token; GRPO eq. 3 without its mean."""
         return self._loss(_logprobs(logits, response_ids), policy_of(target))
 
-    def surrogate(self, logprobs: Float[Tensor, " token"], policy: PolicyTarget) -> Float[Tensor, " token"]:
+    def surrogate(self, logprobs: PerToken, policy: PolicyTarget) -> PerToken:
         """-min(ratio A, clip(ratio) A) of the sampled tokens' logprobs."""
         ratio = torch.exp(logprobs - policy.old_logprobs)
         clipped = ratio.clamp(1.0 - self.clip_low, 1.0 + self.clip_high)
         return -torch.minimum(ratio * policy.advantage, clipped * policy.advantage)
 
-    def penalty(self, logprobs: Float[Tensor, " token"], policy: PolicyTarget) -> Float[Tensor, " token"]:
+    def penalty(self, logprobs: PerToken, policy: PolicyTarget) -> PerToken:
         """How far the policy is from the reference at the sampled tokens: k3, in nats, never negative."""
         return k3(logprobs, reference_of(policy))
 
-    def _loss(self, logprobs: Float[Tensor, " token"], policy: PolicyTarget) -> Float[Tensor, " token"]:
+    def _loss(self, logprobs: PerToken, policy: PolicyTarget) -> PerToken:
         loss = self.surrogate(logprobs, policy)
         return loss if self.kl_coefficient == 0 else loss + self.kl_coefficient * self.penalty(logprobs, policy)
 
     @torch.no_grad()
-    def diagnostics(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> dict[str, Float[Tensor, " token"]]:
+    def diagnostics(self, logits: Logits, response_ids: TokenIds, target: Target) -> dict[str, PerToken]:
         """entropy, ratio, clip_fraction, reference_kl (`penalty`); in nats."""
         distribution = torch.log_softmax(logits, dim=-1)
         logprobs = distribution.gather(-1, response_ids[:, None])[:, 0]
         return {"entropy": entropy(distribution), **self.watched(logprobs, policy_of(target))}
 
-    def watched(self, logprobs: Float[Tensor, " token"], policy: PolicyTarget) -> dict[str, Float[Tensor, " token"]]:
+    def watched(self, logprobs: PerToken, policy: PolicyTarget) -> dict[str, PerToken]:
         """ratio, clip_fraction and, with a reference, reference_kl, of the sampled tokens' logprobs."""
         ratio = torch.exp(logprobs - policy.old_logprobs)
         outside = torch.where(
@@ -122,20 +111,14 @@ class Policy(Signal):
             measured["reference_kl"] = self.penalty(logprobs, policy)
         return measured
 
-    def differentiate(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-        weight: Float[Tensor, " token"],
-    ) -> Measured:
+    def differentiate(self, logits: Logits, response_ids: TokenIds, target: Target, weight: PerToken) -> Measured:
         """In closed form, diagnostics included."""
         policy = policy_of(target)
         found = closed_form.token_loss(logits, response_ids, weight, lambda said: self._loss(said, policy))
         return Measured(loss=found.loss, watched={"entropy": found.entropy, **self.watched(found.logprobs, policy)})
 
 
-def _logprobs(logits: Float[Tensor, "token vocab"], response_ids: Int[Tensor, " token"]) -> Float[Tensor, " token"]:
+def _logprobs(logits: Logits, response_ids: TokenIds) -> PerToken:
     """The recorded token's logprob; cross_entropy is its negative, fused."""
     return -torch.nn.functional.cross_entropy(logits, response_ids, reduction="none")
 
@@ -147,7 +130,7 @@ def policy_of(target: Target) -> PolicyTarget:
     return target
 
 
-def reference_of(policy: PolicyTarget) -> Float[Tensor, " token"]:
+def reference_of(policy: PolicyTarget) -> PerToken:
     """The reference's logprobs of the sampled tokens. Raises ObjectiveError where the target has none."""
     if policy.reference_logprobs is None:
         raise ObjectiveError("policy: kl_coefficient is not 0 but the target has no reference logprobs")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
+from headwater.batch import PerToken
 from headwater.records import Rollout
 
 
@@ -24,7 +25,7 @@ def response_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
     }
 
 
-def entropy(logprobs: Float[Tensor, "token vocab"]) -> Float[Tensor, " token"]:
+def entropy(logprobs: Float[Tensor, "token vocab"]) -> PerToken:
     """-sum p log p in nats, per token; a masked id (logprob -inf) adds nothing."""
     return -(logprobs.exp() * logprobs.clamp_min(-1e30)).sum(dim=-1)
 

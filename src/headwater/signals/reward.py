@@ -16,11 +16,9 @@ from itertools import chain, compress
 from typing import Literal, Self
 
 import torch
-from jaxtyping import Float
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from headwater.batch import Scored, ScoredRollout, token_mean_weights
+from headwater.batch import PerToken, Scored, ScoredRollout, token_mean_weights
 from headwater.errors import NumericError
 from headwater.interfaces import LOSS, At, Need, Watch, Workers
 from headwater.records import Grade, Group, Rollout, Verdict, rollouts_of
@@ -142,7 +140,7 @@ class Reward(Policy):
         """Rollout id -> verdict or grade; the answer is read once a group."""
         return graded(groups, answers_of(groups, workers), workers, self.ungraded_limit, "reward")
 
-    def _weights(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, " token"]]:
+    def _weights(self, rollouts: Sequence[Rollout]) -> list[PerToken]:
         """Each token's share of the batch loss under `normalisation`."""
         if self.normalisation == "token-mean":
             return token_mean_weights(rollouts)

@@ -9,9 +9,7 @@ where the policy has moved far, and agree close to the reference.
 
 from __future__ import annotations
 
-from jaxtyping import Float
-from torch import Tensor
-
+from headwater.batch import PerToken
 from headwater.signals.policy import PolicyTarget, reference_of
 from headwater.signals.reward import Reward
 
@@ -19,6 +17,6 @@ from headwater.signals.reward import Reward
 class RewardK2(Reward):
     """GRPO whose KL to the reference is k2; every setting is `reward`'s."""
 
-    def penalty(self, logprobs: Float[Tensor, " token"], policy: PolicyTarget) -> Float[Tensor, " token"]:
+    def penalty(self, logprobs: PerToken, policy: PolicyTarget) -> PerToken:
         """Half the square of the log ratio, in nats squared."""
         return 0.5 * (logprobs - reference_of(policy)).square()

@@ -16,11 +16,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from headwater.batch import Scored, ScoredRollout, Target, TeacherDistribution, TopKDistribution, token_mean_weights
+from headwater.batch import (
+    Logits,
+    PerToken,
+    Scored,
+    ScoredRollout,
+    Target,
+    TeacherDistribution,
+    TokenIds,
+    TopKDistribution,
+    token_mean_weights,
+)
 from headwater.errors import ObjectiveError
 from headwater.interfaces import LOSS, At, Measured, Need, Watch, Workers
 from headwater.records import Group, Rollout, rollouts_of
@@ -35,7 +44,7 @@ def token_rewards(rollouts: Sequence[Rollout], workers: Workers, teacher: str) -
     return [logprobs.cpu() - torch.tensor(rollout.logprobs) for logprobs, rollout in zip(said, rollouts, strict=True)]
 
 
-def returns_to_go(rewards: Float[Tensor, " token"], gamma: float) -> Float[Tensor, " token"]:
+def returns_to_go(rewards: PerToken, gamma: float) -> PerToken:
     """sum over u >= t of gamma^(u - t) r_u, for each t."""
     if gamma == 0:
         return rewards
@@ -110,27 +119,16 @@ class Sampled(Policy):
             teacher=teacher,
         )
 
-    def loss(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> Float[Tensor, " token"]:
+    def loss(self, logits: Logits, response_ids: TokenIds, target: Target) -> PerToken:
         """The policy's, with the baseline in the advantage."""
         return super().loss(logits, response_ids, self._based(logits, target))
 
-    def differentiate(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-        weight: Float[Tensor, " token"],
-    ) -> Measured:
+    def differentiate(self, logits: Logits, response_ids: TokenIds, target: Target, weight: PerToken) -> Measured:
         """In closed form: the baseline is a constant."""
         return super().differentiate(logits, response_ids, self._based(logits, target), weight)
 
     @torch.no_grad()
-    def _based(self, logits: Float[Tensor, "token vocab"], target: Target) -> PolicyTarget:
+    def _based(self, logits: Logits, target: Target) -> PolicyTarget:
         """The target with the baseline added to the advantage, from the student's logits as they are now."""
         policy = policy_of(target)
         if not isinstance(policy, SampledTarget) or policy.teacher is None:

@@ -13,10 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from headwater.batch import Scored, ScoredRollout, Target
+from headwater.batch import Logits, PerToken, Scored, ScoredRollout, Target, TokenIds
 from headwater.errors import ObjectiveError
 from headwater.interfaces import Measured, Need, Signal
 
@@ -26,9 +25,9 @@ class Sum(Target):
     """What each part is scored against, and each token's weight in it."""
 
     first: Target | None = None
-    first_weight: Float[Tensor, " token"] | None = None
+    first_weight: PerToken | None = None
     second: Target | None = None
-    second_weight: Float[Tensor, " token"] | None = None
+    second_weight: PerToken | None = None
 
 
 def summed(first: Scored | None, second: Scored | None) -> Scored:
@@ -86,37 +85,21 @@ class Summed(Signal):
         """As many as the more demanding one."""
         return max(part.least_samples for part in self.parts)
 
-    def loss(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> Float[Tensor, " token"]:
+    def loss(self, logits: Logits, response_ids: TokenIds, target: Target) -> PerToken:
         """w1 loss1 + w2 loss2."""
         return _total(
             part.loss(logits, response_ids, of) * weight.to(logits.dtype) for part, of, weight in self._present(target)
         )
 
     @torch.no_grad()
-    def diagnostics(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-    ) -> dict[str, Float[Tensor, " token"]]:
+    def diagnostics(self, logits: Logits, response_ids: TokenIds, target: Target) -> dict[str, PerToken]:
         """What either watches; the first's where both use one name."""
         found: dict[str, Tensor] = {}
         for part, of, _ in self._present(target):
             found = {**part.diagnostics(logits, response_ids, of), **found}
         return found
 
-    def differentiate(
-        self,
-        logits: Float[Tensor, "token vocab"],
-        response_ids: Int[Tensor, " token"],
-        target: Target,
-        weight: Float[Tensor, " token"],
-    ) -> Measured:
+    def differentiate(self, logits: Logits, response_ids: TokenIds, target: Target, weight: PerToken) -> Measured:
         """Each part in its own way over logits of its own; the gradients add up."""
         losses: list[Tensor] = []
         watched: dict[str, Tensor] = {}

@@ -14,10 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jaxtyping import Float
-from torch import Tensor
-
-from headwater.batch import HiddenDistribution, Scored, TeacherDistribution
+from headwater.batch import HiddenDistribution, PerToken, Scored, TeacherDistribution
 from headwater.engines.cluster.group import Group
 from headwater.engines.cluster.share import deal
 from headwater.engines.cluster.teacher import Promised
@@ -174,7 +171,7 @@ class ClusterTeacher(_Front, Teacher):
         states = self._dealt("hidden", self.name, rollouts)
         return [replace(self._head, hidden=hidden, temperature=temperature) for hidden in states]
 
-    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[PerToken]:
         """Logprob of each response token."""
         return self._dealt("logprobs", self.name, rollouts, temperature)
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
-from headwater.batch import HiddenDistribution, Scored
+from headwater.batch import HiddenDistribution, PerToken, Scored
 from headwater.engines.cluster.learner import ShardedLearner
 from headwater.engines.cluster.teacher import ShardedTeacher
 from headwater.engines.cluster.weights import plain
@@ -113,7 +113,7 @@ class Rank:
         """Responses of this rank's own writer; other ranks may do something else meanwhile."""
         return self._writers[name].generate(problems, samples, sampling, seeds)
 
-    def logprobs(self, name: str, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
+    def logprobs(self, name: str, rollouts: Sequence[Rollout], temperature: float) -> list[PerToken]:
         """What a frozen model gives the tokens of this rank's rollouts."""
         return self._teachers[name].logprobs(rollouts, temperature)
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
-from headwater.batch import HiddenDistribution, TeacherDistribution
+from headwater.batch import HiddenDistribution, PerToken, TeacherDistribution
 from headwater.engines.body import Body
 from headwater.engines.cluster.sharding import reshard, shard, told, whole
 from headwater.engines.head import Head, tiled_logprobs
@@ -47,7 +47,7 @@ class Promised(Teacher):
         """A promise for each rollout."""
         return [Asked(teacher=self._name, temperature=temperature) for _ in rollouts]
 
-    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[PerToken]:
         """As the teacher gives them."""
         return self._asked.logprobs(rollouts, temperature)
 
@@ -87,7 +87,7 @@ class ShardedTeacher:
         """Go along with the other ranks, which have a layout."""
         self.model.hidden(torch.zeros((1, 1), dtype=torch.long, device=self.model.network.device))
 
-    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[Float[Tensor, " token"]]:
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[PerToken]:
         """Logprob of each response token of this rank's rollouts, on the CPU."""
         head = replace(self._applied, temperature=temperature)
         return self._over(rollouts, lambda hidden, ids: tiled_logprobs(hidden, head, ids))
