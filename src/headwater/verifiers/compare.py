@@ -1,4 +1,4 @@
-r"""Whether an answer is the gold answer: shape by shape, and only the values at the leaves by `equality`.
+r"""Whether an answer is the gold answer: node by node, and only the values at the leaves by `equality`.
 
 A rational gold answer asks for a written number, so 1+1 is not 2. The brackets must agree, the units may be
 left out but not exchanged, "%" means a hundredth, and several values in one place are no answer.
@@ -9,37 +9,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from fractions import Fraction
 
-from headwater.verifiers.equality import Set, equal, proportional, rounds, same_set
-from headwater.verifiers.formula import Formula, number
-from headwater.verifiers.names import Name, renamed
-from headwater.verifiers.reading import Context, read_nodes
-from headwater.verifiers.shapes import (
-    PERCENT,
-    REALS,
-    Based,
-    Combination,
-    Conditional,
-    Infinity,
-    Interval,
-    Leaf,
-    Listing,
-    Matrix,
-    Number,
-    Quantity,
-    Relation,
-    Shape,
-    Words,
-    formulas_of,
-)
+from headwater.verifiers.equality import equal, proportional, rounds, same_set
+from headwater.verifiers.names import is_universal
+from headwater.verifiers.terms import PERCENT, REALS, Given, Quantity, Relation, Term, infinity, number, words
 from headwater.verifiers.tokens import is_prose
 from headwater.verifiers.units import GROUPS, said_short
 
+_REGIONS = frozenset({"interval", "\\cup", "\\cap", "\\setminus"})
+_LISTS = frozenset({"list", "tuple", "set"})
+_UNEQUAL = frozenset({"<", ">", "<=", ">=", "!="})
+_CLOSED = {"<": "()", "<=": "[]"}
+_SAYS_NOTHING = re.compile(r"^(?:the|an?) +(?=\w)|^(?:option|choice) +(?=\(?[A-Z]\)?$)", re.IGNORECASE)
 
-def matches(gold: Shape, answer: Shape) -> bool:
-    """Whether the answer is the gold answer."""
-    if isinstance(gold, Conditional) or isinstance(answer, Conditional):
+
+def matches(gold: Term, answer: Term) -> bool:
+    """Whether the answer is the gold answer. Raises TooLarge."""
+    if isinstance(gold, Given) or isinstance(answer, Given):
         return _conditional(gold, answer)
     if isinstance(gold, Relation):
         return _relation(gold, answer)
@@ -47,343 +33,261 @@ def matches(gold: Shape, answer: Shape) -> bool:
         return _stated(gold, answer)
     if isinstance(answer, Quantity) and not isinstance(gold, Quantity):
         return _measured(gold, answer)
-    if isinstance(gold, Listing) or (isinstance(answer, Listing) and answer.kind == "set"):
+    if gold.op in _REGIONS:
+        return _same_region(gold, answer)
+    if gold.op in _LISTS or answer.op == "set":
         return _listing(gold, answer)
-    if isinstance(gold, Interval | Combination):
-        return _interval(gold, answer)
-    if isinstance(answer, Listing) and answer.joint == "or":  # 3/2 or 1.5: one value, written twice
-        return len(answer.items) < 5 and all(_one_value(gold, item) for item in answer.items)
-    return _one_value(gold, answer)
+    if answer.op == "list" and answer.name == "or":  # 3/2 or 1.5: one value, written twice
+        return len(answer.parts) < 5 and all(matches(gold, item) for item in answer.parts)
+    return _quantity(gold, answer) if isinstance(gold, Quantity) else _one_value(gold, answer)
 
 
-def _one_value(gold: Shape, answer: Shape) -> bool:
-    match gold, answer:
-        case Quantity(), _:
-            return _quantity(gold, answer)
-        case Number(), Number():
-            return gold.value == answer.value
-        case Leaf(letters=letters), Leaf(letters=typed) if letters and typed:
-            return letters == typed
-        case Leaf(), Number() | Leaf():
-            return equal(gold.formula, formula_of(answer) or gold.formula, finished=True)
-        case Words(formula=Formula() as product), Leaf(formula=other):  # abc and a b c
-            return product == other
-        case Leaf(formula=other), Words(formula=Formula() as product):
-            return product == other
-        case Words() | Leaf(), Words() | Leaf():
-            return bool(said(gold)) and said(gold) == said(answer)
-        case Based(), _:
-            return _based(gold, answer)
-        case Number(), Based():
-            return answer.base == "10" and Fraction(answer.digits) == gold.value
-        case Matrix(), Matrix():
-            return _matrix(gold, answer)
-        case Infinity(), Infinity():
-            return gold == answer
-    return False
+def _one_value(gold: Term, answer: Term) -> bool:
+    if gold.op == "number" and answer.op == "based":
+        return answer.parts[0].value == 10 and answer.name == str(gold.value)
+    if gold.op in ("number", "infinity"):
+        return gold == answer
+    if gold.op == "based":
+        digits = str(answer.value) if answer.op == "number" else said(answer).upper()
+        return gold == answer or gold.name == digits
+    one, other = (term.parts[0] if term.op == "words" and term.parts else term for term in (gold, answer))
+    if one.is_expression and other.is_expression:
+        if gold.op == answer.op == "words":
+            return said(gold) == said(answer)
+        if "words" in (gold.op, answer.op):  # abc and a b c
+            return one == other
+        typed = gold.text and answer.text and answer.op != "number"
+        return gold.text == answer.text if typed else equal(gold, answer, finished=True)
+    if said(gold) and said(answer):
+        return said(gold) == said(answer)
+    return _same_parts(gold, answer)
 
 
-def formula_of(value: Shape) -> Formula | None:
-    """A number or expression as a formula; None for every other shape."""
-    if isinstance(value, Number):
-        return number(value.value)
-    return value.formula if isinstance(value, Leaf) else None
+def _same_parts(gold: Term, answer: Term) -> bool:
+    alike = (gold.op, gold.name, len(gold.parts)) == (answer.op, answer.name, len(answer.parts))
+    return alike and gold.op != "words" and _in_order(gold.parts, answer.parts)
 
 
-def said(value: Shape) -> str:
+def _in_order(gold: Sequence[Term], answer: Sequence[Term]) -> bool:
+    return len(gold) == len(answer) and all(map(matches, gold, answer))
+
+
+def said(term: Term) -> str:
     """Words, or letters that may be a word; the case of a single letter counts, and of two."""
-    text = value.text if isinstance(value, Words) else value.letters if isinstance(value, Leaf) else ""
+    text = term.name if term.op == "words" else term.text if term.op != "number" else ""
     text = _SAYS_NOTHING.sub("", " ".join(text.replace("\u2019", "'").split()))
     return text if len(text) < 2 or (len(text) == 2 and text.isupper() and not is_prose(text)) else text.casefold()
 
 
-_SAYS_NOTHING = re.compile(r"^(?:the|an?) +(?=\w)|^(?:option|choice) +(?=\(?[A-Z]\)?$)", re.IGNORECASE)
-
-
-def _conditional(gold: Shape, answer: Shape) -> bool:
+def _conditional(gold: Term, answer: Term) -> bool:
     """What both say of a letter must agree; one side may leave out what kind of number it is."""
-    wanted = gold.condition if isinstance(gold, Conditional) else None
-    given = answer.condition if isinstance(answer, Conditional) else None
-    if wanted is not None and given is not None and isinstance(answer, Conditional):
-        loose = "any" in (wanted.domain, given.domain)
-        if wanted.domain.removeprefix("where ") != given.domain.removeprefix("where ") and not (
-            loose and wanted.universal and given.universal
-        ):
+    inner = [term.parts[0] if isinstance(term, Given) else term for term in (gold, answer)]
+    if isinstance(gold, Given) and isinstance(answer, Given):
+        loose = "any" in (gold.domain, answer.domain) and is_universal(gold.domain) and is_universal(answer.domain)
+        if not loose and gold.domain.removeprefix("where ") != answer.domain.removeprefix("where "):
             return False
-        if wanted.letter != given.letter:
-            answer = Conditional(
-                read_nodes(renamed(answer.nodes, given.letter, wanted.letter), Context()), wanted, answer.nodes
-            )
-    elif (given is not None and not given.universal) or (
-        wanted is not None and not (wanted.universal or wanted.domain[0] in "!>")
-    ):
-        return False
-    inner = [shape.value if isinstance(shape, Conditional) else shape for shape in (gold, answer)]
+        inner[1] = inner[1].renamed(answer.letter, gold.letter)
+    else:
+        domain = gold.domain if isinstance(gold, Given) else answer.domain if isinstance(answer, Given) else ""
+        if not (is_universal(domain) or (isinstance(gold, Given) and domain[0] in "!>")):
+            return False
     return matches(*inner)
-
-
-def _based(gold: Based, answer: Shape) -> bool:
-    if isinstance(answer, Based):
-        return (gold.digits.upper(), gold.base) == (answer.digits.upper(), answer.base)
-    if isinstance(answer, Number):
-        return str(answer.value) == gold.digits
-    return said(answer).casefold() == gold.digits.casefold()
-
-
-def _matrix(gold: Matrix, answer: Matrix) -> bool:
-    sizes = [len(row) for row in gold.rows], [len(row) for row in answer.rows]
-    if gold.kind != answer.kind or sizes[0] != sizes[1]:
-        return False
-    return all(matches(*pair) for pair in zip(sum(gold.rows, ()), sum(answer.rows, ()), strict=True))
 
 
 # Units
 
 
-def _measured(gold: Shape, answer: Quantity) -> bool:
+def _measured(gold: Term, answer: Quantity) -> bool:
     """A gold answer without a unit: "%" is a hundredth, a plain unit is left out, a dozen is a number."""
+    value = answer.parts[0]
     if answer.unit == PERCENT:
-        return isinstance(gold, Number) and isinstance(answer.value, Number) and gold.value * 100 == answer.value.value
+        return gold.op == value.op == "number" and gold.value * 100 == value.value
     if any(name in GROUPS or name == "percent" for name, _ in answer.unit):
         return False
-    return matches(gold, answer.value)
+    return matches(gold, value)
 
 
-def _quantity(gold: Quantity, answer: Shape) -> bool:
+def _quantity(gold: Quantity, answer: Term) -> bool:
     """A gold answer with a unit: the same unit, or none."""
+    value = gold.parts[0]
     if isinstance(answer, Quantity):
-        return answer.unit in (gold.unit, said_short(gold.unit)) and matches(gold.value, answer.value)
+        return answer.unit in (gold.unit, said_short(gold.unit)) and matches(value, answer.parts[0])
     group = next((GROUPS[name] for name, _ in gold.unit if name in GROUPS), 1)
     if group > 1:
-        return matches(Number(group * gold.value.value), answer) if isinstance(gold.value, Number) else False
-    return matches(gold.value, answer)
+        return value.op == "number" and matches(number(group * value.value), answer)
+    return matches(value, answer)
 
 
 # Lists, tuples, sets, intervals
 
 
-def _listing(gold: Shape, answer: Shape) -> bool:
-    if (interval := _endless(gold)) is not None:
-        return _interval(interval, answer)
-    if not isinstance(gold, Listing):  # {2} for 2
-        single = isinstance(answer, Listing) and len(answer.items) == 1 and not isinstance(gold, Interval | Combination)
-        return single and not isinstance(answer.items[0], Listing) and matches(gold, answer.items[0])  # type: ignore[union-attr]
-    if gold.kind == "tuple" and isinstance(answer, Listing) and answer.kind == "list":
-        values = _by_name(answer.items)
-        return len(values) == len(gold.items) and all(matches(*pair) for pair in zip(gold.items, values, strict=True))
-    if not isinstance(answer, Listing):
-        return gold.kind == "set" and len(gold.items) == 1 and matches(gold.items[0], answer)
-    if gold.kind != "tuple" and answer.kind == "set" and len(gold.items) < len(answer.items) <= 2 * len(gold.items):
-        return _same_set(gold.items, answer.items)
-    if (gold.kind == "tuple") != (answer.kind == "tuple") or len(gold.items) != len(answer.items):
-        return False
-    if gold.kind == "tuple" or Words("...") in gold.items:
-        return all(matches(*pair) for pair in zip(gold.items, answer.items, strict=True))
-    return _same_members(gold.items, answer.items)
-
-
-def _same_members(gold: Sequence[Shape], answer: Sequence[Shape]) -> bool:
-    """Each gold member is found once; equality is transitive, so the first partner is as good as any."""
-    left = list(answer)
-    for member in gold:
-        partner = next((i for i, other in enumerate(left) if matches(member, other)), None)
-        if partner is None:
-            return False
-        left.pop(partner)
-    return True
-
-
-def _same_set(gold: Sequence[Shape], answer: Sequence[Shape]) -> bool:
-    """In braces a repeated member says nothing: \\{1, 2, 2\\} is \\{1, 2\\}."""
-    found = [next((i for i, member in enumerate(gold) if matches(member, other)), None) for other in answer]
-    return None not in found and len(set(found)) == len(gold)
-
-
-def _by_name(items: Sequence[Shape]) -> list[Shape]:
-    """The values of x = 1, y = 2 in the order of the letters, which is that of a tuple; none for other lists."""
-    named: dict[str, Shape] = {}
-    for item in items:
-        if not isinstance(item, Relation) or item.signs != ("=",) or len(said(item.sides[0])) != 1:
-            return []
-        named[said(item.sides[0])] = item.sides[1]
-    return [named[name] for name in sorted(named)] if len(named) == len(items) else []
-
-
-def _endless(shape: Shape) -> Interval | None:
-    """(a, \\infty) is an interval and no point."""
-    if isinstance(shape, Listing) and shape.kind == "tuple" and len(shape.items) == 2:
-        low, high = shape.items
-        if isinstance(low, Infinity) or isinstance(high, Infinity):
-            return Interval("()", (low, high))
-    return None
-
-
-def _open_interval(shape: Shape) -> Shape:
-    if isinstance(shape, Listing) and shape.kind == "tuple" and len(shape.items) == 2:
-        return Interval("()", (shape.items[0], shape.items[1]))
-    return shape
-
-
-def _interval(gold: Interval | Combination, answer: Shape) -> bool:
-    answer = _open_interval(answer)
-    if isinstance(gold, Interval) and isinstance(answer, Interval):
-        return gold.brackets == answer.brackets and all(
-            matches(*pair) for pair in zip(gold.ends, answer.ends, strict=True)
+def _listing(gold: Term, answer: Term) -> bool:
+    if gold.op not in _LISTS:  # {2} for 2
+        return len(answer.parts) == 1 and answer.parts[0].op not in _LISTS and matches(gold, answer.parts[0])
+    if gold.op == "tuple":
+        return _in_order(
+            gold.parts, _by_name(answer) if answer.op == "list" else answer.parts if answer.op == "tuple" else ()
         )
-    sets = _set(gold), _set(answer)
-    return sets[0] is not None and sets[1] is not None and same_set(sets[0], sets[1])
+    if answer.op not in ("list", "set"):
+        return gold.op == "set" and answer.op != "tuple" and len(gold.parts) == 1 and matches(gold.parts[0], answer)
+    if words("...") in gold.parts:
+        return _in_order(gold.parts, answer.parts)
+    repeated = answer.op == "set" and len(gold.parts) < len(answer.parts) <= 2 * len(gold.parts)
+    if len(gold.parts) != len(answer.parts) and not repeated:
+        return False
+    left = dict(enumerate(gold.parts))
+    for other in answer.parts:  # equality is transitive, so the first partner is as good as any
+        found = next((place for place, member in left.items() if matches(member, other)), None)
+        if found is not None:
+            del left[found]
+        elif not (repeated and any(matches(member, other) for member in gold.parts)):  # {1, 2, 2} is {1, 2}
+            return False
+    return not left
 
 
-def _set(shape: Shape) -> Set | None:
-    shape = _open_interval(shape)
-    if isinstance(shape, Interval):
-        ends = [end.sign if isinstance(end, Infinity) else formula_of(end) for end in shape.ends]
-        return None if None in ends else ("interval", shape.brackets, *ends)
-    if isinstance(shape, Listing) and shape.kind == "set":
-        points = [formula_of(item) for item in shape.items]
-        return None if None in points else ("points", *points)
-    if isinstance(shape, Relation):
-        region = _region(shape)
-        return None if region is None else _set(region)
-    if isinstance(shape, Combination):
-        parts = [_set(part) for part in shape.parts]
-        return None if None in parts else (shape.operator, *parts)
-    return None
+def _by_name(answer: Term) -> tuple[Term, ...]:
+    """The values of x = 1, y = 2 in the order of the letters, which is that of a tuple; none for other lists."""
+    named: dict[str, Term] = {}
+    for item in answer.parts:
+        if not isinstance(item, Relation) or item.name != "=" or len(said(item.parts[0])) != 1:
+            return ()
+        named[said(item.parts[0])] = item.parts[1]
+    return tuple(named[name] for name in sorted(named)) if len(named) == len(answer.parts) else ()
+
+
+def _same_region(gold: Term, answer: Term) -> bool:
+    one, other = region(gold), region(answer)
+    if one is None or other is None:
+        return False
+    if one.op == other.op == "interval":
+        return _same_parts(one, other)
+    return same_set(one, other)
+
+
+def region(term: Term) -> Term | None:
+    """A set of real numbers as intervals, points and what joins them: (1, 2) and 1 < x < 2 too; None for the rest."""
+    if term.op == "tuple" and len(term.parts) == 2:
+        return Term("interval", term.parts, name="()")
+    if isinstance(term, Relation):
+        return _solutions(term)
+    if term.op in ("\\cup", "\\cap", "\\setminus"):
+        parts = [region(part) for part in term.parts]
+        return None if None in parts else Term(term.op, tuple(part for part in parts if part is not None))
+    return term if term.op in ("interval", "set") else None
 
 
 # Equations and inequalities
 
-_UNEQUAL = frozenset({"<", ">", "<=", ">=", "!="})
-_ORDER = {"<": ("(", ")"), "<=": ("[", "]")}
-
 
 def _stands(relation: Relation, place: int) -> bool:
     """x, x_1, f'(x), AB, words or (x, y): something that stands for the value, and is not said to hold itself."""
-    side, name = relation.sides[place], relation.names[place] if relation.names else None
-    if isinstance(side, Listing):
-        return side.kind == "tuple" and all(_is_letter(item) for item in side.items)
+    side, name = relation.parts[place], relation.names[place]
+    if side.op in _LISTS:
+        return side.op == "tuple" and all(
+            item.op == "letter" or (item.text and item.op != "number") for item in side.parts
+        )
     if name is None or not name.one:
         return False
-    others = (other for i, other in enumerate(relation.sides) if i != place)
-    return not (name.letter and any(name.letter in one.letters for other in others for one in formulas_of(other)))
+    return not any(name.letter in other.letters for i, other in enumerate(relation.parts) if i != place and name.letter)
 
 
-def _is_letter(shape: Shape) -> bool:
-    return isinstance(shape, Leaf) and bool(shape.letters or shape.formula.op == "letter")
+def _named(relation: Relation) -> Relation:
+    """With its name in front: 2 = x is x = 2."""
+    turn = relation.name == "=" and _stands(relation, 1) and not _stands(relation, 0)
+    return relation.turned() if turn else relation
 
 
-def _stated(gold: Shape, answer: Relation) -> bool:
-    """x = 2, 6/8 = 3/4, sqrt 2 ~ 1.41 or x <= 3 for a gold answer that is no relation."""
-    signs = answer.signs
-    if _UNEQUAL & set(signs):
-        region = _region(answer)
-        known = _open_interval(gold)  # 1 < x < 2 says that (1, 2) is no point
-        return region is not None and isinstance(known, Interval | Combination) and _interval(known, region)
-    if signs == ("=",) and _stands(answer, 1) and not _stands(answer, 0):
-        answer = answer.turned()
-    lettered = any(one.letters or one.has_i for one in formulas_of(gold))
-    if not lettered and any(answer.names):  # a + b = 5, f(2) = 5: a name of what has no letters
-        if answer.names[-1] and not answer.names[0]:
-            answer = answer.turned()
-        while len(answer.sides) > 1 and answer.names[0]:
-            answer = _without_first(answer)
-    if answer.signs and _stands(answer, 0):
-        answer = _without_first(answer)
-    if not answer.signs:
-        return matches(gold, answer.sides[0])
-    return _steps(gold, answer.signs, answer.sides)
-
-
-def _steps(gold: Shape, signs: Sequence[str], sides: Sequence[Shape]) -> bool:
-    """1 + 1 = 2, 0.75 = 3/4: every member is equal, and one is written as the gold answer asks."""
-    if tuple(signs) == ("~",) and isinstance(sides[1], Number):
-        exact = formula_of(sides[0])
-        close = exact is not None and not exact.letters and rounds(exact, sides[1].value, sides[1].places)
-        return close and any(matches(gold, side) for side in sides)
-    if set(signs) != {"="}:
-        return False
-    value = formula_of(gold)
-    written = [matches(gold, side) for side in sides]
-    steps = [formula_of(side) for side, right in zip(sides, written, strict=True) if not right]
-    return any(written) and all(
-        step is not None and value is not None and equal(value, step, finished=False) for step in steps
-    )
-
-
-def _without_first(relation: Relation) -> Relation:
-    return Relation(relation.signs[1:], relation.sides[1:], relation.names[1:])
-
-
-def _region(relation: Relation) -> Interval | Combination | Listing | None:
+def _solutions(relation: Relation) -> Term | None:
     """-1 < x <= 3 as (-1, 3], x > 2 as (2, infinity), x != 1 as all reals without 1, x = 1 as {1}."""
-    signs, sides = relation.signs, relation.sides
-    if signs == ("!=",) and _stands(relation, 0):
-        return Combination("\\setminus", (REALS, Listing("set", (sides[1],))))
-    if signs == ("=",) and _stands(relation, 0):
-        return Listing("set", (sides[1],))
-    if signs == ("in",) and _stands(relation, 0) and isinstance(sides[1], Interval | Combination | Listing):
-        return sides[1]
-    if any(sign in (">", ">=") for sign in signs):
+    if {">", ">="} & set(relation.signs):
         relation = relation.turned()
-        signs, sides = relation.signs, relation.sides
-    if not all(sign in _ORDER for sign in signs) or len(signs) > 2:
+    signs, sides = relation.signs, relation.parts
+    first, second = (len(sides) > place and _stands(relation, place) for place in (0, 1))
+    if signs == ("!=",) and first:
+        return Term("\\setminus", (REALS, Term("set", sides[1:])))
+    if signs == ("=",) and first:
+        return Term("set", sides[1:])
+    if signs == ("in",) and first:
+        return region(sides[1])
+    if not set(signs) <= _CLOSED.keys():
         return None
-    if len(signs) == 2 and _stands(relation, 1):
-        return Interval(_ORDER[signs[0]][0] + _ORDER[signs[1]][1], (sides[0], sides[2]))
-    if len(signs) == 1 and _stands(relation, 0):
-        return Interval("(" + _ORDER[signs[0]][1], (Infinity(-1), sides[1]))
-    if len(signs) == 1 and _stands(relation, 1):
-        return Interval(_ORDER[signs[0]][0] + ")", (sides[0], Infinity(1)))
+    if len(signs) == 2 and second:
+        return Term("interval", (sides[0], sides[2]), name=_CLOSED[signs[0]][0] + _CLOSED[signs[1]][1])
+    if len(signs) == 1 and first:
+        return Term("interval", (infinity(-1), sides[1]), name="(" + _CLOSED[signs[0]][1])
+    if len(signs) == 1 and second:
+        return Term("interval", (sides[0], infinity(1)), name=_CLOSED[signs[0]][0] + ")")
     return None
 
 
-def _relation(gold: Relation, answer: Shape) -> bool:
-    signs, sides = gold.signs, gold.sides
+def _stated(gold: Term, answer: Relation) -> bool:
+    """x = 2, 6/8 = 3/4, sqrt 2 ~ 1.41 or x <= 3 for a gold answer that is no relation."""
+    if _UNEQUAL & set(answer.signs):  # 1 < x < 2 says that (1, 2) is no point
+        known = region(gold)
+        return known is not None and known.op != "set" and _same_region(known, answer)
+    answer = _named(answer)
+    if not (gold.letters or gold.has_i):  # a + b = 5, f(2) = 5: a name of what has no letters
+        if answer.names[-1] and not answer.names[0]:
+            answer = answer.turned()
+        while len(answer.parts) > 1 and answer.names[0]:
+            answer = answer.without_first()
+    if answer.signs and _stands(answer, 0):
+        answer = answer.without_first()
+    if not answer.signs:
+        return matches(gold, answer.parts[0])
+    if answer.name == "~" and answer.parts[1].op == "number":
+        exact, decimal = answer.parts
+        close = exact.is_expression and not exact.letters and rounds(exact, decimal)
+        return close and any(matches(gold, side) for side in answer.parts)
+    if set(answer.signs) != {"="}:
+        return False
+    # 1 + 1 = 2, 0.75 = 3/4: every member is equal, and one is written as the gold answer asks
+    steps = [side for side in answer.parts if not matches(gold, side)]
+    return len(steps) < len(answer.parts) and all(
+        gold.is_expression and step.is_expression and equal(gold, step, finished=False) for step in steps
+    )
+
+
+def _relation(gold: Relation, answer: Term) -> bool:
+    signs, sides = gold.signs, gold.parts
     if signs == ("in",):
         return matches(sides[1], answer)
     if set(signs) <= {"=", "~"}:
         return _equation(gold, answer)
-    if not isinstance(answer, Relation) or answer.signs == ("in",):
-        region = _region(gold)
-        return isinstance(region, Interval | Combination) and _interval(region, answer)
+    if not isinstance(answer, Relation) or answer.name == "in":
+        known = region(gold)
+        return known is not None and known.op in _REGIONS and _same_region(known, answer)
     for other in (answer, answer.turned()):
-        if signs == other.signs:
-            if all(matches(*pair) for pair in zip(sides, other.sides, strict=True)):
-                return True
-            if len(signs) == 1 and _proportional(sides, other.sides, positive=signs != ("!=",)):
-                return True
+        if gold.name == other.name and (
+            _in_order(sides, other.parts)
+            or (len(signs) == 1 and _proportional(sides, other.parts, positive=signs != ("!=",)))
+        ):
+            return True
     return False
 
 
-def _equation(gold: Relation, answer: Shape) -> bool:
-    sides = gold.sides
+def _equation(gold: Relation, answer: Term) -> bool:
+    sides = gold.parts
+    equation = isinstance(answer, Relation) and answer.name == "="
     if _stands(gold, 0):
-        if isinstance(answer, Relation) and gold.signs == ("=",):
-            return _same_name(gold, answer)
+        if isinstance(answer, Relation) and gold.name == "=":
+            return _same_name(gold, _named(answer))
         return matches(sides[-1], answer)
-    if gold.signs == ("=",) and not all(isinstance(side, Number | Quantity) for side in sides):
-        single = isinstance(answer, Relation) and answer.signs == ("=",)
-        return single and _proportional(sides, answer.sides, positive=False)  # type: ignore[union-attr]
-    said_sides = answer.sides if isinstance(answer, Relation) and set(answer.signs) <= {"=", "~"} else (answer,)
-    return all(any(matches(side, other) for side in sides) for other in said_sides)
+    if gold.name == "=" and not all(side.op in ("number", "quantity") for side in sides):
+        return equation and _proportional(sides, answer.parts, positive=False)
+    members = answer.parts if isinstance(answer, Relation) and set(answer.signs) <= {"=", "~"} else (answer,)
+    return all(any(matches(side, other) for side in sides) for other in members)
 
 
 def _same_name(gold: Relation, answer: Relation) -> bool:
-    if len(answer.sides) == 2 and _stands(answer, 1) and not _stands(answer, 0):
-        answer = answer.turned()
-    if not _stands(answer, 0):
-        return False
-    names = [_name_text(relation.sides[0], relation.names[0]) for relation in (gold, answer)]
-    return names[0] == names[1] and _stated(gold.sides[1], answer)
+    def text(relation: Relation) -> str:
+        side, name = relation.parts[0], relation.names[0]
+        if side.op == "words" and not side.name.startswith("the name "):
+            return said(side)
+        return name.text if name is not None else repr(side)
+
+    return _stands(answer, 0) and text(gold) == text(answer) and _stated(gold.parts[1], answer)
 
 
-def _name_text(side: Shape, name: Name | None) -> str:
-    if isinstance(side, Words) and not side.text.startswith("the name "):
-        return said(side)
-    return name.text if name is not None else repr(side)
-
-
-def _proportional(gold: Sequence[Shape], answer: Sequence[Shape], *, positive: bool) -> bool:
-    formulas = [formula_of(side) for side in (*gold, *answer)]
-    known = [one for one in formulas if one is not None]
-    return len(known) == 4 and proportional(known[:2], known[2:], positive=positive)
+def _proportional(gold: Sequence[Term], answer: Sequence[Term], *, positive: bool) -> bool:
+    return all(side.is_expression for side in (*gold, *answer)) and proportional(gold, answer, positive=positive)

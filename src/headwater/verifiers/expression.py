@@ -14,11 +14,11 @@ from headwater.records import Verdict
 from headwater.verifiers.answers import Answers, respelled, unwrapped
 from headwater.verifiers.compare import matches, said
 from headwater.verifiers.reading import Context, read
-from headwater.verifiers.shapes import Listing, Number, Quantity, Shape, Words
+from headwater.verifiers.terms import Term
 from headwater.verifiers.tokens import LONGEST_EXPRESSION, Unreadable, ascii_digits
 from headwater.verifiers.values import TooLarge
 
-EXPRESSION_VERSION = "4"
+EXPRESSION_VERSION = "5"
 """Changes with every change of a verdict; what was made with an older one is then made again."""
 
 _INK = re.compile(r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[,;:! ]|[\s$]")
@@ -42,17 +42,17 @@ def decide(gold: str, answer: str) -> bool:
         return True
     gold = bare
     right = _shape(gold, Context())
-    if _undressed(gold) == _undressed(answer) and (right is None or isinstance(right, Words)):
+    if _undressed(gold) == _undressed(answer) and (right is None or right.op == "words"):
         return True  # April 10, without its \\text
     if right is None:
         return False
-    listed = isinstance(right, Listing) and right.kind == "list"
-    number = isinstance(right, Number) or (isinstance(right, Quantity) and isinstance(right.value, Number))
+    listed = right.op == "list"
+    number = "number" in (right.op, right.op == "quantity" and right.parts[0].op)
     contexts = [Context(separators=listed), *([Context(measured=True)] if number else [])]
     return any(_matches(right, answer, context) for context in contexts)
 
 
-def _matches(right: Shape, answer: str, context: Context) -> bool:
+def _matches(right: Term, answer: str, context: Context) -> bool:
     try:
         return matches(right, read(answer, context))
     except (Unreadable, TooLarge):
@@ -60,7 +60,7 @@ def _matches(right: Shape, answer: str, context: Context) -> bool:
 
 
 @lru_cache(maxsize=8192)
-def _shape(gold: str, context: Context) -> Shape | None:
+def _shape(gold: str, context: Context) -> Term | None:
     try:
         return read(gold, context)
     except Unreadable:
@@ -73,9 +73,9 @@ def is_readable(gold: str) -> bool:
     right = _shape(gold, Context())
     if right is None or "\n" in whole or _SOLUTION.search(gold) or gold.strip().casefold() in _SENTINELS:
         return False
-    if isinstance(right, Words):
-        return len(right.text.split()) <= _LONGEST_TEXT and said(right).strip(" .") not in _SENTINELS
-    return _matches(right, respelled(gold), Context(separators=isinstance(right, Listing) and right.kind == "list"))
+    if right.op == "words":
+        return len(right.name.split()) <= _LONGEST_TEXT and said(right).strip(" .") not in _SENTINELS
+    return _matches(right, respelled(gold), Context(separators=right.op == "list"))
 
 
 def _inked(text: str) -> str:
@@ -116,7 +116,7 @@ class ExpressionJudge:
     def several(self, gold: str) -> bool:
         """Whether the gold answer is a list or a set."""
         right = _shape(unwrapped(gold), Context())
-        return isinstance(right, Listing) and right.kind in ("list", "set")
+        return right is not None and right.op in ("list", "set")
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -1,6 +1,11 @@
-r"""An expression as a tree with one reading: which letters multiply, how far a slash or a power reaches.
+r"""An expression, or a number that is written out, as a tree with one reading.
 
-    2\sqrt{3}x   mul(2, root(3), x)        1/2x, 2 3, 2(3)   Unreadable: two readings
+    2\sqrt{3}x   mul(2, root(3, 2), x)     1/2x, 2 3   Unreadable: two readings
+
+A number is written out, with nothing left to compute, in these ways; 1+1, 2^3, 6/3/2 and -(-5) are tasks:
+
+    1,000   1\,000   1 000   -2.50   3/4   \frac{6}{8}   3\frac12   3 1/2   0.1\overline{6}   0.333...
+    1.5 \times 10^3   10^6   (-1)/2
 
 i and e are the constants, every other letter stands for itself; an index belongs to its letter. What has two
 readings is refused, never guessed at.
@@ -8,59 +13,27 @@ readings is refused, never guessed at.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import replace
 from fractions import Fraction
 
 from headwater.verifiers.latex import Node, Nodes
+from headwater.verifiers.terms import Term, letter, number
 from headwater.verifiers.tokens import Unreadable
 
 _INVERSE = {"\\sin": "arcsin", "\\cos": "arccos", "\\tan": "arctan"}
 _OPERANDS = frozenset({"number", "letters", "upright", "symbol", "macro", "power", "index"})
-_CONSTANTS = frozenset({"i", "e", "pi"})
+_LARGEST_EXPONENT = 100
+"""Of ten, in a number written as a \\times 10^n."""
+_DIGITS = re.compile(r"-?[0-9.]+")
+_FRACTION = re.compile(r"-?[0-9]+/-?[0-9]+")
+_PERIOD = re.compile(r"([0-9]*?)(?:([0-9])\2{2,}|([0-9]{2,6}?)\3+)")
+"""Digits that show their repetend: one digit three times, several twice."""
 
 
-@dataclass(frozen=True, slots=True)
-class Formula:
-    """`op` is number, letter, constant, add, mul, div, pow, root, or a function's name."""
-
-    op: str
-    parts: tuple[Formula, ...] = ()
-    value: Fraction = Fraction(0)
-    name: str = ""
-
-    @property
-    def letters(self) -> frozenset[str]:
-        """The letters that stand for anything."""
-        if self.op == "letter":
-            return frozenset({self.name})
-        return frozenset[str]().union(*(part.letters for part in self.parts))
-
-    @property
-    def has_i(self) -> bool:
-        """Whether the imaginary unit is in it."""
-        return any(node.op == "constant" and node.name == "i" for node in self.nodes())
-
-    def nodes(self) -> list[Formula]:
-        """The tree's nodes, the root first."""
-        found = [self]
-        for node in found:
-            found.extend(node.parts)
-        return found
-
-
-def number(value: Fraction | int) -> Formula:
-    """A rational number."""
-    return Formula("number", value=Fraction(value))
-
-
-def product_of(word: str) -> Formula:
-    """The letters of a run, multiplied."""
-    letters = tuple(_letter(letter) for letter in word)
-    return letters[0] if len(letters) == 1 else Formula("mul", letters)
-
-
-def formula(nodes: Nodes) -> Formula:
+def formula(nodes: Nodes) -> Term:
     """The expression that the nodes write. Raises Unreadable for lists, words, relations and stray signs."""
+    nodes = join_thousands(nodes)
     builder = _Builder(nodes)
     found = builder.sum()
     if builder.position < len(nodes):
@@ -68,29 +41,45 @@ def formula(nodes: Nodes) -> Formula:
     return found
 
 
-def whole_number(nodes: Nodes) -> int | None:
-    """The integer that these nodes are ("12", "-3"), or None."""
-    sign = 1
-    if nodes and nodes[0].kind == "sign" and nodes[0].text in "+-":
-        sign = -1 if nodes[0].text == "-" else 1
-        nodes = nodes[1:]
-    if len(nodes) == 1 and nodes[0].kind == "number" and nodes[0].text.isdigit():
-        return sign * int(nodes[0].text)
-    return None
-
-
-def fraction_of(node: Node) -> Fraction | None:
-    r"""The value of \frac{a}{b} with integers a and b, or None."""
-    if node.kind != "macro" or node.text != "\\frac":
-        return None
-    top, bottom = whole_number(node.parts[0]), whole_number(node.parts[1])
-    return Fraction(top, bottom) if top is not None and bottom else None
+def written(term: Term) -> Term:
+    r"""The expression; a \times 10^n, alone, is the number that it writes out."""
+    sign, found = (-1, term.parts[1]) if term.op == "mul" and term.parts[0] == number(-1) else (1, term)
+    factor, power = found.parts if found.op == "mul" and len(found.parts) == 2 else (number(1), found)
+    if factor.op != "number" or power.op != "pow" or power.parts[0].text != "10":
+        return term
+    exponent = power.parts[1]
+    whole = exponent.op == "number" and exponent.value.denominator == 1 and abs(exponent.value) <= _LARGEST_EXPONENT
+    return number(sign * factor.value * Fraction(10) ** int(exponent.value)) if whole else term
 
 
 def decimal(text: str) -> Fraction:
     """The exact value of digits with at most one point."""
     whole, _, places = text.partition(".")
     return Fraction(int(whole + places or "0"), 10 ** len(places))
+
+
+def whole_number(nodes: Nodes) -> int | None:
+    """The integer that these nodes are ("12", "-3"), or None."""
+    text = "".join("?" if node.parts else node.text for node in nodes)
+    return int(text) if re.fullmatch(r"[-+]?[0-9]+", text) and len(nodes) < 3 else None
+
+
+def join_thousands(nodes: Nodes) -> Nodes:
+    """1,000 as one number: one to three digits, then groups of a comma and three digits, without a space."""
+    joined: list[Node] = []
+    for node in nodes:
+        if (
+            len(joined) > 1
+            and node.glued
+            and re.fullmatch(r"[0-9]{3}(\.[0-9]+)?", node.text)
+            and joined[-1].text == ","
+            and joined[-1].glued
+            and re.fullmatch(r"[1-9][0-9]{0,2}|[1-9][0-9]{0,2}(,[0-9]{3})+", joined[-2].text)
+        ):
+            joined[-2:] = [replace(joined[-2], kind="number", text=joined[-2].text + "," + node.text)]
+        else:
+            joined.append(node)
+    return tuple(replace(one, text=one.text.replace(",", "")) if one.kind == "number" else one for one in joined)
 
 
 def index_text(nodes: Nodes) -> str:
@@ -105,8 +94,17 @@ def is_degree(node: Node) -> bool:
     return node.kind == "power" and [part.text for part in node.parts[0]] == ["\\circ"]
 
 
-def _letter(name: str) -> Formula:
-    return Formula("constant" if name in _CONSTANTS else "letter", name=name)
+def _quotient(top: Term, bottom: Term) -> Term:
+    """A fraction of two numbers in digits is a number."""
+    if all(_DIGITS.fullmatch(part.text) and part.op == "number" for part in (top, bottom)) and bottom.value:
+        return number(top.value / bottom.value, f"{top.text}/{bottom.text}")
+    return Term("div", (top, bottom))
+
+
+def _negative(term: Term) -> Term:
+    if term.op == "number":
+        return number(-term.value, "-" + term.text if term.text and term.value >= 0 else "")
+    return Term("mul", (number(-1), term))
 
 
 class _Builder:
@@ -129,21 +127,19 @@ class _Builder:
         self.position += 1
         return self.nodes[self.position - 1]
 
-    def sum(self) -> Formula:
+    def sum(self) -> Term:
         """Terms with their signs."""
         sign = self.take().text if self.peek("sign", "+", "-") else "+"
-        terms = [self._signed(sign)]
+        first = self.term()
+        if sign == "-":  # -(-5) is a sum to do
+            alone = first.op == "number" and first.value < 0 and not self.peek("sign", "+", "-")
+            first = Term("mul", (number(-1), first)) if alone else _negative(first)
+        terms = [first]
         while self.peek("sign", "+", "-"):
-            terms.append(self._signed(self.take().text))
-        return terms[0] if len(terms) == 1 else Formula("add", tuple(terms))
+            terms.append(_negative(self.term()) if self.take().text == "-" else self.term())
+        return terms[0] if len(terms) == 1 else Term("add", tuple(terms))
 
-    def _signed(self, sign: str) -> Formula:
-        term = self.term()
-        if sign == "+":
-            return term
-        return number(-term.value) if term.op == "number" else Formula("mul", (number(-1), term))
-
-    def term(self) -> Formula:
+    def term(self) -> Term:
         """Factors; a number may not follow another factor without a sign, nor anything a slash's divisor."""
         found, divided = self.factor(first=True), False
         while (node := self.peek()) is not None and not self._ends(node):
@@ -154,9 +150,9 @@ class _Builder:
             factor = self.factor(first=bool(operator) or behind_factorial)
             divided = operator == "/"
             if divided:
-                found = Formula("div", (found, factor))
+                found = _quotient(found, factor)
             else:
-                found = Formula("mul", (*(found.parts if found.op == "mul" else (found,)), factor))
+                found = Term("mul", (*(found.parts if found.op == "mul" else (found,)), factor))
         return found
 
     def _ends(self, node: Node) -> bool:
@@ -166,19 +162,19 @@ class _Builder:
             node.kind == "sign" and node.text not in "*/"
         )
 
-    def factor(self, *, first: bool) -> Formula:
+    def factor(self, *, first: bool) -> Term:
         """One operand with its powers and factorials."""
         found, raised = self._operand(self.take(), first), False
         while (after := self.peek()) is not None:
             if is_degree(after):
-                found = Formula("div", (Formula("mul", (found, _letter("pi"))), number(180)))
+                found = Term("div", (Term("mul", (found, letter("pi"))), number(180)))
             elif after.kind == "power" and not raised:
                 raised = True
                 found = self._raised(found, after)
             elif after.kind == "sign" and after.text == "!":
                 if found.op == "factorial":
                     raise Unreadable("a factorial behind a factorial has two readings")
-                found = Formula("factorial", (found,))
+                found = Term("factorial", (found,))
             else:
                 break
             self.position += 1
@@ -187,17 +183,17 @@ class _Builder:
         return found
 
     @staticmethod
-    def _raised(base: Formula, power: Node) -> Formula:
-        return Formula("pow", (base, formula(power.parts[0])))
+    def _raised(base: Term, power: Node) -> Term:
+        return Term("pow", (base, formula(power.parts[0])))
 
-    def _combinations(self, node: Node) -> Formula | None:
+    def _combinations(self, node: Node) -> Term | None:
         """C(n,k), C_n^k, _nC_k and {}^nC_k as binomials; None for every other C."""
         if node.text == "C" and (group := self.peek("group", "()")) is not None:
             parts = [part for part in group.parts[0] if part.kind == "comma"]
             if len(parts) == 1:
                 place = group.parts[0].index(parts[0])
                 self.position += 1
-                return Formula("binomial", (formula(group.parts[0][:place]), formula(group.parts[0][place + 1 :])))
+                return Term("binomial", (formula(group.parts[0][:place]), formula(group.parts[0][place + 1 :])))
             return None
         start = self.position - 1
         if node.text == "{}" and not node.parts[0] and (head := self.peek("index") or self.peek("power")) is not None:
@@ -210,9 +206,9 @@ class _Builder:
             return None
         self.position = start + 3
         top, bottom = (formula(three[place].parts[0]) for place in order)
-        return Formula("binomial", (top, bottom))
+        return Term("binomial", (top, bottom))
 
-    def _operand(self, node: Node, first: bool) -> Formula:
+    def _operand(self, node: Node, first: bool) -> Term:
         if (found := self._combinations(node)) is not None:
             return found
         if node.kind == "number":
@@ -220,7 +216,7 @@ class _Builder:
         if node.kind in ("letters", "upright"):
             return self._letters(node)
         if node.kind == "symbol" and node.text not in ("\\infty", "\\emptyset", "\\circ"):
-            return _letter("pi") if node.text == "\\pi" else self._indexed(node.text[1:])
+            return letter("pi") if node.text == "\\pi" else self._indexed(node.text[1:])
         if node.kind == "macro":
             return self._macro(node)
         if node.kind == "function":
@@ -228,61 +224,80 @@ class _Builder:
         if node.kind == "group" and node.text in ("()", "{}", "[]"):
             return formula(node.parts[0])
         if node.kind == "group" and node.text[1:2] == "l":
-            return Formula("floor" if "floor" in node.text else "ceiling", (formula(node.parts[0]),))
+            return Term("floor" if "floor" in node.text else "ceiling", (formula(node.parts[0]),))
         if node.kind == "sign" and node.text == "|":
             return self._absolute()
         raise Unreadable(f"{node.text or node.kind} stands in no expression")
 
-    def _number(self, node: Node, first: bool) -> Formula:
+    def _number(self, node: Node, first: bool) -> Term:
         if not first:
             raise Unreadable("a number behind another factor has two readings")
-        after = self.peek()
-        if after is not None and after.kind in ("number", "index"):
-            raise Unreadable("two numbers side by side, or a number with an index")
-        value = decimal(node.text)
-        part = None if after is None else fraction_of(after)
-        if part is not None and value.denominator == 1:
-            if not 0 < part < 1:
+        value, after = decimal(node.text), self.peek()
+        if after is None:
+            return number(value, node.text)
+        if "." in node.text and (repeating := self._repeating(value, node.text.partition(".")[2], after)) is not None:
+            return repeating
+        behind = self.nodes[self.position :]
+        if after.kind == "number" and not after.glued and len(behind) == 3 and behind[1].text == "/":  # 3 1/2
+            part, size = formula(behind), 3
+        else:
+            part, size = self._macro(after) if after.text == "\\frac" else number(0), 1
+        if value.denominator == 1 and _FRACTION.fullmatch(part.text):
+            if not 0 < part.value < 1:
                 raise Unreadable("a number before a fraction has two readings")
-            self.position += 1
-            value += part
-        return number(value)
+            self.position += size
+            return number(value + part.value)
+        if after.kind in ("number", "index"):
+            raise Unreadable("two numbers side by side, or a number with an index")
+        return number(value, node.text)
 
-    def _letters(self, node: Node) -> Formula:
+    def _repeating(self, value: Fraction, places: str, behind: Node) -> Term | None:
+        r"""0.1\overline{6} and 0.1666..."""
+        if behind.text == "\\overline":
+            block, before = "".join(node.text for node in behind.parts[0]), len(places)
+        elif behind.text == "\\ldots" and (shown := _PERIOD.fullmatch(places)) is not None:
+            block, before = shown[2] or shown[3], len(shown[1])
+            value = Fraction(int(value * 10**before), 10**before)
+        else:
+            return None
+        if not block.isdigit():
+            return None
+        self.position += 1
+        return number(value + Fraction(int(block), 10 ** len(block) - 1) / 10**before)
+
+    def _letters(self, node: Node) -> Term:
         """A product; a power or a factorial behind it belongs to the last letter alone."""
         before, last = node.text[:-1], node.text[-1]
-        factors = [_letter(letter) for letter in before] + [self._indexed(last)]
+        factors = [letter(one) for one in before] + [self._indexed(last)]
         after = self.peek()
         if before and after is not None and (after.kind == "power" or after.text == "!"):
             if is_degree(after):
                 raise Unreadable("degrees of a letter")
             self.position += 1
             raised = after.kind == "power"
-            factors[-1] = self._raised(factors[-1], after) if raised else Formula("factorial", (factors[-1],))
+            factors[-1] = self._raised(factors[-1], after) if raised else Term("factorial", (factors[-1],))
             if self.peek("power") or self.peek("sign", "!"):
                 raise Unreadable("a power behind a power")
-        return factors[0] if len(factors) == 1 else Formula("mul", tuple(factors))
+        return factors[0] if len(factors) == 1 else Term("mul", tuple(factors))
 
-    def _indexed(self, name: str) -> Formula:
+    def _indexed(self, name: str) -> Term:
         if self.peek("index"):
-            return Formula("letter", name=f"{name}_{index_text(self.take().parts[0])}")
-        return _letter(name)
+            return Term("letter", name=f"{name}_{index_text(self.take().parts[0])}")
+        return letter(name)
 
-    def _macro(self, node: Node) -> Formula:
+    def _macro(self, node: Node) -> Term:
         if node.text == "\\frac":
-            if (value := fraction_of(node)) is not None:
-                return number(value)
-            return Formula("div", (formula(node.parts[0]), formula(node.parts[1])))
+            return _quotient(formula(node.parts[0]), formula(node.parts[1]))
         if node.text == "\\sqrt":
             degree = formula(node.parts[1]) if len(node.parts) > 1 else number(2)
-            return Formula("root", (formula(node.parts[0]), degree))
+            return Term("root", (formula(node.parts[0]), degree))
         if node.text == "\\binom":
-            return Formula("binomial", (formula(node.parts[0]), formula(node.parts[1])))
+            return Term("binomial", (formula(node.parts[0]), formula(node.parts[1])))
         if node.text == "\\overline" and len(node.parts[0]) == 1 and node.parts[0][0].kind in ("letters", "symbol"):
             return self._indexed("bar " + node.parts[0][0].text)
         raise Unreadable(f"{node.text} stands in no expression")
 
-    def _function(self, node: Node) -> Formula:
+    def _function(self, node: Node) -> Term:
         name, base, power = node.text[1:], None, None
         while (after := self.peek("index") or self.peek("power")) is not None:
             self.position += 1
@@ -298,15 +313,15 @@ class _Builder:
             raise Unreadable("the inverse of this function")
         argument = self._argument()
         if name == "exp":
-            found = Formula("pow", (_letter("e"), argument))
+            found = Term("pow", (letter("e"), argument))
         elif name in ("log", "ln"):
-            ten = number(10) if name == "log" else _letter("e")
-            found = Formula("log", (argument, ten if base is None else base))
+            ten = number(10) if name == "log" else letter("e")
+            found = Term("log", (argument, ten if base is None else base))
         else:
-            found = Formula(name, (argument,))
-        return found if power is None else Formula("pow", (found, power))
+            found = Term(name, (argument,))
+        return found if power is None else Term("pow", (found, power))
 
-    def _argument(self) -> Formula:
+    def _argument(self) -> Term:
         if (group := self.peek("group", "()", "{}", "[]")) is not None:
             self.position += 1
             if self.peek("power") or self.peek("sign", "!"):
@@ -322,7 +337,7 @@ class _Builder:
             raise Unreadable("a function without an argument")
         return formula(self.nodes[start : self.position])
 
-    def _absolute(self) -> Formula:
+    def _absolute(self) -> Term:
         if self.barred:
             raise Unreadable("bars inside bars")
         self.barred = True
@@ -331,4 +346,4 @@ class _Builder:
         if not self.peek("sign", "|"):
             raise Unreadable("a bar is not closed")
         self.position += 1
-        return Formula("abs", (inside,))
+        return Term("abs", (inside,))

@@ -9,9 +9,9 @@ condition says which values a letter takes; it is cut off, and compared apart fr
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 
 from headwater.verifiers.latex import Node, Nodes
+from headwater.verifiers.terms import Name
 from headwater.verifiers.tokens import is_prose
 from headwater.verifiers.units import VOCABULARY, denies, known, ways
 
@@ -21,16 +21,6 @@ _BIG = frozenset({"\\int", "\\iint", "\\oint", "\\sum", "\\prod", "\\lim", "\\ma
 """What stands behind one of these is a part of its name, whatever it is."""
 _STARS = frozenset({"*", "\\prime", "\\dagger", "T", "+", "\\perp"})
 _DECORATED = frozenset({"\\overline", "\\vec", "\\hat", "\\mathbb"})
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """`text` is the same for the same name; `one` for a single thing (x, f'(x)) and not several (a + b)."""
-
-    text: str
-    one: bool
-    letter: str = ""
-    """the letter, where the name is nothing else"""
 
 
 def name_of(nodes: Nodes) -> Name | None:
@@ -169,17 +159,13 @@ _PLAIN = known("conditions", "plain")
 _UNIVERSAL = re.compile(r"any|[ZRNQC][+*]?|(?:where )?>=-?[0-9]+|=.*|where (?:>|!=)-?[0-9]+|all of .*")
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """The letter, and the values that it takes: "Z", "any", ">=1", "where >0" (in words), ..."""
+Condition = tuple[str, str]
+"""A letter and its domain, as in `Given`."""
 
-    letter: str
-    domain: str
 
-    @property
-    def universal(self) -> bool:
-        """Whether it only names a kind of number, and may be left out."""
-        return _UNIVERSAL.fullmatch(self.domain) is not None
+def is_universal(domain: str) -> bool:
+    """Whether it only names a kind of number, and may be left out."""
+    return _UNIVERSAL.fullmatch(domain) is not None
 
 
 def split_condition(nodes: Nodes) -> tuple[Nodes, Condition | None]:
@@ -201,15 +187,15 @@ def split_condition(nodes: Nodes) -> tuple[Nodes, Condition | None]:
         if found is None or not main:
             continue
         plain = in_words and "if" not in node.text
-        if found.domain[0] == "=":  # 5 for x = 2; and x = 3 or x = 5 is a list
-            fits = plain and not _says_of(main, found.letter)
+        letter, domain = found
+        if domain[0] == "=":  # 5 for x = 2; and x = 3 or x = 5 is a list
+            fits = plain and not _says_of(main, letter)
         else:
-            fits = _says_of(main, found.letter) and not any(
+            fits = _says_of(main, letter) and not any(
                 node.kind == "relation" and node.text not in ("=", "~") for node in main
             )  # an answer that is itself a range is no value with a condition
         if fits:
-            where = "where " if plain and found.domain[0] in ">!" else ""
-            return main, replace(found, domain=where + found.domain)
+            return main, (letter, ("where " if plain and domain[0] in ">!" else "") + domain)
     return nodes, None
 
 
@@ -225,15 +211,15 @@ def _condition(nodes: Nodes) -> Condition | None:
     kinds = [_KINDS[word] for word in said if word in _KINDS]
     domain = next((kind for kind in ("Z+", "N0", "Z", "N", "Q", "R") if kind in kinds), "any")
     if not rest:
-        return Condition(letter, domain) if letter and text.strip() else None
+        return (letter, domain) if letter and text.strip() else None
     if rest[0].kind == "relation" and letter:
         rest = (Node("letters", letter), *rest)
     if rest[0].kind not in ("letters", "symbol") or (rest[0].kind == "letters" and len(rest[0].text) > 1):
         return None
     if len(rest) == 1:
-        return Condition(rest[0].text, domain) if len(nodes) > 1 else None
+        return (rest[0].text, domain) if len(nodes) > 1 else None
     stated = _stated(rest[1:])
-    return None if stated is None else Condition(rest[0].text, stated)
+    return None if stated is None else (rest[0].text, stated)
 
 
 def _stated(rest: Nodes) -> str | None:
@@ -251,18 +237,6 @@ def _stated(rest: Nodes) -> str | None:
         return "all of " + "".join(texts)
     number = values[-1].kind == "number" and texts[:-1] in ([], ["-"])
     return sign.text + "".join(texts) if number and sign.text in (">=", ">", "!=", "<", "<=", "=") else None
-
-
-def renamed(nodes: Nodes, old: str, new: str) -> Nodes:
-    """The nodes with another name for a letter."""
-    return tuple(
-        replace(
-            node,
-            text=node.text.replace(old, new) if node.kind in ("letters", "upright") else node.text,
-            parts=tuple(renamed(part, old, new) for part in node.parts),
-        )
-        for node in nodes
-    )
 
 
 def _says_of(main: Nodes, letter: str) -> bool:

@@ -9,27 +9,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from headwater.verifiers.formula import formula, index_text, is_degree, product_of, whole_number
+from headwater.verifiers.formula import formula, index_text, is_degree, join_thousands, whole_number, written
 from headwater.verifiers.latex import Node, Nodes, parse_latex, split_nodes
-from headwater.verifiers.names import Name, name_of, spelled, split_condition
-from headwater.verifiers.shapes import (
+from headwater.verifiers.names import name_of, spelled, split_condition
+from headwater.verifiers.terms import (
     REALS,
-    Based,
-    Combination,
-    Conditional,
-    Infinity,
-    Interval,
-    Leaf,
-    Listing,
-    Matrix,
-    Number,
+    Given,
+    Name,
     Quantity,
     Relation,
-    Shape,
-    Words,
-    join_thousands,
-    stamp,
-    written_number,
+    Term,
+    infinity,
+    number,
+    product_of,
+    words,
 )
 from headwater.verifiers.tokens import Unreadable, is_prose
 from headwater.verifiers.units import LETTER_UNITS, MONEY, group_of, multiplier_of, ordinal_ending, unit_of
@@ -51,24 +44,23 @@ class Context:
     measured: bool = False
 
 
-def read(text: str, context: Context = Context()) -> Shape:
+def read(text: str, context: Context = Context()) -> Term:
     """The shape of an answer. Raises Unreadable for what has none."""
     return read_nodes(parse_latex(text), context)
 
 
-def read_nodes(nodes: Nodes, context: Context) -> Shape:
+def read_nodes(nodes: Nodes, context: Context) -> Term:
     """The shape of an answer whose conditions may stand behind it."""
-    reader = _Shaper(context)
     main, condition = split_condition(nodes)
-    shape = reader.read(main)
-    return shape if condition is None else Conditional(shape, condition, main)
+    value = _Shaper(context).read(main)
+    return value if condition is None else Given("given", (value,), letter=condition[0], domain=condition[1])
 
 
 class _Shaper:
     def __init__(self, context: Context):
         self.context = context
 
-    def read(self, nodes: Nodes) -> Shape:
+    def read(self, nodes: Nodes) -> Term:
         """One answer, or several with commas between them."""
         while nodes and (nodes[-1].kind == "stop" or nodes[-1].text in (",", ";")):
             nodes = nodes[:-1]
@@ -84,27 +76,26 @@ class _Shaper:
             nodes = joined
         return self._relation(nodes) if any(node.kind == "relation" for node in nodes) else self.single(nodes)
 
-    def _joined(self, parts: list[Nodes], joints: set[str]) -> Shape:
+    def _joined(self, parts: list[Nodes], joints: set[str]) -> Term:
         """A list; x < 2 or x > 3 is a union, x > 2 and x < 3 an intersection."""
         words = joints & {"or", "and"}
         signs = [{node.text for node in part if node.kind == "relation"} for part in parts]
         if len(words) == 1 and all(signs) and {"<", ">", "<=", ">="} & set[str]().union(*signs):
             operator = "\\cup" if words == {"or"} else "\\cap"
-            return Combination(operator, tuple(self.read(part) for part in parts))
-        listing = self._listing("list", parts)
-        return Listing("list", listing.items, joints.pop() if len(joints) == 1 else "")
+            return Term(operator, tuple(self.read(part) for part in parts))
+        return replace(self._listing("list", parts), name=joints.pop() if len(joints) == 1 else "")
 
-    def _listing(self, kind: str, parts: list[Nodes]) -> Listing:
-        items: list[Shape] = []
+    def _listing(self, kind: str, parts: list[Nodes]) -> Term:
+        items: list[Term] = []
         for part in parts:
-            item = Words("...") if [node.text for node in part] == ["\\ldots"] else self.read(part)
-            plus_minus = isinstance(item, Listing) and item.kind == "list"
-            if plus_minus and kind == "tuple":
+            item = words("...") if [node.text for node in part] == ["\\ldots"] else self.read(part)
+            if item.op == "list" and kind == "tuple":
                 raise Unreadable("a tuple with two values in one place")
-            items += item.items if isinstance(item, Listing) and plus_minus else [item]
-        return Listing(kind, tuple(items))
+            items += item.parts if item.op == "list" else [item]
+        endless = kind == "tuple" and len(items) == 2 and any(item.op == "infinity" for item in items)
+        return Term("interval", tuple(items), name="()") if endless else Term(kind, tuple(items))
 
-    def _relation(self, nodes: Nodes) -> Shape:
+    def _relation(self, nodes: Nodes) -> Term:
         signs = tuple(node.text for node in nodes if node.kind == "relation")
         if nodes[0].kind == "relation" and signs == ("~",):
             return self.single(nodes[1:])
@@ -114,23 +105,24 @@ class _Shaper:
         if len(parts) != len(signs) + 1:
             raise Unreadable("a relation without one of its sides")
         names = tuple(name_of(part) for part in parts)
-        return Relation(signs, tuple(self._side(*both) for both in zip(parts, names, strict=True)), names)
+        sides = tuple(self._side(*both) for both in zip(parts, names, strict=True))
+        return Relation("relation", sides, name=" ".join(signs), names=names)
 
-    def _side(self, nodes: Nodes, name: Name | None) -> Shape:
+    def _side(self, nodes: Nodes, name: Name | None) -> Term:
         try:
             return self.single(nodes)
         except Unreadable:
             if name is None:
                 raise
-            return Words(f"the name {name.text}")
+            return words(f"the name {name.text}")
 
-    def single(self, nodes: Nodes) -> Shape:
+    def single(self, nodes: Nodes) -> Term:
         """One answer without relations."""
         if any(node.text == "\\mathbb" for node in nodes):  # R - {0}
             nodes = tuple(Node("sign", "\\setminus") if node.text == "-" else node for node in nodes)
         for sign in ("\\cup", "\\cap", "\\setminus"):
             if any(node.text == sign for node in nodes):
-                return Combination(sign, tuple(self.single(part) for part in split_nodes(nodes, "sign", sign)))
+                return Term(sign, tuple(self.single(part) for part in split_nodes(nodes, "sign", sign)))
         if len(nodes) == 1:
             if nodes[0].kind == "group" and (bracketed := self._bracketed(nodes[0])) is not None:
                 return bracketed
@@ -142,13 +134,13 @@ class _Shaper:
             return self._plus_minus(nodes)
         return self._quantity(nodes)
 
-    def _bracketed(self, group: Node) -> Shape | None:
+    def _bracketed(self, group: Node) -> Term | None:
         inside = group.parts[0]
         everywhere = _Shaper(replace(self.context, separators=True))
         if group.text == "\\{\\}" and (condition := _set_builder(inside)):
             return self.read(condition)
         if group.text == "\\{\\}":
-            return everywhere._listing("set", split_nodes(inside, "comma")) if inside else Listing("set", ())
+            return everywhere._listing("set", split_nodes(inside, "comma")) if inside else Term("set")
         if group.text == "{}" or (group.text == "()" and not any(node.kind == "comma" for node in inside)):
             return self.read(inside)
         if group.text in ("()", "\\langle\\rangle"):
@@ -158,10 +150,10 @@ class _Shaper:
                 return self._matrix(inside[0])
             ends = split_nodes(inside, "comma")
             if len(ends) == 2:
-                return Interval(group.text, (everywhere.read(ends[0]), everywhere.read(ends[1])))
+                return Term("interval", (everywhere.read(ends[0]), everywhere.read(ends[1])), name=group.text)
         return None
 
-    def _matrix(self, node: Node) -> Matrix:
+    def _matrix(self, node: Node) -> Term:
         lines: list[list[list[Node]]] = [[[]]]
         for part in node.parts[0]:
             if part.text == "\\\\":
@@ -172,32 +164,33 @@ class _Shaper:
                 lines[-1][-1].append(part)
         if lines[-1] == [[]]:
             lines.pop()
-        rows = tuple(tuple(self.read(tuple(cell)) for cell in line) for line in lines)
-        return Matrix("v" if node.text in ("vmatrix", "Vmatrix") else "", rows)
+        rows = tuple(Term("row", tuple(self.read(tuple(cell)) for cell in line)) for line in lines)
+        return Term("matrix", rows, name="v" if node.text in ("vmatrix", "Vmatrix") else "")
 
-    def _plus_minus(self, nodes: Nodes) -> Shape:
+    def _plus_minus(self, nodes: Nodes) -> Term:
         if count_of(nodes, "\\pm") > 1:
             raise Unreadable("several signs of plus or minus")
-        return Listing("list", tuple(self._quantity(_signed(nodes, sign)) for sign in ("+", "-")))
+        return Term("list", tuple(self._quantity(_signed(nodes, sign)) for sign in ("+", "-")))
 
     # Numbers with what stands around them
 
-    def _quantity(self, nodes: Nodes) -> Shape:
+    def _quantity(self, nodes: Nodes) -> Term:
         """A value with what is written before or behind it as its unit."""
-        if (text := stamp(nodes)) is not None:
-            return Words(text)
+        if (text := _stamp(nodes)) is not None:
+            return words(text)
         if all(node.kind == "words" for node in nodes):
             text = " ".join(node.text for node in nodes).strip(" .:;!()[]")
-            return REALS if text.casefold() in _ALL_REALS else Words(text)
+            return REALS if text.casefold() in _ALL_REALS else words(text)
         if nodes[0].kind == "words" and _ANNOUNCED.fullmatch(nodes[0].text.strip(" :")):
             return self._quantity(nodes[1:])
         signed = nodes[0].kind == "sign" and nodes[0].text == "-"
         if len(nodes) > 1 + signed and (money := _money(nodes[signed])) is not None:
             inner = self._quantity((*nodes[:signed], *nodes[signed + 1 :]))
-            value, unit = (inner.value, inner.unit) if isinstance(inner, Quantity) else (inner, ())
-            return Quantity(value, tuple(sorted({*unit, (money, 1)})))
+            value, unit = (inner.parts[0], inner.unit) if isinstance(inner, Quantity) else (inner, ())
+            return Quantity("quantity", (value,), unit=tuple(sorted({*unit, (money, 1)})))
         if len(nodes) > 1 and nodes[-1].text == "\\pmod":
-            return Quantity(self._value(nodes[:-1]), ((f"mod {spelled(nodes[-1].parts[0])}", 1),))
+            modulus = f"mod {spelled(nodes[-1].parts[0])}"
+            return Quantity("quantity", (self._value(nodes[:-1]),), unit=((modulus, 1),))
         if len(nodes) > 1 and _ordinal(nodes):
             return self._quantity(nodes[:-1])
         for size in range(min(len(nodes) - 1, 12), 0, -1):
@@ -205,10 +198,10 @@ class _Shaper:
                 return found
         kinds = {node.kind for node in nodes}
         if "words" in kinds and kinds <= {"words", "letters", "number"}:
-            return Words(" ".join(node.text for node in nodes).strip(" .:;!()[]"))
+            return words(" ".join(node.text for node in nodes).strip(" .:;!()[]"))
         return self._value(nodes)
 
-    def _with_tail(self, head: Nodes, tail: Nodes) -> Shape | None:
+    def _with_tail(self, head: Nodes, tail: Nodes) -> Term | None:
         """The head's value where the tail is a unit or a multiplier of it; None where it is neither."""
         text = _tail_text(tail, bare=self.context.measured and len(head) == 1 and head[0].kind == "number")
         if not text or _of_function(head, tail):
@@ -222,40 +215,41 @@ class _Shaper:
             return None
         if head[-1].kind == "sign" and head[-1].text == "*" and len(head) > 1:
             head = head[:-1]
-        text_of_head = stamp(head)
-        value = self._value(head) if text_of_head is None else Words(text_of_head)
+        text_of_head = _stamp(head)
+        value = self._value(head) if text_of_head is None else words(text_of_head)
         if factor > 1:
-            if not isinstance(value, Number):
+            if value.op != "number":
                 return None
-            value = Number(value.value * factor)
-        return Quantity(value, unit) if unit else value
+            value = number(value.value * factor)
+        return Quantity("quantity", (value,), unit=unit) if unit else value
 
-    def _value(self, nodes: Nodes) -> Shape:
+    def _value(self, nodes: Nodes) -> Term:
         if len(nodes) == 1 and nodes[0].text in ("{}", "()"):
             return self.read(nodes[0].parts[0])
         if len(nodes) == 1 and nodes[0].kind == "words":
             return self._quantity(nodes)
-        if (number := written_number(nodes)) is not None:
-            return number
         if len(nodes) > 1 and nodes[-1].kind == "index" and (based := _based(nodes)) is not None:
             return based
         if any(node.text == ":" for node in nodes):
-            return Words(":".join(spelled(part) for part in split_nodes(nodes, "sign", ":")))  # a time, a ratio
+            return words(":".join(spelled(part) for part in split_nodes(nodes, "sign", ":")))  # a time, a ratio
         unsigned = nodes[1:] if nodes[0].text in ("+", "-") else nodes
         if len(unsigned) == 1 and unsigned[0].text == "\\infty":
-            return Infinity(-1 if nodes[0].text == "-" else 1)
+            return infinity(-1 if nodes[0].text == "-" else 1)
         if len(nodes) == 1 and nodes[0].kind in ("letters", "upright"):
             return _run(nodes[0].text)
-        return Leaf(formula(nodes))
+        found = written(formula(nodes))
+        if found.op == "number" and nodes[0].text == "[]":
+            raise Unreadable("a number in square brackets")
+        return found
 
 
-def _run(text: str) -> Shape:
+def _run(text: str) -> Term:
     """A run of letters: CD is a segment, `no` and `seat` are words, xy is a product."""
     if len(text) > 1 and text.isupper():
-        return Words(text)
+        return words(text)
     if len(text) > 1 and is_prose(text):
-        return Words(text, product_of(text) if len(text) < 7 else None)
-    return Leaf(product_of(text), text)
+        return words(text, product_of(text)) if len(text) < 7 else words(text)
+    return product_of(text)
 
 
 def _set_builder(inside: Nodes) -> Nodes:
@@ -267,14 +261,14 @@ def _set_builder(inside: Nodes) -> Nodes:
     return tail if real and letter and any(node.kind == "relation" for node in tail) else ()
 
 
-def _named_set(node: Node) -> Shape:
+def _named_set(node: Node) -> Term:
     if node.text == "\\emptyset":
-        return Listing("set", ())
+        return Term("set")
     name = "".join(part.text for part in node.parts[0])
     if name == "R":
         return REALS
     if name in ("Z", "N", "Q", "C"):
-        return Words(f"the set {name}")
+        return words(f"the set {name}")
     raise Unreadable("a set of numbers that has no name")
 
 
@@ -356,7 +350,14 @@ def _of_function(head: Nodes, tail: Nodes) -> bool:
     return is_degree(tail[0]) and any(node.kind == "function" for node in head)
 
 
-def _based(nodes: Nodes) -> Based | None:
+def _stamp(nodes: Nodes) -> str | None:
+    """The text of plain numbers with hyphens between them: a date, a range, a score, a telephone number; no sum."""
+    text = " ".join(node.text if node.kind == "number" or node.text in ("-", "/") else "?" for node in nodes)
+    stamped = re.fullmatch(r"(?:- )?[0-9.]+(?:(?: - [0-9.]+)+|(?: / [0-9.]+){2,})", text)
+    return text.replace(" ", "") if stamped else None
+
+
+def _based(nodes: Nodes) -> Term | None:
     sign = "-" if nodes[0].text == "-" else ""
     digits = nodes[bool(sign) : -1]
     if len(digits) == 1 and digits[0].kind == "group" and digits[0].text == "()":
@@ -367,4 +368,4 @@ def _based(nodes: Nodes) -> Based | None:
         return None
     index = nodes[-1].parts[0]
     base = _BASES.get(index[0].text, "") if index and index[0].kind == "words" else index_text(index)
-    return Based(sign + text.lstrip("0"), base) if base.isdigit() else None
+    return Term("based", (number(int(base)),), name=sign + text.lstrip("0").upper()) if base.isdigit() else None

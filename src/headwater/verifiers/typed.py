@@ -22,12 +22,11 @@ from fractions import Fraction
 from headwater.errors import InputError
 from headwater.records import Verdict
 from headwater.verifiers.answers import Answers, AnswerVerifier, Extractor, respelled, unwrapped
-from headwater.verifiers.formula import decimal, fraction_of, whole_number
+from headwater.verifiers.formula import formula
 from headwater.verifiers.latex import Nodes, parse_latex, split_nodes
-from headwater.verifiers.shapes import join_thousands
 from headwater.verifiers.tokens import LONGEST_EXPRESSION, Unreadable, ascii_digits
 
-TYPED_VERSION = "4"
+TYPED_VERSION = "5"
 """Changes with every change of a verdict; old verdicts in a cache are then not found."""
 
 
@@ -59,23 +58,16 @@ def _nodes(text: str) -> Nodes:
 def _numeral(nodes: Nodes, *, divided: bool) -> Fraction | None:
     if nodes[0].text == "\\$":
         nodes = nodes[1:]
-    nodes = join_thousands(nodes)
-    sign = -1 if nodes and nodes[0].text == "-" else 1
-    if nodes and nodes[0].text in ("+", "-"):
-        nodes = nodes[1:]
-    if len(nodes) == 1 and nodes[0].kind == "number":
-        return sign * decimal(nodes[0].text)
-    if not divided:
+    try:
+        found = formula(nodes) if all(node.kind in ("number", "sign", "macro", "comma") for node in nodes) else None
+    except Unreadable:
         return None
-    if len(nodes) == 1 and nodes[0].text == "\\frac" and len(nodes[0].parts[1]) == 1:
-        part = fraction_of(nodes[0])
-        return None if part is None else sign * part
-    if len(nodes) == 3 and nodes[1].text == "/":
-        top, bottom = whole_number(nodes[:1]), whole_number(nodes[2:])
-        return sign * Fraction(top, bottom) if top is not None and bottom else None
-    return None
+    forms = _FRACTION if divided else _DECIMAL
+    return found.value if found is not None and found.op == "number" and forms.fullmatch(found.text) else None
 
 
+_DECIMAL = re.compile(r"-?[0-9.]+")
+_FRACTION = re.compile(r"-?[0-9.]+|-?[0-9]+/-?[0-9]+")
 _BRACKETS = {"tuple": ("()", "\\langle\\rangle"), "set": ("\\{\\}", "{}")}
 
 

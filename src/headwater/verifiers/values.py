@@ -19,7 +19,7 @@ from typing import Any
 
 from mpmath import MPContext, libmp
 
-from headwater.verifiers.formula import Formula
+from headwater.verifiers.terms import Term
 
 LARGEST = 40_000
 """Bits of a rational value; so many digits are worked out: 2^2008 - 2 is not 2^2008 - 3."""
@@ -70,7 +70,7 @@ class Evaluator:
         self.exact = True
         """whether every value so far was rational"""
 
-    def value(self, node: Formula) -> Value:
+    def value(self, node: Term) -> Value:
         """Raises Undefined, TooLarge."""
         match node.op:
             case "number":
@@ -139,7 +139,7 @@ class Evaluator:
 
     # Powers, roots, logarithms
 
-    def _power(self, node: Formula) -> Value:
+    def _power(self, node: Term) -> Value:
         base = self.value(node.parts[0])
         exponent = self.value(node.parts[1])
         if node.op == "root":
