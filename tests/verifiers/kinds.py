@@ -765,4 +765,19 @@ KINDS = {
         "6": (["6 cubes", r"6\text{ squares}", r"6\text{ sums}", r"6\text{ products}", r"6\text{ checks}"],
               [rf"6\text{{ {word}}}" for word in "minuses pluses negations noes maybes complements approximations bounds averages medians minimums maximums differences quotients ratios fractions basis-points half-hours double-scores square cube nowadays leftovers".split()]),
     },
+    "congruences, applied letters, letters one by one": {
+        "7": ([r"x\equiv7\pmod{12}", r"7\pmod{12}", r"f(x)\equiv7"], [r"n\equiv7", r"7\equiv n", r"n\equiv8\pmod{12}", r"\text{for }n=7"]),
+        "3C": (["3 C", r"3\cdot C", "C+2C"], ["C(3)", "C (3)", "3D", "C_3"]),
+        "C(3)": (["C( 3 )", r"C\left(3\right)"], ["3C", "C(4)", "C_3", "D(3)"]),
+        "2f": (["2 f", r"2\cdot f", "f+f"], ["f(2)", "f_1(2)"]),
+        "yes": (["Yes", r"\text{yes}", "yes."], ["y e s", "yse", r"y\cdot e\cdot s", "e y s"]),
+        "no": (["No", r"\text{no}"], ["n o", r"n\cdot o", "o n"]),
+        "xyz": (["x y z", r"x\cdot y\cdot z"], ["xzy", "x y"]),
+    },
+    "a condition alone, signs in a text": {
+        "5": ([r"5\text{ for }x=2", r"\text{Area}=5", r"\text{Height at noon}=5"],
+              [r"\text{for }x=5", r"\text{when }x=5", r"\text{if }x=5", r"\text{where }x=5", r"\text{for all }x=5", r"\text{such that }x=5", r"\text{-}5", r"\sqrt{-}5"]),
+        "-5": ([r"\text{-}5", r"\text{ - }5", r"\mathrm{-}5", r"\text{-5}", "{-}5", "\\text{\u2212}5"], [r"\text{+}5", "5", r"\text{-}6", r"\sqrt{-}5", r"\text{-}\text{-}5"]),
+        "7:30": ([r"7\text{:}30"], ["730", r"7\text{-}30"]),
+    },
 }  # fmt: skip

@@ -79,9 +79,9 @@ def is_readable(gold: str) -> bool:
 
 
 def _inked(text: str) -> str:
-    """The text without bracket sizes and blanks, but for one between digits; control characters stay."""
+    """The text without bracket sizes and blanks, but for one between digits or letters; control characters stay."""
     bare = _INK.sub(" ", re.sub(r"(?<!\.)\.$|\\!\s*", "", text.strip()))
-    return re.sub(r"(?<![0-9,]) +| +(?![0-9,])", "", bare)
+    return re.sub(r"(?<![0-9A-Za-z,]) +| +(?![0-9A-Za-z,])|(?<= ) +", "", bare)
 
 
 def _undressed(text: str) -> str:

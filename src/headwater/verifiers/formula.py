@@ -25,7 +25,7 @@ _INVERSE = {"\\sin": "arcsin", "\\cos": "arccos", "\\tan": "arctan"}
 _OPERANDS = frozenset({"number", "letters", "upright", "symbol", "macro", "power", "index"})
 _LARGEST_EXPONENT = 100
 """Of ten, in a number written as a \\times 10^n."""
-_DIGITS = re.compile(r"-?[0-9.]+")
+DIGITS = re.compile(r"-?[0-9.]+")
 _FRACTION = re.compile(r"-?[0-9]+/-?[0-9]+")
 _PERIOD = re.compile(r"([0-9]*?)(?:([0-9])\2{2,}|([0-9]{2,6}?)\3+)")
 """Digits that show their repetend: one digit three times, several twice."""
@@ -96,7 +96,7 @@ def is_degree(node: Node) -> bool:
 
 def _quotient(top: Term, bottom: Term) -> Term:
     """A fraction of two numbers in digits is a number."""
-    if all(_DIGITS.fullmatch(part.text) and part.op == "number" for part in (top, bottom)) and bottom.value:
+    if all(DIGITS.fullmatch(part.text) and part.op == "number" for part in (top, bottom)) and bottom.value:
         return number(top.value / bottom.value, f"{top.text}/{bottom.text}")
     return Term("div", (top, bottom))
 
@@ -281,8 +281,14 @@ class _Builder:
         return factors[0] if len(factors) == 1 else Term("mul", tuple(factors))
 
     def _indexed(self, name: str) -> Term:
+        """A letter with its index; C(3) and f(-2) are unknowns of their own, and no products."""
         if self.peek("index"):
-            return Term("letter", name=f"{name}_{index_text(self.take().parts[0])}")
+            name = f"{name}_{index_text(self.take().parts[0])}"
+        group = self.peek("group", "()")
+        applied = "".join("?" if node.parts else node.text for node in group.parts[0]) if group is not None else ""
+        if DIGITS.fullmatch(applied) and letter(name).op == "letter":
+            self.position += 1
+            return Term("letter", name=f"{name}({applied})")
         return letter(name)
 
     def _macro(self, node: Node) -> Term:

@@ -17,6 +17,9 @@ from headwater.verifiers.units import VOCABULARY, denies, known, ways
 
 _MARKS = frozenset({"\\angle", "\\triangle", "\\Delta"})
 """They say what the letters behind them are."""
+_KEYWORD = re.compile(
+    r"(?:,\s*)?\b(?:for|where|with|when|at|if|such that|provided(?: that)?|given(?: that)?|as long as)\b", re.IGNORECASE
+)
 _BIG = frozenset({"\\int", "\\iint", "\\oint", "\\sum", "\\prod", "\\lim", "\\max", "\\min", "\\sup", "\\inf"})
 """What stands behind one of these is a part of its name, whatever it is."""
 _STARS = frozenset({"*", "\\prime", "\\dagger", "T", "+", "\\perp"})
@@ -78,7 +81,7 @@ class _Names:
         match node.kind:
             case "words":
                 self.heads += not operator
-                return not denies(node.text)
+                return not (denies(node.text) or (place == 0 and _KEYWORD.match(node.text)))
             case "letters" | "upright":
                 several = len(node.text) > 1 and not node.text.isupper() and not is_prose(node.text)
                 self.heads += 0 if operator else 1 + several
@@ -151,9 +154,6 @@ def _differential(nodes: Nodes) -> bool:
     return first.text == "\\partial" or (first.kind in ("letters", "upright") and first.text[0] == "d")
 
 
-_KEYWORD = re.compile(
-    r"(?:,\s*)?\b(?:for|where|with|when|at|if|such that|provided(?: that)?|given(?: that)?|as long as)\b", re.IGNORECASE
-)
 _KINDS = ways(VOCABULARY["conditions"]["kinds"])
 _PLAIN = known("conditions", "plain")
 _UNIVERSAL = re.compile(r"any|[ZRNQC][+*]?|(?:where )?>=-?[0-9]+|=.*|where (?:>|!=)-?[0-9]+|all of .*")

@@ -25,7 +25,7 @@ from headwater.verifiers.terms import (
     words,
 )
 from headwater.verifiers.tokens import Unreadable, is_prose
-from headwater.verifiers.units import LETTER_UNITS, MONEY, group_of, multiplier_of, ordinal_ending, unit_of
+from headwater.verifiers.units import LETTER_UNITS, MONEY, denies, group_of, multiplier_of, ordinal_ending, unit_of
 
 _ALL_REALS = frozenset({"all real numbers", "all reals", "all real x", "the real numbers", "real numbers"})
 _ANNOUNCED = re.compile(r"(?:the )?(?:final )?answer(?: is)?:?", re.IGNORECASE)
@@ -105,6 +105,10 @@ class _Shaper:
         if len(parts) != len(signs) + 1:
             raise Unreadable("a relation without one of its sides")
         names = tuple(name_of(part) for part in parts)
+        if "\\equiv" in signs:
+            if any(name is not None and name.letter for name in names) and parts[-1][-1].text != "\\pmod":
+                raise Unreadable("a congruence without its modulus")
+            signs = tuple(sign.replace("\\equiv", "=") for sign in signs)
         sides = tuple(self._side(*both) for both in zip(parts, names, strict=True))
         return Relation("relation", sides, name=" ".join(signs), names=names)
 
@@ -238,9 +242,8 @@ class _Shaper:
         if len(nodes) == 1 and nodes[0].kind in ("letters", "upright"):
             return _run(nodes[0].text)
         found = written(formula(nodes))
-        if found.op == "number" and nodes[0].text == "[]":
-            raise Unreadable("a number in square brackets")
-        return found
+        bracketed = found.op == "number" and nodes[0].text == "[]"  # [5] is no 5, which may be the answer to it
+        return Term("mul", (found,)) if bracketed else found
 
 
 def _run(text: str) -> Term:
@@ -248,7 +251,8 @@ def _run(text: str) -> Term:
     if len(text) > 1 and text.isupper():
         return words(text)
     if len(text) > 1 and is_prose(text):
-        return words(text, product_of(text)) if len(text) < 7 else words(text)
+        is_word = len(text) > 6 or "e" in text or "i" in text or denies(text)  # nobody hides a constant among letters
+        return words(text) if is_word else words(text, product_of(text))
     return product_of(text)
 
 

@@ -48,7 +48,8 @@ STRINGS = tuple((re.compile(pattern), meant) for pattern, meant in (
     (r">=", r"\\geq "), (r"<=", r"\\leq "), (r"\.\.\.", r"\\ldots "), (r":=", "="),
     (r"\\dot\s*\{?([0-9])\}?([0-9]*)\\dot\s*\{?([0-9])\}?", r"\\overline{\1\2\3}"),  # dots at the ends of a period
     (rf"{_OUTWARDS}{_ENDS}\[", r"(\1\2)"), (rf"{_OUTWARDS}{_ENDS}\]", r"(\1\2]"), (rf"\[{_ENDS}\[", r"[\1\2)"),  # ]0,1[
-    (r"\{([-:])\}", r"\1"), (r"\\not\s*=", r"\\neq "), (r"\\textsuperscript\s*\{([a-z]+)\}", r"^{\\text{\1}}"),
+    (r"(?:\\(?:text\w*|math\w+|mbox)\s*)?\{\s*([-:])\s*\}", r"\1"),
+    (r"\\not\s*=", r"\\neq "), (r"\\textsuperscript\s*\{([a-z]+)\}", r"^{\\text{\1}}"),
     (r"(?<=[0-9])\s*([AaPp])\.\s?[Mm]\.?(?![A-Za-z])", r"\\text{\1m}"),
     (r"\\([RZNQ])(?![A-Za-z])", r"\\mathbb{\1}"),
     (r"(?<![A-Za-z\\])Rs\.?\s*(?=[0-9\\])", r"\\rupee "),
