@@ -109,6 +109,17 @@ def test_long_rollouts_are_compared_up_to_a_bounded_length_beyond_the_last_that_
         accept(transformers.GPT2Config(vocab_size=32, n_embd=32, n_layer=1, n_head=2, n_positions=500), 1000)
 
 
+def test_an_architecture_is_measured_once_whatever_folder_it_was_opened_from(monkeypatch):
+    measured = []
+    monkeypatch.setattr(acceptance, "_known", {})
+    monkeypatch.setattr(acceptance, "_measured", lambda config, reach, without: measured.append(reach))
+    for folder, theta in (("here", 1e4), ("there", 1e4), ("there", 1e6)):
+        one = config("Qwen3Config", rope_parameters={"rope_type": "default", "rope_theta": theta})
+        one.name_or_path = folder
+        accept(one, 40)
+    assert len(measured) == 2
+
+
 def test_a_network_that_looks_ahead_and_positions_that_end_are_refused_in_one_line():
     looks = transformers.BertConfig(
         vocab_size=32, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2

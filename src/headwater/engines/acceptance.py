@@ -75,11 +75,11 @@ _known: dict[tuple[str, int, frozenset[Scoring]], Acceptance | str] = {}
 
 
 def accept(config: PretrainedConfig, length: int, without: frozenset[Scoring] = frozenset()) -> Acceptance:
-    """Measure the architecture for rollouts of so many tokens, once a process.
+    """Measure the architecture for rollouts of so many tokens, once a process, whatever folder it was opened from.
 
     Args: without: ways that the network's own weights do not bear. Raises InputError where no way is right.
     """
-    plain = config.to_dict()
+    plain = {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}  # one, wherever it lies
     reach = min(edge for edge in (*_numbers(plain), *(2**k for k in range(3, 40))) if edge >= length)
     key = (json.dumps(plain, sort_keys=True, default=str), reach, without)
     if key not in _known:
