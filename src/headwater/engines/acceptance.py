@@ -79,7 +79,7 @@ def accept(config: PretrainedConfig, length: int, without: frozenset[Scoring] = 
 
     Args: without: ways that the network's own weights do not bear. Raises InputError where no way is right.
     """
-    plain = {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}  # one, wherever it lies
+    plain = {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}
     reach = min(edge for edge in (*_numbers(plain), *(2**k for k in range(3, 40))) if edge >= length)
     key = (json.dumps(plain, sort_keys=True, default=str), reach, without)
     if key not in _known:
