@@ -24,7 +24,7 @@ LIGHT = [
     "headwater.verifiers.extract",
     "headwater.verifiers.typed",
     "headwater.verifiers.grading",
-    "headwater.verifiers.files",
+    "headwater.data.verifying",
     "headwater.evaluation.estimate",
     "headwater.evaluation.verdict",
     "headwater.report",
@@ -43,7 +43,7 @@ def imported(names):
 
 
 def test_grading_imports_no_computer_algebra():
-    names = ["headwater.verifiers.grading", "headwater.verifiers.files", "headwater.verifiers.audit"]
+    names = ["headwater.verifiers.grading", "headwater.data.verifying", "headwater.verifiers.audit"]
     assert not {"torch", "sympy", "scipy", "math_verify", "pebble"} & imported(names)
 
 

@@ -75,13 +75,13 @@ def test_json_holds_the_same(
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("{", "line 2: no JSON"),
-        ("[1]", "line 2: a list where an object is needed"),
+        ("{", "line 2: not JSON"),
+        ("[1]", "line 2: found a list of 1; expected one JSON object a line"),
         ('{"response": "x"}', "line 2: gold or answer is missing"),
-        ('{"gold": [3], "response": "x"}', "line 2: gold or answer is an array"),
+        ('{"gold": [3], "response": "x"}', "line 2: 'gold' is a list of 1; allowed: text or a number"),
         ('{"gold": "3"}', "line 2: response is missing"),
         ('{"gold": "3", "response": "x", "label": 1}', "line 2: label is 1, neither true nor false"),
-        ("[" * 100_000, "line 2: no JSON"),
+        ("[" * 100_000, "line 2: values are nested too deeply"),
     ],
 )
 def test_a_malformed_line_is_named_and_nothing_is_graded(
@@ -159,7 +159,7 @@ def test_a_parquet_file_is_graded_like_lines(
     path.write_bytes(path.read_bytes()[:-9])
     code, _, err = call(capsys, monkeypatch, str(path), "--answer-type", "integer")
     assert (code, len(err.splitlines())) == (2, 1)
-    assert "is no whole Parquet file" in err
+    assert "not a whole Parquet file" in err
 
 
 def test_a_function_of_ones_own_grades_a_file_with_its_columns(
@@ -203,11 +203,11 @@ def test_number_golds_keep_every_digit(
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"gold": NaN, "response": "x"}', "line 2: NaN is no number of JSON"),
+        ('{"gold": NaN, "response": "x"}', "line 2: NaN is not JSON"),
         ('{"gold": "3", "gold": "4", "response": "x"}', "line 2: the key 'gold' stands there twice"),
-        ('{"gold": " ", "response": "x"}', "line 2: gold or answer is empty"),
-        ('{"gold": ["4"], "response": "x"}', "line 2: gold or answer is an array; write its one value as text"),
-        ('{"gold": "3", "response": 4}', "line 2: response is no text"),
+        ('{"gold": " ", "response": "x"}', "line 2: 'gold' is empty"),
+        ('{"gold": ["4"], "response": "x"}', "line 2: 'gold' is a list of 1"),
+        ('{"gold": "3", "response": 4}', "line 2: response is a number; allowed: text"),
     ],
 )
 def test_what_is_no_gold_is_named_with_its_line(
@@ -233,7 +233,7 @@ def test_a_compressed_file_is_read_and_an_array_is_refused_in_words(
     array = tmp_path / "array.json"
     array.write_text(f"[{row},\n{row}]")
     code, _, err = call(capsys, monkeypatch, str(array), "--answer-type", "integer")
-    assert code == 2 and "one JSON array; write each of its objects on a line" in err
+    assert code == 2 and "a JSON array; write each of its objects on a line" in err
 
 
 def test_a_prompt_that_opens_a_thought_is_told_by_option_or_by_row(

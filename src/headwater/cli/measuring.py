@@ -58,7 +58,7 @@ def _verify_file(
     """Counts of right, wrong and ungraded, and where they differ from the file's labels."""
     from pydantic import ValidationError  # noqa: PLC0415
 
-    from headwater.verifiers.files import verify_file  # noqa: PLC0415
+    from headwater.data.verifying import verify_file  # noqa: PLC0415
     from headwater.verifiers.grading import Grading  # noqa: PLC0415
 
     if answer_type is None and settings["function"] is None:

@@ -148,7 +148,7 @@ def read_parts(
         source = None if found is _ABSENT or found is None else _text(found, layout.source)
     if layout.answer is None:
         return Parts(prompt, "", demonstration, source)
-    answer = _answer(_value(values, layout.answer), layout.answer)
+    answer = answer_text(_value(values, layout.answer), layout.answer)
     if answer_of is not None and (answer := answer_of(answer) or "") == "":
         raise RowFault(f"{brief(layout.answer)} holds no answer where columns.answer_from says it stands")
     return Parts(prompt, answer, demonstration, source)
@@ -173,7 +173,8 @@ def _text(value: Any, column: str, allowed: str = "text") -> str:
     return value
 
 
-def _answer(value: Any, column: str) -> str:
+def answer_text(value: Any, column: str) -> str:
+    """A gold answer as text, every digit of a number with it. Raises RowFault for all that is neither."""
     allowed = "text or a number"
     if isinstance(value, str) and not isinstance(value, Written):
         return _text(value, column, allowed).strip()

@@ -22,7 +22,7 @@ TAKEN = frozenset({"completions", "completion_ids", "prompts", "trainer_state"})
 
 def packed(values: Mapping[str, Any], parts: Parts) -> str:
     """The row as a label. Raises RowFault for a value that JSON cannot hold, and for a name that is taken."""
-    row = {str(name): _plain(value, str(name)) for name, value in values.items()}
+    row = {str(name): plain(value, str(name)) for name, value in values.items()}
     if taken := sorted(row.keys() & TAKEN):
         raise RowFault(f"the column {brief(taken[0])} has a name that reward functions use otherwise; rename it")
     prompt = parts.prompt
@@ -30,7 +30,8 @@ def packed(values: Mapping[str, Any], parts: Parts) -> str:
     return json.dumps({"answer": parts.answer, **row, "prompt": asked}, sort_keys=True)
 
 
-def _plain(value: Any, name: str) -> Any:
+def plain(value: Any, name: str) -> Any:
+    """A value of a row as JSON holds it, written numbers as numbers. Raises RowFault where it cannot."""
     if isinstance(value, Written):
         return json.loads(value)
     if value is None or isinstance(value, bool | int | float | str):
@@ -40,7 +41,7 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, f"{name}.{key}") for key, item in value.items()}
+        return {str(key): plain(item, f"{name}.{key}") for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return [_plain(item, f"{name}.{index}") for index, item in enumerate(value)]
+        return [plain(item, f"{name}.{index}") for index, item in enumerate(value)]
     raise RowFault(f"{brief(name)} is {kind(value)}; a reward function's row holds text, numbers, lists and objects")

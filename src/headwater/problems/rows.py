@@ -4,7 +4,7 @@ A file that cannot be read at all raises InputError; a row that cannot be read i
 with it, so that the caller may refuse it or record it. Text is never executed, and no file is unpickled
 (pyarrow from 14.0.1 on loads no pickled extension type).
 
-Left out: compressed JSON Lines, JSON arrays, CSV.
+Left out: compressed JSON Lines (but `jsonl_rows` takes any open file), JSON arrays, CSV.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from headwater.problems.columns import RowFault, Written, brief, kind
 SUFFIXES = (".jsonl", ".parquet")
 LONGEST_LINE = 64 * 2**20
 """Bytes; a file with a longer line is no JSON Lines file, and is not read into memory."""
+BLANK = "the line is blank"
+"""The fault of a line between two rows."""
 BATCH = 1_000
 """Parquet rows that are in memory at a time."""
 
@@ -54,7 +56,7 @@ def file_rows(path: Path, wanted: frozenset[str] | None = None) -> Iterator[Row]
     Raises InputError for a file that is missing, empty, of another format, or damaged.
     """
     check_file(path)
-    return _parquet_rows(path, wanted) if path.suffix == ".parquet" else _jsonl_rows(path)
+    return parquet_rows(path, wanted) if path.suffix == ".parquet" else _opened_rows(path)
 
 
 def check_file(path: Path) -> None:
@@ -108,22 +110,26 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 # --- JSON Lines ---------------------------------------------------------------------------------------------
 
 
-def _jsonl_rows(path: Path) -> Iterator[Row]:
-    name = str(path)
+def _opened_rows(path: Path) -> Iterator[Row]:
     try:
         with path.open("rb") as file:
-            _check_magic(name, file)
-            blank: list[int] = []
-            for number, line in _lines(name, file):
-                if not line.strip():
-                    blank.append(number)
-                    continue
-                # A blank line at the end is how some editors end a file; between rows it may be a lost row.
-                yield from (Row(name, earlier, {}, fault="the line is blank") for earlier in blank)
-                blank.clear()
-                yield _jsonl_row(name, number, line)
+            yield from jsonl_rows(str(path), file)
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def jsonl_rows(name: str, file: IO[bytes]) -> Iterator[Row]:
+    """The rows of an open file of this name. Raises InputError when it is of another format."""
+    _check_magic(name, file)
+    blank: list[int] = []
+    for number, line in _lines(name, file):
+        if not line.strip():
+            blank.append(number)
+            continue
+        # A blank line at the end is how some editors end a file; between rows it may be a lost row.
+        yield from (Row(name, earlier, {}, fault=BLANK) for earlier in blank)
+        blank.clear()
+        yield _jsonl_row(name, number, line)
 
 
 def _check_magic(name: str, file: IO[bytes]) -> None:
@@ -188,7 +194,8 @@ def _no_number(constant: str) -> NoReturn:
 # --- Parquet ------------------------------------------------------------------------------------------------
 
 
-def _parquet_rows(path: Path, wanted: frozenset[str] | None) -> Iterator[Row]:
+def parquet_rows(path: Path, wanted: frozenset[str] | None = None) -> Iterator[Row]:
+    """The rows of a Parquet file, of the `wanted` columns only; None: all. Raises InputError when it is damaged."""
     # Loaded here so that who reads no Parquet file does not wait for it.
     import pyarrow  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415

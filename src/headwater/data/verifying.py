@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, cast
 
 from headwater.errors import GraderError, InputError
+from headwater.problems.columns import RowFault, Written, answer_text, kind
+from headwater.problems.packed import plain
+from headwater.problems.rows import BLANK, Row, jsonl_rows, parquet_rows
 from headwater.records import Verdict
 from headwater.verifiers.answers import UNGRADED_LIMIT, AnswerVerifier
 from headwater.verifiers.audit import audit, row_of
@@ -167,12 +168,14 @@ def _second(
 def _read(path: Path, packed: bool) -> list[_Row]:
     rows: list[_Row] = []
     faults: list[str] = []
-    for number, value in _parquet(path) if path.suffix == ".parquet" else _lines(path):
-        row = value if isinstance(value, str) else _row(number, value, packed)
-        if isinstance(row, str):
-            faults.append(f"line {number}: {row}")
-        else:
-            rows.append(row)
+    try:
+        for row in _rows(path):
+            try:
+                rows += [] if row.fault == BLANK else [_row(row, packed)]
+            except RowFault as fault:
+                faults.append(f"line {row.line}: {fault}")
+    except InputError as error:
+        raise InputError(f"verify: {str(error).removeprefix('problems ')}") from error
     if faults:
         more = f"; {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
         raise InputError(f"verify: {path}: {'; '.join(faults[:_LISTED])}{more}. Mend these lines")
@@ -181,110 +184,43 @@ def _read(path: Path, packed: bool) -> list[_Row]:
     return rows
 
 
-class _Written(str):
-    """A number as the file writes it: no digit of it is lost."""
-
-    __slots__ = ()
-
-
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Line numbers with their value; a text says what is wrong with the line."""
+def _rows(path: Path) -> Iterator[Row]:
+    if path.suffix == ".parquet":
+        yield from parquet_rows(path)
+        return
     try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        with path.open("rb") as file:
+            compressed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if compressed else path.open("rb") as file:
+            yield from jsonl_rows(str(path), cast("IO[bytes]", file))
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"verify: cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    if re.match(rb"\s*\[\s*(?:\{|\Z|\])", content):
-        raise InputError(
-            f"verify: {path} is one JSON array; write each of its objects on a line of its own (jq -c '.[]' FILE)"
-        )
-    for number, line in enumerate(content.split(b"\n"), start=1):  # not splitlines: U+2028 may stand in a text
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(
-                line.decode(),
-                object_pairs_hook=_unique,
-                parse_constant=_no_number,
-                parse_float=_Written,
-                parse_int=_Written,
-            )
-        except UnicodeDecodeError:
-            yield number, "not UTF-8"
-        except _Fault as error:
-            yield number, str(error)
-        except (ValueError, RecursionError) as error:
-            yield number, f"no JSON ({str(error)[:60]})"
-        else:
-            yield number, value if isinstance(value, dict) else f"a {type(value).__name__} where an object is needed"
+        raise InputError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
 
 
-class _Fault(ValueError):
-    """What is wrong with a line, in words."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [key for key, _ in pairs]
-    twice = next((key for key in names if names.count(key) > 1), None) if len(set(names)) < len(names) else None
-    if twice is not None:
-        raise _Fault(f"the key {twice!r:.40} stands there twice")
-    return dict(pairs)
-
-
-def _no_number(constant: str) -> NoReturn:
-    raise _Fault(f"{constant} is no number of JSON")
-
-
-def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
-    import pyarrow  # noqa: PLC0415  who grades JSON Lines does not wait for it
-    from pyarrow import parquet  # noqa: PLC0415
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            yield from enumerate(
-                (row for batch in file.iter_batches(use_threads=False) for row in batch.to_pylist()), start=1
-            )
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"verify: {path} is no whole Parquet file ({reason})") from error
-
-
-def _row(number: int, value: dict[str, Any], packed: bool) -> _Row | str:
-    """The row, or what is wrong with it."""
-    gold, response = value.get("gold", value.get("answer")), value.get("response")
-    if isinstance(gold, float) and not math.isfinite(gold):
-        return f"gold or answer is {gold}, no finite number"
-    gold = str(gold) if isinstance(gold, int | float | Decimal) and not isinstance(gold, bool) else gold
-    for name, text in (("gold or answer", gold), ("response", response)):
-        if not isinstance(text, str) or (name == "response" and isinstance(text, _Written)):
-            found = "an array; write its one value as text" if isinstance(text, list) else "no text"
-            return f"{name} is {'missing' if text is None else found}"
-    if not str(gold).strip():
-        return "gold or answer is empty"
-    label = _plain(value.get("label"))
+def _row(row: Row, packed: bool) -> _Row:
+    """The row. Raises RowFault."""
+    if row.fault:
+        raise RowFault(row.fault)
+    column = "gold" if "gold" in row.values else "answer"
+    for name in (column, "response"):
+        if row.values.get(name) is None:
+            raise RowFault(f"{'response' if name == 'response' else 'gold or answer'} is missing")
+    gold, response = answer_text(row.values[column], column), row.values["response"]
+    if not isinstance(response, str) or isinstance(response, Written):
+        raise RowFault(f"response is {kind(response)}; allowed: text")
+    label = plain(row.values.get("label"), "label")
     if label is not None and not isinstance(label, bool):
-        return f"label is {label!r:.20}, neither true nor false"
-    prompt = value.get("prompt")
+        raise RowFault(f"label is {label!r:.20}, neither true nor false")
+    prompt = row.values.get("prompt")
     thought = re.search(r"<think(?:ing)?>\s*$", prompt) if isinstance(prompt, str) else None
     if packed:  # a function of the user's own sees the row, but neither label nor response among its columns
-        columns = {name: _plain(item) for name, item in value.items() if name not in ("response", "label")}
-        gold = json.dumps({"answer": str(gold), **columns}, default=str)
+        columns = {name: plain(item, name) for name, item in row.values.items() if name not in ("response", "label")}
+        gold = json.dumps({"answer": gold, **columns})
     return _Row(
-        line=number,
-        id=str(value.get("id", f"line {number}")),
-        gold=str(gold),
-        response=str(response),
+        line=row.line,
+        id=str(row.values.get("id", f"line {row.line}")),
+        gold=gold,
+        response=response,
         label=label,
         opening=thought[0] if thought is not None and not packed else "",
     )
-
-
-def _plain(item: Any) -> Any:
-    """Written numbers as numbers again."""
-    if isinstance(item, _Written):
-        return json.loads(item)
-    if isinstance(item, dict):
-        return {name: _plain(part) for name, part in item.items()}
-    return [_plain(part) for part in item] if isinstance(item, list) else item
