@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 
 from headwater.verifiers.equality import equal, proportional, rounds, same_set
+from headwater.verifiers.latex import is_prose
 from headwater.verifiers.names import is_universal
 from headwater.verifiers.terms import PERCENT, REALS, Given, Quantity, Relation, Term, infinity, number, words
-from headwater.verifiers.tokens import is_prose
 from headwater.verifiers.units import GROUPS, said_short
 
 _REGIONS = frozenset({"interval", "\\cup", "\\cap", "\\setminus"})

@@ -13,9 +13,9 @@ from functools import lru_cache
 from headwater.records import Verdict
 from headwater.verifiers.answers import Answers, respelled, unwrapped
 from headwater.verifiers.compare import matches, said
+from headwater.verifiers.latex import LONGEST_EXPRESSION, Unreadable, ascii_digits
 from headwater.verifiers.reading import Context, read
 from headwater.verifiers.terms import Term
-from headwater.verifiers.tokens import LONGEST_EXPRESSION, Unreadable, ascii_digits
 from headwater.verifiers.values import TooLarge
 
 EXPRESSION_VERSION = "5"

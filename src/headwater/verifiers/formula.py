@@ -17,9 +17,8 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 
-from headwater.verifiers.latex import Node, Nodes
+from headwater.verifiers.latex import Node, Nodes, Unreadable
 from headwater.verifiers.terms import Term, letter, number
-from headwater.verifiers.tokens import Unreadable
 
 _INVERSE = {"\\sin": "arcsin", "\\cos": "arccos", "\\tan": "arctan"}
 _OPERANDS = frozenset({"number", "letters", "upright", "symbol", "macro", "power", "index"})

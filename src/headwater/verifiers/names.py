@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import re
 
-from headwater.verifiers.latex import Node, Nodes
+from headwater.verifiers.latex import Node, Nodes, is_prose
 from headwater.verifiers.terms import Name
-from headwater.verifiers.tokens import is_prose
 from headwater.verifiers.units import VOCABULARY, denies, known, ways
 
 _MARKS = frozenset({"\\angle", "\\triangle", "\\Delta"})

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 
 from headwater.verifiers.formula import formula, index_text, is_degree, join_thousands, whole_number, written
-from headwater.verifiers.latex import Node, Nodes, parse_latex, split_nodes
+from headwater.verifiers.latex import Node, Nodes, Unreadable, is_prose, parse_latex, split_nodes
 from headwater.verifiers.names import name_of, spelled, split_condition
 from headwater.verifiers.terms import (
     REALS,
@@ -24,7 +24,6 @@ from headwater.verifiers.terms import (
     product_of,
     words,
 )
-from headwater.verifiers.tokens import Unreadable, is_prose
 from headwater.verifiers.units import LETTER_UNITS, MONEY, denies, group_of, multiplier_of, ordinal_ending, unit_of
 
 _ALL_REALS = frozenset({"all real numbers", "all reals", "all real x", "the real numbers", "real numbers"})

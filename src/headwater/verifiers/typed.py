@@ -23,8 +23,7 @@ from headwater.errors import InputError
 from headwater.records import Verdict
 from headwater.verifiers.answers import Answers, AnswerVerifier, Extractor, respelled, unwrapped
 from headwater.verifiers.formula import formula
-from headwater.verifiers.latex import Nodes, parse_latex, split_nodes
-from headwater.verifiers.tokens import LONGEST_EXPRESSION, Unreadable, ascii_digits
+from headwater.verifiers.latex import LONGEST_EXPRESSION, Nodes, Unreadable, ascii_digits, parse_latex, split_nodes
 
 TYPED_VERSION = "5"
 """Changes with every change of a verdict; old verdicts in a cache are then not found."""
