@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.verifiers.extract import LONGEST_ANSWER, final_marker, find_answer, last_box, last_number, last_tagged
+from headwater.verifiers.extract import LONGEST_ANSWER, find_answer
 
 N = 1_000_000
 
@@ -33,7 +33,7 @@ N = 1_000_000
     ],
 )
 def test_the_answer_stands_between_the_last_marker_and_the_end(text: str, answer: str | None) -> None:
-    assert final_marker(text) == answer
+    assert find_answer(text, "marker", "#", "<eos>") == answer
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_the_answer_stands_between_the_last_marker_and_the_end(text: str, answer
     ],
 )
 def test_the_last_number_of_a_text_that_follows_no_format_counts(text: str, answer: str | None) -> None:
-    assert last_number(text) == find_answer(text, "number", "####", "") == answer
+    assert find_answer(text, "number") == answer
 
 
 def test_the_marker_and_the_end_can_be_chosen() -> None:
-    assert final_marker("So # of apples is\n#### 1,234", marker="####") == "1,234"
-    assert final_marker("A: 5\nA: 7", marker="A:", end="") == "7"
-    assert final_marker("# 5 <eos>", end="") == "5 <eos>"
+    assert find_answer("So # of apples is\n#### 1,234", "marker") == "1,234"
+    assert find_answer("A: 5\nA: 7", "marker", "A:") == "7"
+    assert find_answer("# 5 <eos>", "marker", "#") == "5 <eos>"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_the_marker_and_the_end_can_be_chosen() -> None:
     ],
 )
 def test_the_answer_is_the_last_complete_box(text: str, answer: str) -> None:
-    assert last_box(text) == answer
+    assert find_answer(text, "boxed") == answer
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_the_answer_is_the_last_complete_box(text: str, answer: str) -> None:
     ],
 )
 def test_a_broken_last_box_gives_no_answer_and_no_earlier_one(text: str) -> None:
-    assert last_box(text) is None
+    assert find_answer(text, "boxed") is None
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_broken_last_box_gives_no_answer_and_no_earlier_one(text: str) -> None
     ],
 )
 def test_answers_offered_side_by_side_are_none(text: str) -> None:
-    assert last_box(text) is None
+    assert find_answer(text, "boxed") is None
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_answers_offered_side_by_side_are_none(text: str) -> None:
     ],
 )
 def test_the_answer_stands_in_the_last_complete_tag(text: str, answer: str | None) -> None:
-    assert last_tagged(text) == answer
+    assert find_answer(text, "tag") == answer
 
 
 @pytest.mark.parametrize(
@@ -212,20 +212,18 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_million_hostile_characters_take_linear_time(name: str) -> None:
     begin = time.process_time()
-    last_box(HOSTILE[name])
-    final_marker(HOSTILE[name])
-    final_marker(HOSTILE[name], marker="####")
-    for extractor in ("boxed", "marker", "tag"):
-        find_answer(HOSTILE[name], extractor, "#", "")
+    for extractor in ("boxed", "marker", "tag", "number"):
+        find_answer(HOSTILE[name], extractor, "#")
+        find_answer(HOSTILE[name], extractor, "####", "<eos>")
     assert time.process_time() - begin < 3
 
 
 @given(st.text(alphabet="\\boxedf{} #1or$", max_size=60))
 def test_no_text_raises_and_an_answer_is_always_a_part_of_it(text: str) -> None:
-    for answer in (last_box(text), final_marker(text)):
+    for answer in (find_answer(text, "boxed"), find_answer(text, "marker", "#", "<eos>")):
         assert answer is None or (answer in text and answer == answer.strip() != "")
 
 
 @given(st.text(max_size=40), st.from_regex(r"[0-9a-z+ ]{0,9}[0-9a-z]", fullmatch=True))
 def test_a_box_at_the_end_after_prose_is_found(prose: str, answer: str) -> None:
-    assert last_box(f"{prose} hence the answer \\boxed{{{answer}}}") == answer.strip()
+    assert find_answer(f"{prose} hence the answer \\boxed{{{answer}}}", "boxed") == answer.strip()

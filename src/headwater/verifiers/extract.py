@@ -1,12 +1,10 @@
 r"""Where the final answer stands in a response: one pass over the text, in linear time on any input.
 
-`final_marker` takes what follows the last marker ("# 9", "#### 72"), `last_box` what stands in the last
-\boxed{...} or \fbox{...}, `last_tagged` what stands in the last <answer>. A response has one final answer: when
-the last box is broken, an earlier one does not stand in for it, and two answers offered side by side
-("\boxed{1} or \boxed{2}") are none; `side_by_side` has them, for a gold answer that is a set. `find_answer` leaves
-out what a model thinks before it answers, and takes bold marks, delimiters and a box off an answer behind a marker.
-
-`last_number` takes the last number of a text that follows no format.
+A response has one final answer, in the declared format: what follows the last marker ("# 9", "#### 72"), what stands
+in the last \boxed{...} or \fbox{...}, or in the last <answer>, or the last number of a text that follows no format.
+When the last box is broken, an earlier one does not stand in for it, and two answers offered side by side
+("\boxed{1} or \boxed{2}") are none; `side_by_side` has them, for a gold answer that is a set. What a model thinks
+before it answers is left out, and bold marks, delimiters and a box are taken off an answer behind a marker.
 
 Left out: other answers in prose without a declared marker. Text is never evaluated.
 """
@@ -14,6 +12,7 @@ Left out: other answers in prose without a declared marker. Text is never evalua
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -32,8 +31,6 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _NUMBER = re.compile(r"(?<![\w.])[-\u2212]?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?")
-_JOINED = re.compile(r"[\s,;/*_$]{0,20}(?:or|and)[\s,;/*_$]{0,20}")
-
 _NAMED = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?:_\{?\w{1,9}\}?)?\s*=")
 """Each of two answers may have its name: x = 3 or x = 5."""
 _THOUGHT = re.compile(r"</?think(?:ing)?>")
@@ -42,22 +39,34 @@ _MARKS = ("***", "**", "__", "*", "`")
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 
 
-def find_answer(text: str, extractor: str, marker: str, end: str) -> str | None:
-    """The final answer of a response, in the declared format ("boxed", "marker", "tag" or "number"), or None.
+class _Span(NamedTuple):
+    opened: int
+    """index of the backslash, or of the tag's bracket"""
+    start: int
+    """index of the first character of the answer"""
+    end: int
+    """index behind the last one"""
+    closed: int
+    """index of the last character of all; `end` lies further in when the box holds nothing but a box"""
 
-    What stands in <think>...</think> is no answer, and a response that never stops thinking has none. Bold or
-    code marks around an answer behind a marker or in a tag are dropped, and a box that holds all of it.
+
+def find_answer(text: str, extractor: str, marker: str = "####", end: str = "") -> str | None:
+    """The final answer of a response, in the declared format ("boxed", "marker", "tag" or "number"), stripped, or None.
+
+    None when there is none, when it is empty or longer than 10,000 characters, when the box or tag that opens last
+    is never closed, and when it and the one before are two different answers offered side by side. What stands in
+    <think>...</think> is no answer, and a response that never stops thinking has none.
     """
     answered = after_thought(text)
     if answered is None:
         return None
-    if extractor == "boxed":
-        return last_box(answered)
-    if extractor == "number":
-        return last_number(answered)
-    if extractor == "tag":
-        return undressed(last_tagged(answered))
-    return _marked(answered, marker, end)
+    if extractor == "marker":
+        return _marked(answered, marker, end)
+    spans = _SPANS[extractor](answered)
+    content = _content(answered, spans[-1]) if spans else None
+    if len(spans) > 1 and _near(answered, *spans[-2:], in_words=extractor == "number"):
+        content = content if _content(answered, spans[-2]) == content else None
+    return undressed(content) if extractor == "tag" else content
 
 
 def answer_finder(where: str | None) -> Callable[[str], str | None] | None:
@@ -84,15 +93,12 @@ def side_by_side(text: str, extractor: str) -> list[str]:
     answered = after_thought(text)
     if answered is None or extractor not in ("boxed", "tag"):
         return []
-    spans = _scan(answered)[0] if extractor == "boxed" else _tag_spans(answered, "answer")
-    if not spans:
-        return []
-    chain = [spans[-1]]
-    for before in reversed(spans[:-1]):
-        if not _near(answered, before.closed + 1, chain[0].opened):
+    chain: list[_Span] = []
+    for span in reversed(_SPANS[extractor](answered)):
+        if chain and not _near(answered, span, chain[0]):
             break
-        chain.insert(0, before)
-    contents = [_bounded(answered, span.start, span.end) for span in chain]
+        chain.insert(0, span)
+    contents = [_content(answered, span) for span in chain]
     return [content for content in contents if content is not None] if None not in contents and len(chain) > 1 else []
 
 
@@ -106,8 +112,8 @@ def undressed(answer: str | None) -> str | None:
             if body.startswith(opening) and body.endswith(closing) and middle.strip() and opening not in middle:
                 inner = middle.strip()
                 break
-        boxes, newest = _scan(inner)
-        if len(boxes) == 1 and newest <= boxes[0].closed:
+        boxes = _boxes(inner)
+        if len(boxes) == 1:
             outside = inner[: boxes[0].opened] + inner[boxes[0].closed + 1 :]
             if not outside.strip(" \n\t.,;:$*"):
                 inner = inner[boxes[0].start : boxes[0].end].strip()
@@ -156,86 +162,36 @@ def _behind(text: str, marker: str, end: str) -> tuple[str, str | None]:
     return text[text.rfind("\n", 0, start) + 1 : stop], _bounded(text, stop, len(text) if until < 0 else until)
 
 
-def last_tagged(text: str, tag: str = "answer") -> str | None:
-    """What stands in the last <answer>...</answer>, stripped.
-
-    None when there is none, when the one that opens last is never closed, when it is empty or longer than
-    10,000 characters, or when it and the one before are two different answers offered side by side.
-    """
-    start, stop = text.rfind(f"<{tag}>"), text.rfind(f"</{tag}>")
-    spans = _tag_spans(text, tag) if 0 <= start < stop else []
-    return _last(text, spans)
+def _content(text: str, span: _Span) -> str | None:
+    return _bounded(text, span.start, span.end)
 
 
-def last_number(text: str) -> str | None:
-    """The last number written, sign, thousands and decimals with it: for small models that follow no other format.
-
-    None when there is none, when it is longer than 10,000 characters, or when it and the one before are two
-    different answers joined by "or" or "and".
-    """
-    last: re.Match[str] | None = None
-    before: re.Match[str] | None = None
-    for found in _NUMBER.finditer(text):
-        last, before = found, last
-    if last is None:
-        return None
-    if before is not None and before[0] != last[0] and _JOINED.fullmatch(text, before.end(), last.start()):
-        return None
-    return _bounded(text, last.start(), last.end())
+def _bounded(text: str, start: int, stop: int) -> str | None:
+    return text[start:stop].strip() or None if stop - start <= LONGEST_ANSWER else None
 
 
-def final_marker(text: str, marker: str = "#", end: str = "<eos>") -> str | None:
-    """What stands between the last `marker` and the first `end` behind it (or the end of the text), stripped.
-
-    None when there is no marker, nothing after it, more than 10,000 characters, or a second answer joined to
-    the one before by "or" or "and".
-    """
-    return _behind(text, re.escape(marker), end)[1]
+def _numbers(text: str) -> list[_Span]:
+    """The last two, with their signs, thousands and decimals."""
+    last = deque(_NUMBER.finditer(text), maxlen=2)
+    return [_Span(found.start(), *found.span(), found.end() - 1) for found in last]
 
 
-class _Span(NamedTuple):
-    opened: int
-    """index of the backslash, or of the tag's bracket"""
-    start: int
-    """index of the first character of the answer"""
-    end: int
-    """index behind the last one"""
-    closed: int
-    """index of the last character of all; `end` lies further in when the box holds nothing but a box"""
-
-
-def _tag_spans(text: str, tag: str) -> list[_Span]:
-    opening, closing = f"<{tag}>", f"</{tag}>"
+def _tags(text: str) -> list[_Span]:
+    """All complete ones; none when the one that opens last is never closed."""
+    opening, closing = "<answer>", "</answer>"
     spans: list[_Span] = []
     stop = 0
     while (start := text.find(opening, stop)) >= 0 and (stop := text.find(closing, start)) >= 0:
         begin = text.rfind(opening, start, stop)  # the innermost
         spans.append(_Span(begin, begin + len(opening), stop, stop + len(closing) - 1))
-    return spans
+    return spans if text.rfind(opening) < text.rfind(closing) else []
 
 
-def last_box(text: str) -> str | None:
-    r"""The content of the last \boxed{...} or \fbox{...}, braces matched, stripped.
+def _boxes(text: str) -> list[_Span]:
+    """The outermost complete ones in their order; none when the one that opens last is never closed.
 
-    A box around nothing but a box counts as one: \boxed{\boxed{2}} gives 2. None when there is no box, when
-    the box that opens last is never closed, when it is empty or longer than 10,000 characters, or when it and
-    the box before it are two different answers offered side by side.
+    A box around nothing but a box counts as one.
     """
-    spans, newest = _scan(text)
-    return None if not spans or spans[-1].closed < newest else _last(text, spans)
-
-
-def _last(text: str, spans: list[_Span]) -> str | None:
-    if not spans:
-        return None
-    content = _bounded(text, spans[-1].start, spans[-1].end)
-    if len(spans) == 1 or not _near(text, spans[-2].closed + 1, spans[-1].opened):
-        return content
-    return content if _bounded(text, spans[-2].start, spans[-2].end) == content else None
-
-
-def _scan(text: str) -> tuple[list[_Span], int]:
-    """The outermost complete boxes in their order, and where the box that opens last begins."""
     spans: list[_Span] = []
     newest = -1
     stack: list[tuple[int, int] | None] = []  # None is a plain brace
@@ -257,7 +213,7 @@ def _scan(text: str) -> tuple[list[_Span], int]:
             if inner is not None and _fills(text, inner, box):
                 box = box._replace(start=inner.start, end=inner.end)
             spans.append(box)
-    return spans, newest
+    return spans if spans and newest <= spans[-1].closed else []
 
 
 def _fills(text: str, inner: _Span, outer: _Span) -> bool:
@@ -266,15 +222,14 @@ def _fills(text: str, inner: _Span, outer: _Span) -> bool:
     return all(b - a <= _LONGEST_JOINT and not text[a:b].strip() for a, b in gaps)
 
 
-def _near(text: str, start: int, stop: int) -> bool:
-    # start > stop: the earlier box stands inside the last one
-    if not 0 <= stop - start <= _LONGEST_JOINT:
+def _near(text: str, before: _Span, last: _Span, *, in_words: bool = False) -> bool:
+    """Whether two answers stand side by side; `in_words`: only where a word joins them."""
+    start, stop = before.closed + 1, last.opened
+    if not 0 <= stop - start <= _LONGEST_JOINT:  # or the earlier box stands inside the last one
         return False
     between = _NAMED.sub(" ", re.sub(r"\\(?:q?quad|text|mathrm|mbox|hspace)(?![A-Za-z])", " ", text[start:stop]))
-    return all(word.lower() in _JOINERS for word in re.split(r"[^A-Za-z0-9]+", between))
+    words = [word.lower() for word in re.split(r"[^A-Za-z0-9]+", between)]
+    return all(word in _JOINERS for word in words) and (any(words) or not in_words)
 
 
-def _bounded(text: str, start: int, stop: int) -> str | None:
-    if stop - start > LONGEST_ANSWER:
-        return None
-    return text[start:stop].strip() or None
+_SPANS: dict[str, Callable[[str], list[_Span]]] = {"boxed": _boxes, "tag": _tags, "number": _numbers}
