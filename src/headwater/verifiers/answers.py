@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 from headwater.errors import GraderError, InputError
 from headwater.records import Grade, Verdict
@@ -23,21 +23,30 @@ _LISTED = 10
 """Gold answers that a message names."""
 
 
-class Judge(Protocol):
+class Judge:
     """Says whether an answer is the gold answer."""
 
     @property
     def name(self) -> str:
         """Type, settings and version: two judges of one name give one verdict."""
+        raise NotImplementedError
+
+    def verdict(self, gold: str, answer: str | None) -> Verdict:
+        """No answer is WRONG, a gold answer that cannot be graded UNGRADED."""
+        raise NotImplementedError
 
     def judge(self, answers: Answers) -> dict[str, Verdict]:
-        """A verdict for every id; no answer is WRONG, a gold answer that cannot be graded UNGRADED."""
+        """A verdict for every id; the same pair of texts is decided once."""
+        known = {pair: self.verdict(*pair) for pair in dict.fromkeys(answers.values())}
+        return {name: known[pair] for name, pair in answers.items()}
 
     def readable(self, gold: str) -> bool:
         """Whether the gold answer has a reading, and is right against itself spelled in another way."""
+        return True
 
     def several(self, gold: str) -> bool:
         """Whether the gold answer is a list or set, so that its members may stand in boxes of their own."""
+        return False
 
     def close(self) -> None:
         """Give back what it holds: processes, files."""

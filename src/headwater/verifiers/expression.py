@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 
 from headwater.records import Verdict
-from headwater.verifiers.answers import Answers, respelled, unwrapped
+from headwater.verifiers.answers import Judge, respelled, unwrapped
 from headwater.verifiers.compare import matches, said
 from headwater.verifiers.latex import LONGEST_EXPRESSION, Unreadable, ascii_digits
 from headwater.verifiers.reading import Context, read
@@ -91,7 +91,7 @@ def _undressed(text: str) -> str:
     return plain.casefold() if re.search(r"[^\W\d_]{3}", plain) and "\\" not in plain else plain
 
 
-class ExpressionJudge:
+class ExpressionJudge(Judge):
     """A `Judge` of expressions."""
 
     @property
@@ -99,15 +99,12 @@ class ExpressionJudge:
         """Version of the rules."""
         return f"expression/decide/{EXPRESSION_VERSION}"
 
-    def judge(self, answers: Answers) -> dict[str, Verdict]:
-        """A verdict for every id. The same pair of texts is decided once."""
-        known: dict[tuple[str, str], Verdict] = {}
-        for gold, answer in answers.values():
-            if answer is not None and (gold, answer) not in known:
-                known[gold, answer] = self._verdict(gold, answer)
-        return {
-            name: Verdict.WRONG if answer is None else known[gold, answer] for name, (gold, answer) in answers.items()
-        }
+    def verdict(self, gold: str, answer: str | None) -> Verdict:
+        """CORRECT or WRONG; UNGRADED for a fault of ours, which is never taken for a wrong answer."""
+        try:
+            return Verdict.CORRECT if answer is not None and decide(gold, answer) else Verdict.WRONG
+        except Exception:  # noqa: BLE001
+            return Verdict.UNGRADED
 
     def readable(self, gold: str) -> bool:
         """Whether the gold answer has a reading, and is right against itself spelled in another way."""
@@ -117,13 +114,3 @@ class ExpressionJudge:
         """Whether the gold answer is a list or a set."""
         right = _shape(unwrapped(gold), Context())
         return right is not None and right.op in ("list", "set")
-
-    def close(self) -> None:
-        """Nothing to give back."""
-
-    @staticmethod
-    def _verdict(gold: str, answer: str) -> Verdict:
-        try:
-            return Verdict.CORRECT if decide(gold, answer) else Verdict.WRONG
-        except Exception:  # noqa: BLE001  a fault of ours: counted, and never taken for a wrong answer
-            return Verdict.UNGRADED

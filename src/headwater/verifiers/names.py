@@ -27,11 +27,11 @@ _DECORATED = frozenset({"\\overline", "\\vec", "\\hat", "\\mathbb"})
 
 def name_of(nodes: Nodes) -> Name | None:
     """The name that the nodes are, or None."""
-    found = _Names()
-    if not found.read(nodes):
+    things = _things(nodes)
+    if things is None:
         return None
     bare = nodes[0].kind in ("letters", "symbol") and all(node.kind == "index" for node in nodes[1:])
-    return Name(spelled(nodes), found.heads <= 1 and not found.joined, spelled(nodes) if bare else "")
+    return Name(spelled(nodes), things <= 1, spelled(nodes) if bare else "")
 
 
 def spelled(nodes: Nodes) -> str:
@@ -48,88 +48,56 @@ def _spelled_node(node: Node) -> str:
     return {"power": "^", "index": "_"}.get(node.kind, node.text) + inside
 
 
-class _Names:
-    """Reads nodes from left to right; `heads` counts things, `joined` says whether a sign stands between them."""
+def _things(nodes: Nodes) -> int | None:
+    """How many things the nodes name, a sign between them counted too; None where they are anything but names."""
+    if len(nodes) == 3 and nodes[1].text == "/" and _differential(nodes[:1]) and _differential(nodes[2:]):
+        return 1
+    count, before, operator = 0, "", False
+    for place, node in enumerate(nodes):
+        if node.text in _BIG:
+            return count + 1 + (place > 0)
+        if (found := _thing(nodes, place, before)) is None:
+            return None
+        count += 0 if operator and node.kind in ("words", "letters", "upright", "symbol") else found
+        before = node.kind if node.text != "\\prime" else "letters"
+        operator |= before == "opaque" or _is_derivative(node)
+    return count if count > 0 or (nodes and nodes[-1].text in _MARKS) else None
 
-    def __init__(self) -> None:
-        self.heads = 0
-        self.joined = False
 
-    def read(self, nodes: Nodes) -> bool:
-        """Whether all of the nodes only name."""
-        if len(nodes) == 3 and nodes[1].text == "/" and _differential(nodes[:1]) and _differential(nodes[2:]):
-            self.heads = 1
-            return True
-        before, operator = "", False
-        for place, node in enumerate(nodes):
-            if node.text in _BIG:
-                self.heads += 1
-                self.joined |= place > 0
-                return True
-            if node.kind == "opaque" and node.text != "\\prime":
-                operator = True
-                self.heads += place == 0
-            elif not self._is_one(nodes, place, before, operator=operator):
-                return False
-            before = node.kind if node.text != "\\prime" else "letters"
-            operator |= _is_derivative(node)
-        return self.heads > 0 or bool(nodes and nodes[-1].text in _MARKS)
-
-    def _is_one(self, nodes: Nodes, place: int, before: str, *, operator: bool) -> bool:
-        node = nodes[place]
-        match node.kind:
-            case "words":
-                self.heads += not operator
-                return not (denies(node.text) or (place == 0 and _KEYWORD.match(node.text)))
-            case "letters" | "upright":
-                several = len(node.text) > 1 and not node.text.isupper() and not is_prose(node.text)
-                self.heads += 0 if operator else 1 + several
-                return True
-            case "symbol" if node.text == "\\circ":
-                self.heads -= 1  # f after g is one function
-                return place > 0
-            case "symbol":
-                self.heads += node.text not in _MARKS and not operator
-                return node.text not in ("\\pi", "\\infty", "\\emptyset")
-            case "function":
-                self.joined = True
-                self.heads += 1
-                return True
-            case "index" | "opaque":
-                return place > 0
-            case "power":
-                return place > 0 and _decorates(nodes, place)
-            case "sign":
-                return self._is_sign(nodes, place)
-            case "group" | "macro":
-                return self._is_part(node, before)
-        return False
-
-    def _is_sign(self, nodes: Nodes, place: int) -> bool:
-        text = nodes[place].text
-        if text in ("+", "-", "*", "/", ":", "\\cup", "\\cap", "\\setminus"):
-            self.joined = True
-            return 0 < place < len(nodes) - 1
-        if text == "|":  # |x| = 5 has two solutions; |A| is a size
+def _thing(nodes: Nodes, place: int, before: str) -> int | None:
+    """How many things one node adds, where it may be part of a name."""
+    node, text = nodes[place], nodes[place].text
+    match node.kind:
+        case "words":
+            return None if denies(text) or (place == 0 and _KEYWORD.match(text)) else 1
+        case "letters" | "upright":
+            return 1 + (len(text) > 1 and not text.isupper() and not is_prose(text))
+        case "symbol" if text == "\\circ":
+            return -1 if place else None  # f after g is one function
+        case "symbol":
+            return None if text in ("\\pi", "\\infty", "\\emptyset") else int(text not in _MARKS)
+        case "function":
+            return 2
+        case "opaque" if text != "\\prime":
+            return int(place == 0)
+        case "index" | "opaque" | "power":
+            return 0 if place and (node.kind != "power" or _decorates(nodes, place)) else None
+        case "sign" if text in ("+", "-", "*", "/", ":", "\\cup", "\\cap", "\\setminus"):
+            return 1 if 0 < place < len(nodes) - 1 else None
+        case "sign" if text == "|":  # |x| = 5 has two solutions; |A| is a size
             inside = nodes[place + 1] if place == 0 and len(nodes) > 1 else Node("")
-            return inside.kind != "symbol" and inside.text not in ("x", "y", "t")
-        return text == "\\|"
-
-    def _is_part(self, node: Node, before: str) -> bool:
-        if node.kind == "group" and node.text in ("()", "[]") and before not in ("", "sign", "relation"):
-            return True
-        if _is_derivative(node):
-            self.heads += 1
-            return True
-        if node.text in ("()", "{}", "[]", "\\frac") or node.text in _DECORATED:
-            inner = [_Names() for _ in node.parts]
-            if not all(reader.read(part) for reader, part in zip(inner, node.parts, strict=True)):
-                return False
-            self.heads += 1
-            self.joined |= node.text == "\\frac"
-            self.joined |= node.text not in _DECORATED and any(reader.joined or reader.heads > 1 for reader in inner)
-            return True
-        return False
+            return None if inside.kind == "symbol" or inside.text in ("x", "y", "t") else 0
+        case "sign":
+            return 0 if text == "\\|" else None
+    if node.kind == "group" and text in ("()", "[]") and before not in ("", "sign", "relation"):
+        return 0
+    if _is_derivative(node):
+        return 1
+    if text not in ("()", "{}", "[]", "\\frac") and text not in _DECORATED:
+        return None
+    inner = [_things(part) for part in node.parts]
+    several = text not in _DECORATED and any(one is not None and one > 1 for one in inner)
+    return None if None in inner else 1 + (text == "\\frac") + several
 
 
 def _decorates(nodes: Nodes, place: int) -> bool:

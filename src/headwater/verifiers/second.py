@@ -27,7 +27,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from headwater.errors import InputError
 from headwater.records import Verdict
-from headwater.verifiers.answers import Answers
+from headwater.verifiers.answers import Judge
 
 SECONDS = 20.0
 """Of one opinion; then its process is killed and there is none."""
@@ -40,7 +40,7 @@ _REFUSED = (
 )  # fmt: skip
 
 
-class MathVerify:
+class MathVerify(Judge):
     """A `Judge`; UNGRADED where it has no opinion. Raises InputError when math-verify is not installed."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
@@ -56,22 +56,15 @@ class MathVerify:
         """The libraries' versions."""
         return f"second/{self._versions}"
 
-    def judge(self, answers: Answers) -> dict[str, Verdict]:
-        """Its verdict for every id; the same pair of texts is asked once."""
-        pairs = list(dict.fromkeys((gold, answer) for gold, answer in answers.values() if answer is not None))
-        asked = [self._started().schedule(stock_math_verify, args=pair, timeout=self._seconds) for pair in pairs]
-        known = {pair: _heard(future) for pair, future in zip(pairs, asked, strict=True)}
-        return {
-            name: Verdict.WRONG if answer is None else known[gold, answer] for name, (gold, answer) in answers.items()
-        }
-
-    def readable(self, gold: str) -> bool:
-        """It is asked about answers only."""
-        return True
-
-    def several(self, gold: str) -> bool:
-        """It is asked about answers only."""
-        return False
+    def verdict(self, gold: str, answer: str | None) -> Verdict:
+        """UNGRADED where it hung, died or failed: no opinion."""
+        if answer is None:
+            return Verdict.WRONG
+        asked = self._started().schedule(stock_math_verify, args=(gold, answer), timeout=self._seconds)
+        try:
+            return Verdict.CORRECT if asked.result() else Verdict.WRONG
+        except (Late, ProcessExpired, Exception):  # noqa: BLE001
+            return Verdict.UNGRADED
 
     def close(self) -> None:
         """End the process."""
@@ -100,13 +93,6 @@ class _Child(multiprocessing.context.SpawnProcess):
 
 class _Spawn(multiprocessing.context.SpawnContext):
     Process = _Child
-
-
-def _heard(future: Any) -> Verdict:
-    try:
-        return Verdict.CORRECT if future.result() else Verdict.WRONG
-    except (Late, ProcessExpired, Exception):  # noqa: BLE001  it hung, died or failed: no opinion
-        return Verdict.UNGRADED
 
 
 def _enter() -> None:

@@ -21,7 +21,7 @@ from fractions import Fraction
 
 from headwater.errors import InputError
 from headwater.records import Verdict
-from headwater.verifiers.answers import Answers, AnswerVerifier, Extractor, respelled, unwrapped
+from headwater.verifiers.answers import AnswerVerifier, Extractor, Judge, respelled, unwrapped
 from headwater.verifiers.formula import formula
 from headwater.verifiers.latex import LONGEST_EXPRESSION, Nodes, Unreadable, ascii_digits, parse_latex, split_nodes
 
@@ -174,7 +174,7 @@ _VALUES: dict[str, Callable[[str], _Value | None]] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TypedJudge:
+class TypedJudge(Judge):
     """A `Judge` for one answer type; `tolerance` is the largest distance of a right decimal, in its own unit.
 
     Raises InputError for a type that is not integer, decimal, fraction, tuple, set, choice or text.
@@ -195,9 +195,16 @@ class TypedJudge:
         """Type, tolerance and version."""
         return f"{self.answer_type}/{self.tolerance}/typed {TYPED_VERSION}"
 
-    def judge(self, answers: Answers) -> dict[str, Verdict]:
-        """Exact verdicts; UNGRADED is a gold answer that is not of the type."""
-        return {rollout_id: self._verdict(gold, answer) for rollout_id, (gold, answer) in answers.items()}
+    def verdict(self, gold: str, answer: str | None) -> Verdict:
+        """Exact; UNGRADED is a gold answer that is not of the type."""
+        right = _VALUES[self.answer_type](gold if self.answer_type == "text" else unwrapped(gold))
+        if right is None:
+            return Verdict.UNGRADED
+        value = None if answer is None else _VALUES[self.answer_type](answer)
+        if isinstance(value, Fraction) and isinstance(right, Fraction) and self.tolerance:
+            # str: 0.01 is meant as a hundredth and not as the nearest binary fraction
+            return Verdict.CORRECT if abs(value - right) <= Fraction(str(self.tolerance)) else Verdict.WRONG
+        return Verdict.CORRECT if value == right else Verdict.WRONG
 
     def readable(self, gold: str) -> bool:
         """Whether the gold answer is of the type, and is right against itself spelled in another way."""
@@ -210,19 +217,6 @@ class TypedJudge:
     def several(self, gold: str) -> bool:
         """Whether the gold answer is a set."""
         return self.answer_type == "set"
-
-    def close(self) -> None:
-        """Nothing to give back."""
-
-    def _verdict(self, gold: str, answer: str | None) -> Verdict:
-        right = _VALUES[self.answer_type](gold if self.answer_type == "text" else unwrapped(gold))
-        if right is None:
-            return Verdict.UNGRADED
-        value = None if answer is None else _VALUES[self.answer_type](answer)
-        if isinstance(value, Fraction) and isinstance(right, Fraction) and self.tolerance:
-            # str: 0.01 is meant as a hundredth and not as the nearest binary fraction
-            return Verdict.CORRECT if abs(value - right) <= Fraction(str(self.tolerance)) else Verdict.WRONG
-        return Verdict.CORRECT if value == right else Verdict.WRONG
 
 
 class TypedVerifier(AnswerVerifier):
