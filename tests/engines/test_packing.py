@@ -1,5 +1,7 @@
 """Packing: every response token is scored once, where it is predicted, and the cut changes no gradient."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 import tiny
 from headwater.batch import Scored
+from headwater.engines import body
 from headwater.engines.local import LocalTeacher
 from headwater.engines.packing import pack
 from headwater.engines.settings import EngineSettings
@@ -126,6 +129,48 @@ def test_one_row_four_rows_and_all_rows_at_once_give_one_gradient(name, family):
         losses.append(metrics["loss"])
     assert passes[0] == 16 > passes[1] > passes[2] == 1
     assert losses == pytest.approx([losses[0]] * 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["reward", "reverse"])
+def test_long_rollouts_go_in_rows_beside_short_ones_in_trees_and_give_the_same_gradient(name, monkeypatch):
+    monkeypatch.setattr(body, "LONG", 9)
+    signal = SIGNALS[name]
+    scored = scored_by(signal, tiny.qwen())
+    rollouts = [member.rollout for member in scored.rollouts]
+    layouts = list(body.Body(tiny.qwen()).pack(rollouts, 40))
+    sizes = {i: len(one.prompt_ids) + len(one.response_ids) for i, one in enumerate(rollouts)}
+    assert Counter(i for layout in layouts for i in layout.members) == Counter(range(len(rollouts)))
+    assert {(layout.tree is None, sizes[i] > 9) for layout in layouts for i in layout.members} == {(1, 1), (0, 0)}
+    model = tiny.qwen()
+    tiny.learner(model, engine=FOUR_ROWS).update(scored, signal)
+    tiny.assert_near(tiny.gradients(model), tiny.plain_gradient(tiny.qwen(), scored, signal), 1e-5)
+
+
+LONG_UPDATE = """
+import resource, torch
+torch.set_num_threads(1)
+import tiny
+from headwater.batch import NoTarget, Scored, ScoredRollout, token_mean_weights
+from headwater.signals import Imitation
+
+def update(learner, length):
+    ids = [2 + i % 8 for i in range(length)]
+    two = [tiny.rollout("p/0", ids[:8], ids[8:]), tiny.rollout("p/1", ids[:8], ids[8:40])]
+    members = zip(two, token_mean_weights(two), strict=True)
+    scored = Scored(rollouts=tuple(ScoredRollout(rollout=r, target=NoTarget(), weight=w) for r, w in members))
+    assert learner.update(scored, Imitation())["gradient_norm"] > 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+learner = tiny.learner(tiny.qwen())
+small = update(learner, 2048)
+print((update(learner, 16_384) - small) // 1024)
+"""
+
+
+def test_an_update_on_16384_tokens_holds_no_mask_of_length_squared():
+    """A mask of floats would be 1,024 MiB, of booleans 256 MiB; all that the network leaves behind is some 100 MiB."""
+    done = subprocess.run([sys.executable, "-c", LONG_UPDATE], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 200
 
 
 def test_the_order_of_rollouts_changes_no_gradient():

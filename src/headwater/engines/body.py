@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -46,6 +46,11 @@ ROUNDED = 50
 """How many times as far they may be apart where weights or products are rounded to 16 bits."""
 
 
+LONG = 4096
+"""Tokens of a rollout beyond which no tree holds it: its mask is as large as its length squared (64 MiB there), where
+rows need none, and a row so long fills a pass by itself."""
+
+
 class Body:
     """A model's network, ready for use. The layers are taken over in place; its names and parameters stay.
 
@@ -67,13 +72,12 @@ class Body:
         checked: tuple[Scoring, ...] = () if ways else ("trees", "rows")
         self._fails = frozenset(way for way in checked if not self._agrees(way))
 
-    def ways(self, length: int) -> Ways:
+    def ways(self, length: int, without: frozenset[Scoring] = frozenset()) -> Ways:
         """The fastest ways that are right for rollouts of so many tokens. Raises InputError where none is right."""
         if self._given is not None:
             return self._given
         from headwater.engines.acceptance import accept  # noqa: PLC0415  it measures with bodies of its own
 
-        without: frozenset[Scoring] = frozenset()
         while True:
             found = accept(self.model.network.config, length, without).ways
             if found.scoring not in self._fails:
@@ -99,11 +103,15 @@ class Body:
         return our_attention(self.model.network.config) if way == "slots" else nullcontext()
 
     def pack(self, rollouts: Sequence[Rollout], budget: int) -> Iterator[Layout]:
-        """The rollouts in micro-batches of at most so many tokens."""
-        if not rollouts:
-            return iter(())
-        longest = max(len(rollout.prompt_ids) + len(rollout.response_ids) for rollout in rollouts)
-        return self._packed(rollouts, budget, self.ways(longest).scoring)
+        """The rollouts in micro-batches of at most so many tokens: in rows where over LONG, else as is fastest."""
+        lengths = [len(rollout.prompt_ids) + len(rollout.response_ids) for rollout in rollouts]
+        for long in (False, True):
+            members = [i for i, length in enumerate(lengths) if (length > LONG) is long]
+            if members:
+                longest = max(lengths[i] for i in members)
+                way = self.ways(longest, frozenset({"trees"}) if long else frozenset()).scoring
+                for layout in self._packed([rollouts[i] for i in members], budget, way):
+                    yield replace(layout, members=tuple(members[i] for i in layout.members))
 
     def _packed(self, rollouts: Sequence[Rollout], budget: int, way: Scoring) -> Iterator[Layout]:
         if way == "trees":
