@@ -49,10 +49,17 @@ docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
-# What needs packages that a run does not: each tracker and lm-evaluation-harness for real, offline. They install in a minute.
-integration: $(STAMP)
-	$(BIN)/python -m pip install --quiet --editable ".[trackers,harness]"
-	$(BIN)/python -m pytest tests/trackers tests/export
+# What needs packages that a run does not: each tracker, lm-evaluation-harness and TRL for real, offline; verl's own
+# configurations, without the packages that it runs on. They install in a minute.
+integration: $(STAMP) .venv-verl/.installed
+	$(BIN)/python -m pip install --quiet --editable ".[trackers,harness,bench]"
+	HEADWATER_VERL_PYTHON="$(CURDIR)/.venv-verl/bin/python" $(BIN)/python -m pytest tests/trackers tests/export
+
+.venv-verl/.installed:
+	$(PYTHON) -m venv .venv-verl
+	.venv-verl/bin/python -m pip install --quiet hydra-core
+	.venv-verl/bin/python -m pip install --quiet --no-deps verl==0.9.1
+	@touch $@
 
 # The cluster engine under Ray, and vLLM beside a learner, in two environments of their own (5 GB). See docs/cluster.md.
 cluster-test: .venv-cluster/.installed .venv-vllm/.installed

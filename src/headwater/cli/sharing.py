@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from headwater.cli.options import RunName, Runs, open_run
+from headwater.cli.options import Overrides, RunName, Runs, open_run, read
+from headwater.errors import InputError
 
 ArmName = Annotated[str, Parameter(help="an arm of the run, such as R3-full")]
 Seed = Annotated[int | None, Parameter(help="the first one if not given")]
@@ -39,23 +40,41 @@ def push(
 
 
 def export(
-    run: RunName,
-    arm: ArmName,
+    run: Annotated[str, Parameter(help="a run; for trl and verl also a recipe")],
+    arm: Annotated[str | None, Parameter(help="an arm; for trl and verl the headline's if not given")] = None,
     *,
-    to: Annotated[Literal["lm-eval"], Parameter(help="lm-eval: a task of lm-evaluation-harness and its command")],
-    folder: Annotated[Path, Parameter(help="where the files go")] = Path("lm-eval"),
-    benchmark: Annotated[str | None, Parameter(help="the primary one if not given")] = None,
+    to: Annotated[
+        Literal["lm-eval", "trl", "verl"],
+        Parameter(help="lm-eval: a task of lm-evaluation-harness; trl: a script; verl: configurations and a script"),
+    ],
+    folder: Annotated[Path | None, Parameter(help="where the files go; a folder of that name if not given")] = None,
+    benchmark: Annotated[str | None, Parameter(help="lm-eval: the primary one if not given")] = None,
     seed: Seed = None,
+    overrides: Overrides = None,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Write the same benchmark for another harness, and print the command that measures the arm with it.
+    """Write a run's benchmark, or an arm's stages, for another house, and print the command to run there.
 
-    Example: headwater export lab R3-full --to lm-eval
+    What the other has no counterpart for is named.
+
+    Example: headwater export lab R3-full --to trl
     """
+    place = folder or Path(to)
+    if to != "lm-eval":
+        from headwater.export import trl, verl  # noqa: PLC0415
+        from headwater.export.stages import exported  # noqa: PLC0415
+
+        if benchmark is not None:
+            raise InputError(f"export: --benchmark is of lm-eval; leave it out for {to}")
+        writer = {"trl": trl.export, "verl": verl.export}[to]
+        print(writer(exported(read(run, {}, overrides, runs=runs), arm, seed, runs), place))
+        return
     from headwater.export.lm_eval import export as write  # noqa: PLC0415
 
+    if arm is None or overrides:
+        raise InputError("export: lm-eval measures an arm of a run as it is; name the arm, and leave out --set")
     found = open_run(run, runs)
-    print(write(found, found.arm(arm, seed), folder, benchmark))
+    print(write(found, found.arm(arm, seed), place, benchmark))
 
 
 def env(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
