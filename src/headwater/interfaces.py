@@ -337,6 +337,12 @@ class Signal(Method):
         return 1
 
     @property
+    def looks(self) -> float:
+        """Share of the steps at which it asks the learner's present weights itself (`Learner.present`), beside what it
+        is made of: each is a forward pass more."""
+        return 0.0
+
+    @property
     def watch(self) -> tuple[Watch, ...]:
         """The loss, which every signal has."""
         return (LOSS,)
@@ -369,3 +375,8 @@ class Signal(Method):
         watched = self.diagnostics(logits, response_ids, target)
         logits.copy_(gradient)
         return Measured(loss=loss.detach(), watched=watched)
+
+
+def looks(signal: Signal) -> float:
+    """Forward passes of the learner's present weights a step, before the update: of a signal and all it is made of."""
+    return sum(part.looks for part in signal.made_of if isinstance(part, Signal))

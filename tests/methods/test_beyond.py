@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,16 @@ def test_the_arms_of_a_page_are_made_of_the_method(name: str, tmp_path: Path) ->
 def test_the_index_leads_to_every_page() -> None:
     linked = set(re.findall(r"\((\S+)\.md\)", (PAGES / "index.md").read_text(encoding="utf-8")))
     assert linked == set(KINDS) == {page.stem for page in PAGES.glob("*.md")} - {"index"}
+
+
+# what it declares
+
+
+@pytest.mark.parametrize("name", methods.SIGNALS)
+def test_a_signal_that_asks_the_present_weights_declares_it_and_no_other_does(name: str) -> None:
+    kind = methods.SIGNALS[name]
+    asks = ".present()" in Path(inspect.getfile(kind)).read_text(encoding="utf-8")
+    assert ("looks" in vars(kind)) == asks
 
 
 # the recipe

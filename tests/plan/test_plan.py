@@ -89,6 +89,32 @@ def test_tokens_and_arithmetic_are_those_of_the_stages() -> None:
     assert found["evaluate R7"].generated == 12 * 2 * 14
 
 
+@pytest.mark.parametrize(
+    ("signal", "passes"),
+    [
+        ("{kind: token-choice, by: both}", 1.0),
+        ("{kind: token-choice, by: random}", 0.0),
+        ("{kind: staleness, every: 1}", 1.0),
+        ("{kind: staleness, every: 16}", 1 / 2),  # the first of the stage's two steps
+        ("{kind: staleness, every: 2, of: {kind: token-choice, by: kl}}", 1 + 1 / 2),
+    ],
+)
+def test_a_signal_that_asks_the_present_weights_costs_a_forward_pass_of_them_more(signal: str, passes: float) -> None:
+    size = model_size(micro().student, len(VOCABULARY))
+    assert size is not None
+    found = []
+    for more in ([], [f"stages.on_policy_distillation.signal={signal}"]):
+        graph = build_graph(micro(*more))
+        (node,) = (name for name, node in graph.nodes.items() if node.title == "on-policy-distillation on 1H")
+        found.append(Costs(graph).of(node))
+    plain, asked = found
+    assert asked.scored - plain.scored == passes * plain.trained
+    assert asked.flops is not None
+    assert plain.flops is not None
+    assert asked.flops - plain.flops == pytest.approx(passes * plain.trained * size.forward(7))
+    assert asked.memory == plain.memory
+
+
 def test_a_stages_memory_is_its_learner_with_moments_and_the_frozen_models_beside_it() -> None:
     graph = build_graph(micro("engine.memory=1048576"))
     costs, weights = Costs(graph), build(micro().student.shape, VOCABULARY, 0).size

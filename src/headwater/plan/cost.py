@@ -8,6 +8,7 @@ and how near to its peak a machine comes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +16,7 @@ from typing import Any
 
 from headwater import cache
 from headwater.evaluation.closeness import SAMPLES
-from headwater.interfaces import Need
+from headwater.interfaces import Need, looks
 from headwater.models.size import ModelSize, model_size
 from headwater.plan.graph import Graph
 from headwater.plan.models import models_used
@@ -128,10 +129,13 @@ class Costs:
         tokens = trained // stage.schedule.passes
         scorers = [self.sizes[node.parents[name]] for name in stage.teachers if name in node.parents]
         scorers += [size] if Need.REFERENCE in stage.needs else []
+        scorings = node.updates // stage.schedule.passes
+        looked = math.ceil(scorings * looks(stage.signal)) * (tokens // scorings)
         learning = self._learning(size, trained, tuple(scorers))
         generated = self._validated(node) + (0 if "recorded" in node.parents else tokens)
-        scored = tokens * len(scorers)
-        spent = [learning.flops, self._forward(size, generated), *(self._forward(model, tokens) for model in scorers)]
+        scored = tokens * len(scorers) + looked
+        spent = [learning.flops, self._forward(size, generated + looked)]
+        spent += [self._forward(model, tokens) for model in scorers]
         return Cost(
             generated=generated,
             scored=scored,

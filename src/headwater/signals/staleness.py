@@ -35,6 +35,11 @@ class Staleness(Wrapper):
     every: int = Field(default=16, ge=1, description="steps from one look to the next")
 
     @property
+    def looks(self) -> float:
+        """At every `every`th step."""
+        return 1 / self.every
+
+    @property
     def watch(self) -> tuple[Watch, ...]:
         """What the wrapped one shows, and the overlap."""
         return (*self.of.watch, Watch("fresh_overlap", "overlap with fresh states"))

@@ -36,6 +36,11 @@ class TokenChoice(Wrapper):
     by: Literal["entropy", "kl", "both", "random"] = Field(default="both", description="which are kept")
     denominator: Literal["kept", "all"] = Field(default="kept", description="weights sum to 1 over these tokens")
 
+    @property
+    def looks(self) -> float:
+        """At every step, unless tokens are chosen by lot."""
+        return 0.0 if self.by == "random" else 1.0
+
     def score(self, groups: Sequence[Group], workers: Workers, at: At) -> Scored:
         """Score with the wrapped signal, and give the tokens that are left out weight 0."""
         scored = self.of.score(groups, workers, at)
