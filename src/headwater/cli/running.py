@@ -126,5 +126,6 @@ def _show(folder: Any, as_json: bool, again: str) -> None:
     print(f"models: {folder.root / 'models'} (each opens with transformers' from_pretrained)")
     width = len(again) + 14
     print(f"next:   {again + ' --routes all':{width}}  every route and control")
-    print(f"        {again + ' --seeds 5':{width}}  five seeds: what a claim about a recipe needs")
+    if len(summary.seeds) < 5:
+        print(f"        {again + ' --seeds 5':{width}}  five seeds: what a claim about a recipe needs")
     print(f"        {'headwater init lab --to my.yaml':{width}}  a recipe of your own")
