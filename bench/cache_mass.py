@@ -11,11 +11,11 @@ import sys
 import torch
 
 from headwater.batch import TopKDistribution
-from headwater.cache import Recording
 from headwater.engines.opening import open_engine
 from headwater.engines.settings import EngineSettings
 from headwater.interfaces import Seeds
 from headwater.models.choice import ModelSource
+from headwater.recording import Recording
 from headwater.records import Message, Problem, Sampling, rollouts_of
 
 QUESTIONS = (

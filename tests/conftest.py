@@ -2,7 +2,7 @@
 
 from jaxtyping import install_import_hook
 
-ROOMS_WITH_TENSORS = ["batch", "interfaces", "cache", "signals", "engines", "models"]
+ROOMS_WITH_TENSORS = ["batch", "interfaces", "cache", "recording", "signals", "engines", "models"]
 # Before anything imports headwater.
 install_import_hook([f"headwater.{room}" for room in ROOMS_WITH_TENSORS], "shapes.check")
 

@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 
 import tiny
 from headwater import cache
+from headwater import recording as of_recording
 from headwater.batch import FullDistribution, HiddenDistribution, TopKDistribution
-from headwater.cache import Recording
 from headwater.engines.local import LocalTeacher
 from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError, IntegrityError
+from headwater.recording import Recording
 from headwater.records import rollouts_of
 from headwater.rollouts import RolloutTable, write_rollouts
 from headwater.signals import Divergence, Imitation
@@ -195,7 +196,7 @@ def test_what_float16_cannot_hold_is_refused(tmp_path):
 def test_a_recording_takes_the_bytes_that_were_announced(recording, tmp_path):
     groups = recorded(tmp_path, recording)
     tokens = sum(len(one.response_ids) for one in rollouts_of(groups))
-    announced = cache.sizes(tokens, recording, vocabulary=len(tiny.WORDS), hidden=16)
+    announced = of_recording.sizes(tokens, recording, vocabulary=len(tiny.WORDS), hidden=16)
     stored = {re.split(r"[-.]", path.name)[0]: path.stat().st_size for path in tmp_path.iterdir()}
     assert set(stored) == set(announced)
     for name, size in stored.items():
@@ -217,8 +218,8 @@ def test_rows_are_read_from_the_mapped_file_when_they_are_asked_for(tmp_path):
 def test_a_distribution_is_recorded_in_pieces_as_it_is_whole(tmp_path, monkeypatch):
     """Up to the rounding of products with other numbers of rows, which the processor decides."""
     found = []
-    for name, piece in (("whole", cache.PIECE), ("pieces", 2 * len(tiny.WORDS))):
-        monkeypatch.setattr(cache, "PIECE", piece)
+    for name, piece in (("whole", of_recording.PIECE), ("pieces", 2 * len(tiny.WORDS))):
+        monkeypatch.setattr(of_recording, "PIECE", piece)
         recorded(tmp_path / name, top(3))
         found.append(load_file(tmp_path / name / DISTRIBUTIONS))
     whole, pieces = found

@@ -30,6 +30,8 @@ LIGHT = [
     "headwater.report",
     "headwater.report.page",
     "headwater.report.terminal",
+    "headwater.routes.recipe",
+    "headwater.plan",
 ]
 HEAVY = ("torch", "transformers", "ray", "vllm")
 
@@ -49,6 +51,28 @@ def test_grading_imports_no_computer_algebra():
 
 def test_values_grading_statistics_and_report_import_no_torch():
     assert not set(HEAVY) & imported(LIGHT)
+
+
+COMMANDS = [["--help"], ["status", "none"], ["init", "lab", "--to", "mine.yaml"], ["plan", "lab", "--routes", "all"]]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+def test_what_only_looks_loads_no_torch_transformers_datasets_or_scipy(arguments, tmp_path):
+    """In a whole process, and not only among the imports of files: a command may load them on its way."""
+    code = f"""
+import os, sys
+from headwater.cli import app
+os.chdir({str(tmp_path)!r})
+try:
+    app({arguments!r}, exit_on_error=False, print_error=False)
+except Exception as error:
+    print(type(error).__name__, file=sys.stderr)
+print("LOADED", *sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not {*HEAVY, "datasets", "scipy", "peft"} & set(done.stdout.rpartition("LOADED")[2].split())
+    assert done.stderr.strip() == ("InputError" if arguments[0] == "status" else "")
 
 
 @pytest.mark.parametrize("name", ["headwater", "headwater.cli"])

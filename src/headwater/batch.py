@@ -12,10 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
-
+from headwater.late import Float, Int, Tensor, no_grad, torch
 from headwater.models.logits import UNCHANGED, LogitChange
 from headwater.records import Rollout
 
@@ -199,7 +196,7 @@ class HiddenDistribution(ExactDistribution):
     def width(self) -> int:
         return self.head.shape[0]
 
-    @torch.no_grad()
+    @no_grad
     def logits(self) -> Float[Tensor, "token vocab"]:
         logits = torch.nn.functional.linear(self.hidden.to(self.head.dtype), self.head, self.bias).float()
         return self.change.apply_(logits).div_(self.temperature)

@@ -15,12 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, runtime_checkable
 
-import torch
 from pydantic import Field
 
 from headwater.batch import Logits, PerToken, Scored, Target, TeacherDistribution, TokenIds
 from headwater.errors import InputError
 from headwater.fingerprint import derive_seed
+from headwater.late import torch
 from headwater.models.choice import ModelSource
 from headwater.optimiser import Optimiser
 from headwater.records import Grade, Group, Problem, Rollout, Sampling, Verdict

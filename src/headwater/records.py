@@ -25,6 +25,8 @@ class Problem:
     problem_id: str
     prompt: str | tuple[Message, ...]
     source: str = ""
+    asked: str | None = None
+    """the text that makes the problem, where the prompt holds worked examples before it"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +90,8 @@ class Grade:
 
     verdict: Verdict
     reward: float | None
+    parts: Mapping[str, float | None] = field(default_factory=dict)
+    """what each of several graders gave, by name and before weights; None from one that gave no verdict"""
 
     def __post_init__(self) -> None:
         if (self.reward is None) != (self.verdict is Verdict.UNGRADED):

@@ -6,6 +6,7 @@ import torch
 import tiny
 from headwater.engines.settings import NUMERICS, Cluster, EngineSettings
 from headwater.errors import InputError
+from headwater.models.outline import dimensions
 from headwater.plan.graph import build_graph
 from headwater.routes.recipe import Recipe
 
@@ -36,20 +37,20 @@ def test_what_writes_is_part_of_a_name_where_it_draws_other_numbers():
 
 
 def test_more_memory_lays_more_on_the_device_until_it_no_longer_helps():
-    model = tiny.qwen()
-    tokens = [EngineSettings(device="cpu", memory=2**n).tokens_a_pass(model) for n in range(20, 40, 2)]
-    rows = [EngineSettings(device="cpu", memory=2**n).rows_a_wave(model, 40) for n in range(20, 40, 2)]
+    sizes = dimensions(tiny.qwen().network)
+    tokens = [EngineSettings(device="cpu", memory=2**n).tokens_a_pass(sizes) for n in range(20, 40, 2)]
+    rows = [EngineSettings(device="cpu", memory=2**n).rows_a_wave(sizes, 40) for n in range(20, 40, 2)]
     assert tokens == sorted(tokens)
     assert rows == sorted(rows)
     assert tokens[0] < tokens[-1] == 1536
     assert rows[0] < rows[-1] == 512
-    assert EngineSettings(device="cpu", memory=2**20, gradient_checkpointing=True).tokens_a_pass(model) > tokens[0]
+    assert EngineSettings(device="cpu", memory=2**20, gradient_checkpointing=True).tokens_a_pass(sizes) > tokens[0]
 
 
 def test_a_size_that_is_set_is_taken():
     engine = EngineSettings(micro_batch_tokens=11, head_bytes=2**22, rows=5)
-    assert engine.tokens_a_pass(tiny.qwen()) == 11
-    assert engine.rows_a_wave(tiny.qwen(), 40) == 5
+    assert engine.tokens_a_pass(dimensions(tiny.qwen().network)) == 11
+    assert engine.rows_a_wave(dimensions(tiny.qwen().network), 40) == 5
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -17,7 +17,7 @@ from headwater.fit.labels import find_type, read_labels
 from headwater.fit.recipe_text import Sources, recipe_text
 from headwater.models.family import build, word_tokenizer
 from headwater.models.shape import QwenShape
-from headwater.plan import preflight
+from headwater.plan.preflight import preflight
 from headwater.problems.arithmetic import VOCABULARY, problem_set
 from headwater.problems.columns import Columns
 from headwater.routes.recipe import Recipe, read_recipe

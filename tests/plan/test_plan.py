@@ -17,8 +17,9 @@ from headwater.models.choice import Lora, ModelChoice
 from headwater.models.family import build
 from headwater.models.shape import QwenShape
 from headwater.models.size import model_size
-from headwater.plan import build_graph, check_labels, plan, preflight, print_plan
+from headwater.plan import build_graph, plan, print_plan
 from headwater.plan.cost import Costs
+from headwater.plan.preflight import check_labels, preflight
 from headwater.problems.arithmetic import VOCABULARY
 from headwater.routes.recipe import read_recipe
 from micro import micro

@@ -17,9 +17,10 @@ from headwater.errors import InputError
 from headwater.models.family import build, word_tokenizer
 from headwater.models.language_model import LanguageModel
 from headwater.models.shape import QwenShape
-from headwater.plan import build_graph, plan, preflight
+from headwater.plan import build_graph, plan
 from headwater.plan.cost import in_bytes
 from headwater.plan.learnable import moved_share
+from headwater.plan.preflight import preflight
 from headwater.problems.arithmetic import VOCABULARY, problem_set
 from headwater.routes.recipe import read_recipe
 from headwater.run import RunOptions, run_recipe

@@ -14,10 +14,10 @@ from pyarrow import parquet
 from pydantic import ValidationError
 
 from headwater.errors import InputError
-from headwater.problems.columns import Columns
+from headwater.problems.columns import Columns, Example
 from headwater.problems.files import FileSource, read_problems
 from headwater.problems.labels import LabelSet
-from headwater.problems.pools import identity
+from headwater.problems.pools import find_overlap, identity, prompt_text
 from headwater.records import Message
 
 PLAIN = [{"prompt": "What is $2+2$?", "answer": "4"}, {"prompt": "What is $2+3$?", "answer": "5"}]
@@ -190,6 +190,34 @@ def test_a_system_prompt_is_put_first_and_changes_content_but_no_id(tmp_path: Pa
     assert told.content_digest != bare.content_digest
     with pytest.raises(InputError, match="line 1: 'prompt' has a system message already; leave system_prompt out"):
         read(tmp_path, TRL, system_prompt="Box the answer.")
+
+
+SHOT = Example(prompt="What is $1+1$?", response="It is 2.")
+
+
+def test_worked_examples_stand_before_every_prompt_and_change_content_but_no_id(tmp_path: Path) -> None:
+    bare, told = read(tmp_path, PLAIN), read(tmp_path, PLAIN, few_shot=(SHOT,))
+    assert told.problems[0].prompt == "What is $1+1$?\nIt is 2.\n\nWhat is $2+2$?"
+    assert [p.problem_id for p in told.problems] == [p.problem_id for p in bare.problems]
+    assert [prompt_text(p) for p in told.problems] == [prompt_text(p) for p in bare.problems]
+    assert told.content_digest != bare.content_digest
+    assert find_overlap(told.problems, bare.problems).same == find_overlap(bare.problems, bare.problems).same
+
+
+def test_worked_examples_of_a_chat_are_turns_behind_the_system_message(tmp_path: Path) -> None:
+    told = read(tmp_path, PLAIN, few_shot=(SHOT,), system_prompt="Be brief.")
+    assert [(turn.role, turn.content) for turn in told.problems[0].prompt] == [
+        ("system", "Be brief."),
+        ("user", "What is $1+1$?"),
+        ("assistant", "It is 2."),
+        ("user", "What is $2+2$?"),
+    ]
+
+
+def test_a_problem_that_is_an_example_itself_is_a_bad_row(tmp_path: Path) -> None:
+    shot = Example(prompt="What is 2 + 2?", response="4")
+    with pytest.raises(InputError, match="line 1: its problem is an example of few_shot"):
+        read(tmp_path, PLAIN, few_shot=(shot,))
 
 
 def test_limit_reads_rows_from_the_start(tmp_path: Path) -> None:

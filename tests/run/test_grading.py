@@ -14,7 +14,8 @@ import tiny
 from headwater import FunctionVerifier, Labels, OnPolicy, Reward, Schedule, Stage, train
 from headwater.errors import GraderError, InputError, Interrupted
 from headwater.folder import RunFolder
-from headwater.plan import build_graph, check_labels
+from headwater.plan import build_graph
+from headwater.plan.preflight import check_labels
 from headwater.routes.recipe import read_recipe
 from headwater.run.auditing import AUDIT, SAMPLE, Auditor
 from headwater.store import Store
@@ -107,6 +108,35 @@ def test_a_changed_function_makes_what_it_graded_another_piece_of_work_and_no_mo
     assert {node.title for node in gone} >= {"teacher-rl on 1H", "student-rl on 2H"}
 
 
+BRIEF = """
+
+async def brief(completions, **columns):
+    return [-len(text) / 100 for text in completions]
+"""
+SEVERAL = "problems.grading={function: [rewards.py:score, rewards.py:brief], reward_weights: [1.0, 0.5]}"
+
+
+def test_several_functions_are_weighed_and_each_is_logged_apart(home: Path) -> None:
+    (home / "rewards.py").write_text(REWARDS + BRIEF)
+    recipe = read_recipe("micro.yaml", [SEVERAL, "routes=[R1]"])
+    nodes = build_graph(recipe).nodes
+    stage = next(name for name, node in nodes.items() if node.kind == "train")
+    make(recipe, home / "run", nodes=[nodes[stage].parents["start"], stage])
+    for line in Store(home / "run").read(stage, "metrics.jsonl").splitlines():
+        metrics = json.loads(line)["metrics"]
+        assert metrics["reward/brief"] <= 0 <= metrics["reward/score"]
+        assert metrics["reward"] == pytest.approx(metrics["reward/score"] + 0.5 * metrics["reward/brief"])
+
+
+def test_the_weights_of_functions_are_part_of_the_name_of_what_they_grade(home: Path) -> None:
+    (home / "rewards.py").write_text(REWARDS + BRIEF)
+    names = [
+        set(build_graph(read_recipe("micro.yaml", [chosen])).nodes)
+        for chosen in (SEVERAL, SEVERAL.replace("0.5", "0.4"), SEVERAL.replace(", reward_weights: [1.0, 0.5]", ""))
+    ]
+    assert names[0] != names[1] != names[2] != names[0]
+
+
 def test_a_function_that_is_edited_while_a_run_goes_on_grades_nothing_under_the_old_ones_name(home: Path) -> None:
     graph = build_graph(read_recipe("micro.yaml", [FUNCTION]))
     node = next(node for node in graph.nodes.values() if node.kind == "evaluate")
@@ -138,7 +168,14 @@ def test_a_function_sees_the_row_and_nothing_is_graded_before_its_rows_fit(home:
         ("{function: rewards.py:score}", "score = 3", r"has no function 'score'; it has none"),
         ("{function: rewards.py:score}", "def score(:", r"rewards\.py, line 1: .*it is no Python"),
         ("{function: rewards.py:score}", "import nothing_of_that_name", r"cannot be run \(ModuleNotFoundError"),
-        ("{function: rewards.py:score}", "async def score(completions): pass", r"is asynchronous"),
+        ("{function: [rewards.py:score, rewards.py:score]}", "", r"each with a name of its own"),
+        ("{function: []}", "", r"names one function or more"),
+        (
+            "{function: [rewards.py:a, rewards.py:b], reward_weights: [1.0]}",
+            "",
+            r"1 for 2 functions; give one for each",
+        ),
+        ("{reward_weights: [1.0]}", "", r"reward_weights is of a reward function"),
     ],
 )
 def test_a_function_that_cannot_be_used_is_one_line(home: Path, grading: str, content: str, message: str) -> None:

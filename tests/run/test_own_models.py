@@ -17,8 +17,9 @@ from headwater.folder import LEDGER, RunFolder
 from headwater.ledger import Ledger
 from headwater.models.family import build
 from headwater.models.shape import QwenShape
-from headwater.plan import build_graph, check_labels
+from headwater.plan import build_graph
 from headwater.plan.graph import Graph
+from headwater.plan.preflight import check_labels
 from headwater.problems.arithmetic import VOCABULARY, problem_set
 from headwater.report import summarise
 from headwater.routes.recipe import Recipe, read_recipe

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from headwater.plan import build_graph, check_labels
+from headwater.plan import build_graph
+from headwater.plan.preflight import check_labels
 from headwater.problems.files import FileSource, read_problems
 from headwater.problems.pools import find_overlap
 from headwater.routes.recipe import read_recipe

@@ -18,7 +18,7 @@ from headwater.verifiers.typed import TypedVerifier, parse_integer, parse_number
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 BOXED = TypedVerifier(extractor="boxed")
-MARKED = TypedVerifier()
+MARKED = TypedVerifier(marker="#", end="<eos>")
 
 
 def verdict(verifier: TypedVerifier, gold: str, text: str) -> Verdict:
@@ -410,8 +410,8 @@ def shared_rows(name: str) -> list[dict[str, str]]:
         ("aime24", BOXED),
         ("dapo_math_17k_en", BOXED),
         ("dapo_math_17k_zh", BOXED),
-        ("gsm8k_train", TypedVerifier(marker="####")),
-        ("gsm8k_test_even", TypedVerifier(marker="####")),
+        ("gsm8k_train", TypedVerifier()),
+        ("gsm8k_test_even", TypedVerifier()),
     ],
 )
 def test_every_gold_of_the_integer_sets_is_right_against_itself_and_wrong_against_its_neighbour(

@@ -27,7 +27,7 @@ def validate(
     Example: headwater validate my.yaml --set seeds=[0,1,2]
     """
     from headwater.models.language_model import silence_progress  # noqa: PLC0415
-    from headwater.plan import preflight  # noqa: PLC0415
+    from headwater.plan.preflight import preflight  # noqa: PLC0415
 
     silence_progress()
     found = preflight(read(recipe, {}, overrides, drop_overlap, runs), weights=weights, runs=runs)

@@ -81,6 +81,14 @@ class ProblemSource(Value):
             return {**data, "primary": next(iter(named))}
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _marker_of_the_lab(cls, data: Any) -> Any:
+        """Answers of the arithmetic made here have a form of their own; all others are graded by the one default."""
+        if isinstance(data, dict) and data.get("kind", "arithmetic") != "arithmetic" and "grading" not in data:
+            return {**data, "grading": {}}
+        return data
+
     @model_validator(mode="after")
     def _sources_are_named(self) -> Self:
         made_here = self.kind == "arithmetic"

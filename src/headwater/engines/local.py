@@ -27,6 +27,7 @@ from headwater.engines.sums import Sums, compared, stride_of
 from headwater.errors import HeadwaterError, NumericError
 from headwater.interfaces import Generator, Learner, Seeds, Signal, Teacher, Training
 from headwater.models.language_model import LanguageModel
+from headwater.models.outline import dimensions
 from headwater.records import Group, Problem, Rollout, Sampling
 
 T = TypeVar("T")
@@ -166,7 +167,7 @@ class LocalLearner(Learner):
         fresh = self.version == self._drawn_at
         head = self._whole_head()
         work = Work(scored=scored, signal=signal, head=head, compared=stride_of(tokens) if fresh else None)
-        layouts = list(self._body.pack(rollouts, self._engine.tokens_a_pass(self.model)))
+        layouts = list(self._body.pack(rollouts, self._engine.tokens_a_pass(dimensions(self.model.network))))
         parts: list[Sums] = []
         with self._body.work():
             for k in range(max(self._everywhere(len(layouts)))):
@@ -289,7 +290,7 @@ class LocalGenerator(Generator):
         prompts = [self._encode(problem) for problem in problems]
         order = sorted(range(len(problems)), key=lambda i: (len(prompts[i]), i))
         places = max((len(prompt) for prompt in prompts), default=0) + sampling.max_response_tokens
-        rows = self._engine.rows_a_wave(self._model, places)
+        rows = self._engine.rows_a_wave(dimensions(self._model.network), places)
         row_seeds = [[seeds.of(problems[i].problem_id, s) for s in range(samples)] for i in order]
         drawn = draw_responses(self._body, [prompts[i] for i in order], row_seeds, sampling, rows)
         refuse_not_finite([problems[i] for i in order], drawn, seeds.step)
@@ -370,7 +371,7 @@ class LocalTeacher(Teacher):
     def _hidden(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, "token hidden"]]:
         found: dict[int, Tensor] = {}
         with self._body.work():
-            for layout in self._body.pack(rollouts, self._engine.tokens_a_pass(self._model)):
+            for layout in self._body.pack(rollouts, self._engine.tokens_a_pass(dimensions(self._model.network))):
                 with self._body.attention(layout):
                     hidden = self._body.scored_hidden(layout)
                 found.update(zip(layout.members, hidden.split(layout.response_lengths), strict=True))

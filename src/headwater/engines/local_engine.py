@@ -32,14 +32,14 @@ class LocalEngine(Engine):
     @property
     def slots(self) -> int:
         """One a GPU, or one a core."""
-        if self._settings.torch_device.type == "cuda":
+        if self._settings.kind == "cuda":
             return torch.cuda.device_count()
         return os.cpu_count() or 1
 
     def environment(self, slot: int) -> Mapping[str, str]:
         """Slots beyond the number of GPUs share them."""
         found = environment(os.environ)
-        if self._settings.torch_device.type == "cuda":
+        if self._settings.kind == "cuda":
             chosen = os.environ.get(VISIBLE)
             gpus = chosen.split(",") if chosen else [str(gpu) for gpu in range(self.slots)]
             found[VISIBLE] = gpus[slot % len(gpus)]
@@ -48,7 +48,7 @@ class LocalEngine(Engine):
     @property
     def piece(self) -> int:
         """Enough for a full batch of rows."""
-        return PIECE[self._settings.torch_device.type]
+        return PIECE[self._settings.kind]
 
     def learner(self, model: ModelSource, training: Training) -> LocalLearner:
         """A model of its own, so that no teacher changes with it."""

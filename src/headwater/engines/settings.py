@@ -9,13 +9,16 @@ give the same bytes; memory is a number of the recipe and is never read off the 
 
 from __future__ import annotations
 
+import sys
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field
 
+from headwater.engines.processor import Processor
 from headwater.errors import InputError
-from headwater.models.language_model import LanguageModel
+from headwater.late import torch
 from headwater.models.size import Dimensions
 from headwater.value import Value
 
@@ -35,6 +38,9 @@ PIECE = {"cpu": 2**15, "cuda": 2**20}
 
 NUMERICS = ("device", "precision")
 """The settings that change what is computed."""
+
+DRIVERS = ("nvidia*", "nvhost*", "nvmap", "nvgpu*", "dxg", "kfd")
+"""What drivers of GPUs that torch can use put into /dev: NVIDIA's, those of its small boards, WSL's, AMD's."""
 
 Bytes = Annotated[int, Field(ge=2**20, le=2**46)]
 Size = Annotated[int, Field(ge=1, le=2**24)]
@@ -67,15 +73,24 @@ class EngineSettings(Value):
     @property
     def torch_device(self) -> torch.device:
         """The device meant. Raises InputError when a GPU is asked for and there is none."""
-        found = torch.cuda.is_available()
-        if self.device == "cuda" and not found:
+        return torch.device(self.kind)
+
+    @property
+    def kind(self) -> Literal["cpu", "cuda"]:
+        """The kind of device meant, for values that need no torch. Raises InputError as `torch_device`."""
+        if self.device == "cpu":
+            return "cpu"
+        found = "torch" in sys.modules or _driven()
+        if found and torch.cuda.is_available():
+            return "cuda"
+        if self.device == "cuda":
             raise InputError("engine.device: cuda is asked for, but torch finds no GPU here; use cpu or auto")
-        return torch.device("cuda" if found and self.device != "cpu" else "cpu")
+        return "cpu"
 
     @property
     def numerics(self) -> dict[str, Any]:
         """What changes a result, as plain data: part of the name of everything that a model computes."""
-        found = {**{name: getattr(self, name) for name in NUMERICS}, "device": self.torch_device.type}
+        found = {**{name: getattr(self, name) for name in NUMERICS}, "device": self.kind}
         if self.cluster is not None and self.cluster.generator != "own":  # other draws from the same distribution
             found["generator"] = self.cluster.generator
         return found
@@ -85,39 +100,46 @@ class EngineSettings(Value):
         if self.head_bytes is not None:
             return max(1, self.head_bytes // (4 * LOGIT_COPIES * vocab))
         bytes_a_token = 4 * vocab
-        helpful = max(LEAST_TILE, TILE_BYTES[self.torch_device.type] // bytes_a_token)
+        helpful = max(LEAST_TILE, TILE_BYTES[self.kind] // bytes_a_token)
         return max(1, min(helpful, self.memory // 4 // (LOGIT_COPIES * bytes_a_token)))
 
-    def tokens_a_pass(self, model: LanguageModel) -> int:
+    def tokens_a_pass(self, sizes: Dimensions) -> int:
         """Padded tokens of one forward and backward pass: half of memory, as far as more of them help."""
         if self.micro_batch_tokens is not None:
             return self.micro_batch_tokens
-        fitting = self.memory // 2 // _activation_bytes(model, self.gradient_checkpointing)
-        return max(1, min(MICRO_BATCH[self.torch_device.type], fitting))
+        fitting = self.memory // 2 // sizes.activation_bytes(self.gradient_checkpointing)
+        return max(1, min(MICRO_BATCH[self.kind], fitting))
 
-    def rows_a_wave(self, model: LanguageModel, places: int) -> int:
+    def rows_a_wave(self, sizes: Dimensions, places: int) -> int:
         """Responses sampled side by side, each with room for so many tokens: half of memory, as far as it helps."""
         if self.rows is not None:
             return self.rows
-        fitting = self.memory // 2 // (places * _cache_bytes(model))
-        return max(1, min(ROWS[self.torch_device.type], fitting))
+        fitting = self.memory // 2 // (places * sizes.cache_bytes)
+        return max(1, min(ROWS[self.kind], fitting))
 
-    def least_memory(self, model: LanguageModel, places: int) -> int:
+    def least_memory(self, sizes: Dimensions, places: int) -> int:
         """The `memory` at which one response with room for so many tokens fits the sampler's half of it."""
-        return 2 * places * _cache_bytes(model)
+        return 2 * places * sizes.cache_bytes
 
 
-def _activation_bytes(model: LanguageModel, checkpointing: bool) -> int:
-    """About what one token leaves behind for the backward pass: a dozen hidden and four feed-forward vectors a layer.
+BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
+"""The kernel's flags for instructions that multiply bfloat16."""
 
-    With checkpointing a layer leaves its input alone, and one layer at a time the rest.
+
+def emulated(settings: EngineSettings, here: Processor) -> str | None:
+    """What to say of bfloat16 on a CPU that has no instruction for it; None where there is nothing to say.
+
+    By the processor's flags and never by a clock. A processor of which the kernel says nothing is not judged.
     """
-    sizes = Dimensions.of(model.network)
-    layer = 4 * (12 * sizes.hidden + 4 * sizes.inner)
-    return sizes.layers * 4 * sizes.hidden + layer if checkpointing else sizes.layers * layer
+    if settings.precision != "bfloat16" or settings.kind != "cpu" or not here.flags or BFLOAT16 & here.flags:
+        return None
+    return (
+        f"engine.precision: bfloat16 is emulated on this processor ({here}: neither avx512_bf16 nor amx_bf16), and "
+        "slower than float32"
+    )
 
 
-def _cache_bytes(model: LanguageModel) -> int:
-    """Keys and values of one token."""
-    sizes = Dimensions.of(model.network)
-    return 2 * sizes.layers * sizes.kept_heads * sizes.head * next(model.network.parameters()).element_size()
+@cache
+def _driven() -> bool:
+    """Whether there may be a GPU: on Linux without its driver there is none, and no need to load torch to hear so."""
+    return sys.platform != "linux" or any(any(Path("/dev").glob(name)) for name in DRIVERS)

@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from headwater.batch import ExactDistribution, PerToken, TopKDistribution
 from headwater.errors import InputError
 from headwater.interfaces import Teacher
+from headwater.late import Float, Tensor, no_grad, torch
 from headwater.records import Group, Rollout, rollouts_of
 from headwater.signals.divergence import forward_kl, on_one_support, reverse_kl
 from headwater.signals.responses import entropy
@@ -35,7 +32,7 @@ def closeness(student: Teacher, teacher: Teacher, rollouts: Sequence[Rollout], t
     return means(total(by_rollout(student, teacher, rollouts, temperature)))
 
 
-@torch.no_grad()
+@no_grad
 def by_rollout(
     student: Teacher, teacher: Teacher, rollouts: Sequence[Rollout], temperature: float
 ) -> list[dict[str, float]]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from headwater.late import Float, Tensor, torch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from headwater import cache
+from headwater import recording
 from headwater.evaluation.closeness import SAMPLES
 from headwater.interfaces import Need, looks
 from headwater.models.size import ModelSize, model_size
+from headwater.plan import memory
 from headwater.plan.graph import Graph
 from headwater.plan.models import models_used
 from headwater.plan.node import Node
@@ -25,8 +26,6 @@ from headwater.problems.arithmetic import VOCABULARY
 
 COMMITS = 3
 """Of a stage in progress, at its peak: the older of the two that are kept goes only after the new one is safe."""
-MOMENTS = 2
-"""AdamW's moments, each as large as the weights."""
 UNKNOWN = "?"
 _UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -40,7 +39,9 @@ class Cost:
     trained: int = 0
     flops: float | None = 0.0
     memory: int | None = 0
-    """bytes while it runs: weights, gradients, moments, the frozen models beside it, and the engine's own"""
+    """bytes while it runs, of its device or of each GPU of a cluster"""
+    parts: Mapping[str, int] = field(default_factory=dict)
+    """these by what they hold (`plan.memory`)"""
     disk: int | None = 0
     """bytes that stay in the run folder"""
     working_disk: int | None = 0
@@ -98,27 +99,31 @@ class Costs:
         size = self.sizes[name]
         if node.stage is None:
             weights = size.bytes if size else None
-            return Cost(memory=weights, disk=weights, flops=None if size is None else 0.0)
+            parts = {"weights": size.bytes} if size else {}
+            return Cost(memory=weights, parts=parts, disk=weights, flops=None if size is None else 0.0)
         whole = None if size is None else replace(size, adapter=0)  # the recipe's adapter is for the stages after this
-        return self._learning(whole, node.updates * node.stage.schedule.problems * self._length, frozen=())
+        return self._learning(whole, node.updates * node.stage.schedule.problems * self._length, {}, writes=False)
 
-    def _learning(self, size: ModelSize | None, trained: int, frozen: tuple[ModelSize | None, ...]) -> Cost:
-        """The learner's part of a stage, and the frozen models that lie beside it."""
+    def _learning(
+        self, size: ModelSize | None, trained: int, frozen: Mapping[str, ModelSize | None], *, writes: bool
+    ) -> Cost:
+        """The learner's part of a stage, and the frozen models that lie beside it, by name."""
         engine = self.graph.recipe.engine
         # an adapter's own weights are few; those it lies beside have no gradient, but what passes through them has
         passes = (3 if size is None or not size.adapter else 2) + engine.gradient_checkpointing
         once = self._forward(size, trained)
-        beside = _sum(model.bytes if model else None for model in frozen)
+        beside = {name: model for name, model in frozen.items() if model is not None}
         if size is None or once is None:
             return Cost(trained=trained, flops=None, memory=None, disk=None, working_disk=None)
-        kept = round(size.bytes * (1.5 if engine.precision == "bfloat16" else 1))
+        parts = memory.learning(size, beside, engine, writes=writes) if len(beside) == len(frozen) else {}
         own = size.adapter * size.weight_bytes
         return Cost(
             trained=trained,
             flops=passes * once,
-            memory=None if beside is None else kept + own + (1 + MOMENTS) * size.trained_bytes + beside + engine.memory,
+            memory=sum(parts.values()) or None,
+            parts=parts,
             disk=size.bytes + own,
-            working_disk=COMMITS * (size.bytes + own + MOMENTS * size.trained_bytes),
+            working_disk=COMMITS * (size.bytes + own + memory.MOMENTS * size.trained_bytes),
         )
 
     def _train(self, name: str, node: Node) -> Cost:
@@ -127,21 +132,22 @@ class Costs:
         length = stage.sampler.longest or self._length
         trained = node.updates * stage.schedule.problems * stage.sampler.samples * length
         tokens = trained // stage.schedule.passes
-        scorers = [self.sizes[node.parents[name]] for name in stage.teachers if name in node.parents]
-        scorers += [size] if Need.REFERENCE in stage.needs else []
+        scorers = {name: self.sizes[node.parents[name]] for name in stage.teachers if name in node.parents}
+        scorers |= {"reference": size} if Need.REFERENCE in stage.needs else {}
         scorings = node.updates // stage.schedule.passes
         looked = math.ceil(scorings * looks(stage.signal)) * (tokens // scorings)
-        learning = self._learning(size, trained, tuple(scorers))
+        learning = self._learning(size, trained, scorers, writes="recorded" not in node.parents)
         generated = self._validated(node) + (0 if "recorded" in node.parents else tokens)
         scored = tokens * len(scorers) + looked
         spent = [learning.flops, self._forward(size, generated + looked)]
-        spent += [self._forward(model, tokens) for model in scorers]
+        spent += [self._forward(one, tokens) for one in scorers.values()]
         return Cost(
             generated=generated,
             scored=scored,
             trained=learning.trained,
             flops=_sum(spent),
             memory=learning.memory,
+            parts=learning.parts,
             disk=learning.disk,
             working_disk=_times(1 + stage.keeps_best, learning.working_disk),
         )
@@ -154,46 +160,42 @@ class Costs:
         problems = len(self.graph.data.pools(node.seed).part("validation"))
         return len(stage.validated) * problems * stage.validation.samples * self._length
 
-    def _measuring(self, sizes: tuple[ModelSize | None, ...], generated: int, scored: int) -> Cost:
+    def _measuring(self, models: Mapping[str, ModelSize | None], generated: int, scored: int) -> Cost:
         """Tokens generated and scored by each of these models, none of which learns."""
-        spent = [self._forward(size, generated + scored) for size in sizes]
-        weights = _sum(size.bytes if size else None for size in sizes)
+        spent = [self._forward(size, generated + scored) for size in models.values()]
+        known = {name: size for name, size in models.items() if size is not None}
+        parts = memory.asking(known, self.graph.recipe.engine) if len(known) == len(models) else {}
         return Cost(
-            generated=generated * len(sizes),
-            scored=scored * len(sizes),
+            generated=generated * len(models),
+            scored=scored * len(models),
             flops=_sum(spent),
-            memory=None if weights is None else weights + self.graph.recipe.engine.memory,
+            memory=sum(parts.values()) or None,
+            parts=parts,
         )
 
     def _rollouts(self, name: str, node: Node) -> Cost:
-        writer, size = self.sizes[node.parents["writer"]], self.sizes[node.parents["teacher"]]
+        recipe, (writer, teacher) = self.graph.recipe, (node.parents["writer"], node.parents["teacher"])
+        size, alone = self.sizes[teacher], recipe.engine.cluster is None
         problems = len(self.graph.data.pools(node.seed).part(str(node.pool)))
         tokens = problems * node.settings["samples"] * self._length
-        written, cost = self._measuring((writer,), tokens, 0), self._measuring((size,), 0, tokens)
-        if node.parents["writer"] == node.parents["teacher"]:
-            weights = cost.memory
-        else:
-            weights = _sum((written.memory, None if size is None else size.bytes))
+        # one process opens a model once, whatever it does with it
+        models = {"teacher": size} | ({} if writer == teacher and alone else {"writer": self.sizes[writer]})
+        spent = (self._forward(self.sizes[writer], tokens), self._forward(size, tokens))
         stored = None
         if size is not None:
-            files = cache.sizes(tokens, node.settings["cache"], vocabulary=size.vocabulary, hidden=size.hidden)
+            files = recording.sizes(tokens, recipe.cache, vocabulary=size.vocabulary, hidden=size.hidden)
             stored = sum(files.values())
-        return Cost(
-            generated=tokens,
-            scored=tokens,
-            flops=_sum((written.flops, cost.flops)),
-            memory=weights,
-            disk=stored,
-        )
+        held = self._measuring(models, 0, 0)
+        return replace(held, generated=tokens, scored=tokens, flops=_sum(spent), disk=stored)
 
     def _evaluate(self, name: str, node: Node) -> Cost:
         tokens = node.problems * node.settings["samples"] * self._length
-        return self._measuring((self.sizes[node.parents["model"]],), tokens, 0)
+        return self._measuring({"writer": self.sizes[node.parents["model"]]}, tokens, 0)
 
     def _closeness(self, name: str, node: Node) -> Cost:
-        sizes = tuple(self.sizes[node.parents[role]] for role in ("student", "teacher"))
+        models = {role: self.sizes[node.parents[role]] for role in ("student", "teacher")}
         tokens = node.settings["problems"] * SAMPLES * self._length
-        return self._measuring(sizes, tokens, 2 * tokens)
+        return self._measuring(models, tokens, 2 * tokens)
 
 
 def work(graph: Graph) -> dict[str, float]:
@@ -215,13 +217,14 @@ def longest_chains(graph: Graph, of: Mapping[str, float]) -> dict[str, float]:
 
 
 def total(costs: list[Cost]) -> Cost:
-    """Sums of tokens, arithmetic and disk; the largest memory, and the largest working disk."""
+    """Sums of tokens, arithmetic and disk; the largest memory with its parts, and the largest working disk."""
     return Cost(
         generated=sum(cost.generated for cost in costs),
         scored=sum(cost.scored for cost in costs),
         trained=sum(cost.trained for cost in costs),
         flops=_sum(cost.flops for cost in costs),
         memory=_largest(cost.memory for cost in costs),
+        parts=max(costs, key=lambda cost: cost.memory or 0).parts if costs else {},
         disk=_sum(cost.disk for cost in costs),
         working_disk=_largest(cost.working_disk for cost in costs),
     )

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from headwater.engines import processor
+from headwater.engines.settings import emulated
 from headwater.plan.cost import UNKNOWN, Cost, Costs, in_bytes, total
 from headwater.plan.graph import Graph
 from headwater.plan.node import Arm, Node
@@ -54,7 +56,7 @@ def plan(
 
     Args: seconds: measured time by node, of a run that has begun. flops_per_second: of the machine, if it is known.
     """
-    rows = plan_rows(graph, done)
+    rows, slow = plan_rows(graph, done), emulated(graph.recipe.engine, processor.here())
     problems = graph.recipe.problems
     left = [row for row in rows if not row["done"]]
     speed, source = flops_per_second, "as given"
@@ -65,7 +67,7 @@ def plan(
         "name": graph.recipe.name,
         "labelled": problems.labelled,
         "overlap": graph.data.overlap_counts(),
-        "notes": [*graph.data.check(), *graph.own_code()],
+        "notes": [*graph.data.check(), *graph.own_code(), *([slow] if slow else [])],
         "work": rows,
         "arms": [_price(graph, arm) for arm in graph.arms if arm.stages],
         "contrasts": [

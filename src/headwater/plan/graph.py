@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headwater.data.problems import RunData
 from headwater.errors import InputError, nearest
-from headwater.evaluation.difference import Pairing
 from headwater.fingerprint import plain
 from headwater.interfaces import Need
 from headwater.loop import Stage
@@ -28,6 +27,9 @@ from headwater.routes.contrast import Contrast
 from headwater.routes.recipe import RESERVED, Recipe
 from headwater.routes.table import Route
 from headwater.verifiers.grading import grading_identity, own_code
+
+if TYPE_CHECKING:
+    from headwater.evaluation.difference import Pairing  # statistics, which load scipy
 
 
 @dataclass(frozen=True, kw_only=True)

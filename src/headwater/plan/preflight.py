@@ -6,7 +6,6 @@ network without storage says how large it is. `validate` prints the whole; `run`
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,16 +13,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from headwater.data.problems import RunData
+from headwater.engines import processor
 from headwater.engines.acceptance import accept
+from headwater.engines.settings import emulated
 from headwater.errors import InputError
 from headwater.models.choice import ModelChoice
 from headwater.models.language_model import LanguageModel
+from headwater.models.outline import dimensions
 from headwater.models.preflight import id_faults, probes, prompt_faults, stop_faults, template_faults
-from headwater.plan.cost import Costs, in_bytes, total
+from headwater.plan import room
+from headwater.plan.cost import in_bytes
 from headwater.plan.graph import Graph, build_graph
 from headwater.plan.models import models_used
 from headwater.plan.prompts import long_prompts
@@ -69,9 +71,8 @@ def preflight(recipe: Recipe, *, weights: bool = True, runs: Path = Path("runs")
         return found
     _labels(graph, found)
     _prompts(graph, models, found)
-    if models:
-        with found.noting():
-            _room(graph, found, runs if weights else None)
+    with found.noting():
+        _room(graph, found, runs if weights else None)
     return found
 
 
@@ -284,7 +285,7 @@ def open_thought(
 def _row(graph: Graph, role: str, model: LanguageModel, places: int, found: Preflight) -> None:
     """One response at least must fit the sampler's part of the memory; the engine splits what is more."""
     engine = graph.recipe.engine
-    need = engine.least_memory(model, places)
+    need = engine.least_memory(dimensions(model.network), places)
     if engine.rows is None and need > engine.memory:
         found.faults.append(
             f"engine.memory: {in_bytes(engine.memory)} are too few for the {role}'s sampler, in whose half of it one "
@@ -303,55 +304,22 @@ def _limits(graph: Graph, model: LanguageModel, longest: int, found: Preflight) 
 
 def _room(graph: Graph, found: Preflight, runs: Path | None) -> None:
     """What stays on the disk, and what the largest piece of work needs besides, of disk and of memory."""
-    costs = Costs(graph)
-    work = {name: costs.of(name) for name in graph.nodes}
-    needed, copies = total(list(work.values())), costs.handed_out
-    if needed.disk is None or needed.working_disk is None or needed.memory is None or copies is None:
+    need, (title, most), engine = room.disk(graph), room.largest(graph), graph.recipe.engine
+    if need is None or most is None:
         return  # a model that is not here is a fault of its own
-    _disk(needed.disk, copies, needed.working_disk, run_folder(runs, graph.recipe.name) if runs else None, found)
-    largest = max(graph.nodes, key=lambda name: work[name].memory or 0)
-    _memory(needed.memory, graph.nodes[largest].title, graph.recipe.engine.torch_device.type, runs is not None, found)
-
-
-def _disk(kept: int, copies: int, working: int, root: Path | None, found: Preflight) -> None:
-    need = kept + copies + working
-    text = (
-        f"about {in_bytes(need)} at most: {in_bytes(kept)} kept, {in_bytes(copies)} of models handed out, "
-        f"{in_bytes(working)} for a stage in progress, on each worker"
-    )
-    if root is not None:
-        free = free_bytes(root, REAL_DISK)
-        text += f"; {in_bytes(free)} free"
-        if need > free:
-            found.faults.append(
-                f"disk: about {in_bytes(need)} are needed and {in_bytes(free)} are free under "
-                f"{root.parent}. Make room, choose another --runs, fewer routes, or cache less (cache.keep)."
-            )
-    found.say("disk", text)
-
-
-def fitting(graph: Graph) -> int:
-    """How many of the largest pieces of work the memory holds side by side; on a GPU, where each has one, all do."""
-    device = graph.recipe.engine.torch_device.type
-    need = total([Costs(graph).of(name) for name in graph.nodes]).memory
-    return len(graph.nodes) if device == "cuda" or not need else max(1, _device_memory(device) // need)
-
-
-def _memory(need: int, title: str, device: str, judged: bool, found: Preflight) -> None:
-    have = _device_memory(device)
+    root = None if runs is None else run_folder(runs, graph.recipe.name)
+    free = None if root is None else free_bytes(root, REAL_DISK)
+    found.say("disk", f"{need}{'' if free is None else f'; {in_bytes(free)} free'}")
+    faults = [] if root is None or free is None else [room.disk_fault(graph, free, str(root.parent))]
+    have = room.device_memory(engine.kind)
+    side = "a GPU" if engine.kind == "cuda" else f"a core and {max(have // most, 1):,} at most"
     found.say(
         "memory",
-        f"about {in_bytes(need)} a worker at most ({title}); {in_bytes(have)} on this machine's {device}, one worker "
-        + ("a GPU" if device == "cuda" else f"a core and {max(have // need, 1):,} at most"),
+        f"about {in_bytes(most)} a worker at most ({title}); {in_bytes(have)} on this machine's {engine.kind}, one "
+        f"worker {side}",
     )
-    if judged and need > have:
-        found.faults.append(
-            f"memory: {title} needs about {in_bytes(need)}, {device} has {in_bytes(have)}. Lower engine.memory, use a "
-            "smaller model, or a larger machine."
-        )
-
-
-def _device_memory(device: str) -> int:
-    if device == "cuda":
-        return int(torch.cuda.mem_get_info()[1])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if root is not None:
+        faults.append(room.memory_fault(graph, have, engine.kind))
+    found.faults += [fault for fault in faults if fault is not None]
+    if (note := emulated(engine, processor.here())) is not None:
+        found.say("note", note)

@@ -6,16 +6,19 @@ Pretraining reads no label: exercises come from the generator, never from the la
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from headwater.fingerprint import derive_seed
 from headwater.loop import Schedule, Stage
 from headwater.models.choice import Pretraining
-from headwater.models.language_model import LanguageModel
 from headwater.optimiser import Optimiser
 from headwater.problems.arithmetic import Corpus
 from headwater.records import Problem, Rollout
 from headwater.samplers import Recorded
 from headwater.signals import Imitation
+
+if TYPE_CHECKING:
+    from headwater.models.language_model import LanguageModel
 
 
 def pretraining_stage(settings: Pretraining, role: str) -> Stage:

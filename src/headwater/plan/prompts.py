@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from headwater.data.problems import PromptLimit
 from headwater.errors import InputError
-from headwater.models.language_model import LanguageModel
 from headwater.records import Problem
 from headwater.routes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from headwater.models.language_model import LanguageModel
 
 LISTED = 10
 """Ids named in a message before "..."."""
@@ -23,6 +26,8 @@ def prompt_limit(recipe: Recipe) -> PromptLimit | None:
     given = [limit for limit in limits if limit is not None]
     if not given or recipe.student.path is None:
         return None
+    from headwater.models.language_model import LanguageModel  # noqa: PLC0415  transformers, for those who limit prompts
+
     opening = recipe.student.opening
     return PromptLimit(min(given), LanguageModel.outline(opening.pop("path"), **opening).encode)
 

@@ -87,6 +87,8 @@ class Parts(NamedTuple):
     answer: str
     demonstration: str | None
     source: str | None
+    asked: str | None = None
+    """the problem's own text, where `prompt` holds worked examples before it"""
 
 
 _ABSENT: Final = object()
@@ -222,6 +224,35 @@ def _with_system(prompt: str | tuple[Message, ...], system_prompt: str, column: 
     if any(turn.role == "system" for turn in turns):
         raise RowFault(f"{brief(column)} has a system message already; leave system_prompt out")
     return (Message(role="system", content=system_prompt), *turns)
+
+
+class Example(BaseModel):
+    """A problem with its solution, shown before every prompt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    prompt: str = Field(min_length=1, description="the example's question")
+    response: str = Field(min_length=1, description="how it is answered, in the form that is asked for")
+
+
+def with_examples(parts: Parts, examples: Sequence[Example], own: str) -> Parts:
+    """The same row with worked examples before its prompt: turns of a chat behind its system message, or text.
+
+    `own` is the problem's text, which it is known by in pools and benchmarks whatever stands before it.
+    """
+    if not examples:
+        return parts
+    if isinstance(parts.prompt, str):
+        text = "".join(f"{example.prompt}\n{example.response}\n\n" for example in examples)
+        return parts._replace(prompt=text + parts.prompt, asked=own)
+    shown = [
+        Message(role=role, content=text)
+        for example in examples
+        for role, text in (("user", example.prompt), ("assistant", example.response))
+    ]
+    system = [turn for turn in parts.prompt if turn.role == "system"]
+    others = [turn for turn in parts.prompt if turn.role != "system"]
+    return parts._replace(prompt=(*system, *shown, *others), asked=own)
 
 
 _KINDS: Final = (

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from headwater.errors import InputError
 from headwater.places import require_place
 from headwater.problems import hub
-from headwater.problems.columns import AnswerOf, Columns
+from headwater.problems.columns import AnswerOf, Columns, Example
 from headwater.problems.labels import MOST_ROWS, LabelSet, Reading, gather
 from headwater.problems.rows import SUFFIXES, Row, digest_of, file_rows, named
 
@@ -37,6 +37,7 @@ class FileSource(BaseModel):
     revision: str | None = Field(None, description="hub revision; null: main")
     columns: Columns = Field(Columns(), description="column names, where they are not the known ones")
     system_prompt: str | None = Field(None, min_length=1, description="system message put before every prompt")
+    few_shot: tuple[Example, ...] = Field((), strict=False, description="worked examples shown before every prompt")
     limit: Annotated[int, Field(ge=1, le=MOST_ROWS)] | None = Field(None, description="rows read; null: all")
     on_bad: Literal["refuse", "drop"] = Field("refuse", description="a bad row ends the run, or is dropped, recorded")
 
@@ -64,6 +65,7 @@ def read_problems(
         source=source.path,
         columns=source.columns,
         system_prompt=source.system_prompt,
+        few_shot=source.few_shot,
         limit=source.limit,
         on_bad=source.on_bad,
         packed=packed,

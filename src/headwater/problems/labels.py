@@ -12,7 +12,7 @@ Left out: which answers mean the same (1/2 and 0.5 contradict each other here): 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import itemgetter
@@ -23,6 +23,7 @@ from headwater.fingerprint import derive_seed, fingerprint
 from headwater.problems.columns import (
     AnswerOf,
     Columns,
+    Example,
     Layout,
     Parts,
     RowFault,
@@ -30,6 +31,7 @@ from headwater.problems.columns import (
     find_layout,
     missing,
     read_parts,
+    with_examples,
 )
 from headwater.problems.packed import packed
 from headwater.problems.pools import contradictions, identity, prompt_text
@@ -129,6 +131,7 @@ class Reading:
     source: str
     columns: Columns = field(default_factory=Columns)
     system_prompt: str | None = None
+    few_shot: Sequence[Example] = ()
     limit: int | None = None
     on_bad: OnBad = "refuse"
     packed: bool = False
@@ -200,9 +203,13 @@ def _add(found: _Gathered, row: Row, reading: Reading) -> None:
     if (key := found.seen.get(content)) is not None:
         found.repeats[key] += 1
         return
-    cluster = identity(prompt_text(Problem(problem_id="", prompt=parts.prompt, source="")))
+    own = prompt_text(Problem(problem_id="", prompt=parts.prompt, source=""))
+    cluster = identity(own)
     if cluster == _NOTHING:
         raise RowFault(f"{brief(layout.prompt)} holds nothing but spaces and marks; allowed: the text of a problem")
+    if any(identity(example.prompt) == cluster for example in reading.few_shot):
+        raise RowFault("its problem is an example of few_shot, so that every prompt would show its answer")
+    parts = with_examples(parts, reading.few_shot, own)
     label = packed(row.values, parts) if reading.packed else parts.answer
     key = str(len(found.entries))
     found.seen[content] = key
@@ -264,7 +271,7 @@ def _label_set(found: _Gathered, reading: Reading, disputed: frozenset[str]) -> 
         if problem_id in problems:
             continue
         source = parts.source or reading.source
-        problems[problem_id] = Problem(problem_id=problem_id, prompt=parts.prompt, source=source)
+        problems[problem_id] = Problem(problem_id=problem_id, prompt=parts.prompt, source=source, asked=parts.asked)
         answers[problem_id] = entry.label
         places[problem_id] = f"{named(entry.file)}, line {entry.line}"
         if parts.demonstration is not None:

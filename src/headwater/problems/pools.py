@@ -79,7 +79,9 @@ def words_of(text: str) -> list[str]:
 
 
 def prompt_text(problem: Problem) -> str:
-    """The text that makes the problem: the prompt, or the user's turns of a chat (or all turns)."""
+    """The text that makes the problem: the prompt, or the user's turns of a chat (or all turns); no worked examples."""
+    if problem.asked is not None:
+        return problem.asked
     if isinstance(problem.prompt, str):
         return problem.prompt
     turns = [message.content for message in problem.prompt if message.role == "user"]

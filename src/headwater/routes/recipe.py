@@ -16,13 +16,13 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from yaml import YAMLError
 
-from headwater.cache import Recording
 from headwater.data.source import ProblemSource, source_model
 from headwater.engines.settings import EngineSettings
 from headwater.errors import ContrastError, InputError, nearest
 from headwater.guard import Guard
 from headwater.loop import Schedule, Stage, Validation
 from headwater.models.choice import Count, ModelChoice
+from headwater.recording import Recording
 from headwater.routes import axes, batches, document, methods
 from headwater.routes import contrast as contrasts
 from headwater.routes.contrast import Contrast

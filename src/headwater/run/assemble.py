@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from headwater import cache
-from headwater.cache import CachedTeacher, Recording
+from headwater.cache import CachedTeacher
 from headwater.engines.opening import open_engine
 from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError, InputError
@@ -21,6 +21,7 @@ from headwater.loop import Accountant, Stage, run_stage
 from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
 from headwater.models.preflight import check_pair
+from headwater.recording import Recording
 from headwater.records import Problem, Rollout, Sampling, StepRecord
 from headwater.run.measuring import piece_of
 from headwater.verifiers.function import FunctionVerifier, RewardFunction

@@ -44,7 +44,7 @@ class Auditor:
         grader = self.verifier(grading)
         if grading.function is not None and grading_identity(grading) != node.settings["grading"]:
             raise InputError(
-                f"{node.title}: the file of {grading.function} changed while the run went on; restore it and run the "
+                f"{node.title}: {_files(grading)} changed while the run went on; restore it and run the "
                 "same command again, or give the new run a name (--name NAME)"
             )
         head = None if store is None else store.head(node.fingerprint)
@@ -66,6 +66,11 @@ class Auditor:
         """End the grading processes."""
         for grader in (*self._first.values(), *self._second.values()):
             grader.close()
+
+
+def _files(grading: Grading) -> str:
+    files = grading.functions
+    return f"the file of {files[0]}" if len(files) == 1 else f"a file of {', '.join(files)}"
 
 
 def _json(value: Any) -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from headwater import cache
+from headwater import cache, recording
 from headwater.cache import CachedTeacher
 from headwater.engines.opening import open_engine
 from headwater.errors import EngineLost
@@ -306,7 +306,7 @@ class Executor:
         head, folder = self.store.head(node.fingerprint), scratch / "cache"
         first = head.step if head else 0
         rows, hidden = model.head[0].shape
-        sizes = cache.sizes(
+        sizes = recording.sizes(
             (len(problems) - first) * samples * limit,
             settings["cache"],
             vocabulary=min(rows, model.emitted),

@@ -36,7 +36,8 @@ from headwater.folder import (
 from headwater.ledger import Ledger
 from headwater.plan.cost import Costs, work
 from headwater.plan.graph import Graph, build_graph
-from headwater.plan.preflight import check_labels, check_models, fitting
+from headwater.plan.preflight import check_labels, check_models
+from headwater.plan.room import fitting
 from headwater.routes.recipe import Recipe
 from headwater.routes.table import BY_NAME
 from headwater.run.consistency import mixed, redo, refuse_mixed, refuse_unfinished, settle_ledger

@@ -19,11 +19,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from headwater.batch import Logits, PerToken, TokenIds, TopKDistribution
+from headwater.late import Float, Tensor, torch
 
 NEVER = -1e30
 """A finite logit of a masked id: its probability is exactly 0, and a difference of two of them is no NaN."""

@@ -17,10 +17,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, Self
 
-import torch
-from jaxtyping import Float
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from headwater.batch import (
     ExactDistribution,
@@ -36,6 +33,7 @@ from headwater.batch import (
 )
 from headwater.errors import ObjectiveError
 from headwater.interfaces import LOSS, At, Measured, Need, Signal, Watch, Workers
+from headwater.late import Float, Tensor, no_grad, torch
 from headwater.records import Group, rollouts_of
 from headwater.signals import closed_form
 from headwater.signals.closed_form import NEVER
@@ -246,7 +244,7 @@ class Divergence(Signal):
             return reverse_kl(student, teacher)
         return jsd(student, teacher, self.beta)
 
-    @torch.no_grad()
+    @no_grad
     def diagnostics(self, logits: Logits, response_ids: TokenIds, target: Target) -> dict[str, PerToken]:
         """kl (this direction's divergence, nats), entropy (student, nats), overlap (sum of min(S, T)), and
         top1 (the student's probability of the teacher's likeliest token)."""

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from pydantic import Field
 
 from headwater.batch import Scored
 from headwater.interfaces import LOSS, At, Signal, Watch, Workers
+from headwater.late import torch
 from headwater.records import Group
 from headwater.signals.divergence import Divergence, exact
 from headwater.signals.inner import weighted

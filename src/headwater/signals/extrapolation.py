@@ -18,12 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
 from headwater.batch import ExactDistribution, TeacherDistribution
 from headwater.interfaces import Workers
+from headwater.late import Float, Tensor
 from headwater.records import Group, rollouts_of
 from headwater.signals.divergence import Divergence, exact
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from headwater.batch import Scored, ScoredRollout, token_mean_weights
 from headwater.interfaces import At, Need, Watch, Workers
+from headwater.late import Tensor, torch
 from headwater.records import Grade, Group, Verdict, rollouts_of
 from headwater.signals.grades import answers_of, graded
 from headwater.signals.policy import Policy

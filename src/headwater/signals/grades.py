@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 
 from headwater.errors import InputError, ObjectiveError
@@ -28,6 +29,15 @@ def graded(
     verdicts = {name: found.get(name, Verdict.UNGRADED) for name in responses}
     refuse_ungraded(verdicts, limit, what)
     return verdicts
+
+
+def parts_of(verdicts: Mapping[str, Verdict | Grade]) -> dict[str, float]:
+    """`reward/NAME` -> the mean of what that one of several graders gave, over the responses that it gave a verdict."""
+    given: dict[str, list[float]] = {}
+    for grade in verdicts.values():
+        for name, part in getattr(grade, "parts", {}).items():
+            given.setdefault(f"reward/{name}", []).extend([] if part is None else [part])
+    return {name: statistics.fmean(values) for name, values in given.items() if values}
 
 
 def answers_of(groups: Sequence[Group], workers: Workers) -> dict[str, str]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from headwater.batch import Logits, NoTarget, PerToken, Scored, ScoredRollout, Target, TokenIds, token_mean_weights
 from headwater.interfaces import At, Measured, Need, Signal, Workers
+from headwater.late import no_grad, torch
 from headwater.records import Group, rollouts_of
 from headwater.signals import closed_form
 from headwater.signals.responses import entropy, response_metrics
@@ -40,7 +39,7 @@ class Imitation(Signal):
         """-log p of each recorded token, in nats."""
         return torch.nn.functional.cross_entropy(logits, response_ids, reduction="none")
 
-    @torch.no_grad()
+    @no_grad
     def diagnostics(self, logits: Logits, response_ids: TokenIds, target: Target) -> dict[str, PerToken]:
         """Entropy (nats) and accuracy: whether the likeliest token is the recorded one."""
         return {

@@ -10,12 +10,12 @@ from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
-from torch import Tensor
 
 from headwater import kinds
 from headwater.batch import Logits, PerToken, Scored, ScoredRollout, Target, TokenIds
 from headwater.errors import InputError
 from headwater.interfaces import Measured, Need, Signal, Watch
+from headwater.late import Tensor
 
 
 @cache

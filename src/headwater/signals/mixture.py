@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-import torch
 from pydantic import Field, model_validator
 
 from headwater.batch import Logits, PerToken, Scored, ScoredRollout, Target, TokenIds
 from headwater.interfaces import At, Measured, Need, Signal, Watch, Workers
+from headwater.late import torch
 from headwater.records import Group
 from headwater.signals import closed_form
 from headwater.signals.divergence import Divergence

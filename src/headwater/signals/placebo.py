@@ -16,12 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from headwater.batch import Scored, ScoredRollout, TeacherDistribution
 from headwater.interfaces import Answers, At, Need, Teacher, Verifier, Workers
+from headwater.late import Tensor, torch
 from headwater.records import Grade, Group, Rollout, Verdict
 from headwater.signals.divergence import exact
 from headwater.signals.grades import following

@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from headwater.batch import Logits, PerToken, Target, TokenIds
 from headwater.errors import ObjectiveError
 from headwater.interfaces import Measured, Need, Signal, Workers
+from headwater.late import Tensor, no_grad, torch
 from headwater.records import Rollout
 from headwater.signals import closed_form
 from headwater.signals.responses import entropy
@@ -91,7 +90,7 @@ class Policy(Signal):
         loss = self.surrogate(logprobs, policy)
         return loss if self.kl_coefficient == 0 else loss + self.kl_coefficient * self.penalty(logprobs, policy)
 
-    @torch.no_grad()
+    @no_grad
     def diagnostics(self, logits: Logits, response_ids: TokenIds, target: Target) -> dict[str, PerToken]:
         """entropy, ratio, clip_fraction, reference_kl (`penalty`); in nats."""
         distribution = torch.log_softmax(logits, dim=-1)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxtyping import Float
-from torch import Tensor
-
 from headwater.batch import PerToken
+from headwater.late import Float, Tensor
 from headwater.records import Rollout
 
 

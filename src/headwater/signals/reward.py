@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from itertools import chain, compress
 from typing import Literal, Self
 
-import torch
 from pydantic import Field, model_validator
 
 from headwater.batch import PerToken, Scored, ScoredRollout, token_mean_weights
 from headwater.errors import NumericError
 from headwater.interfaces import LOSS, At, Need, Watch, Workers
+from headwater.late import torch
 from headwater.records import Grade, Group, Rollout, Verdict, rollouts_of
-from headwater.signals.grades import answers_of, graded
+from headwater.signals.grades import answers_of, graded, parts_of
 from headwater.signals.inner import weighted
 from headwater.signals.policy import Policy, policy_of
 from headwater.signals.responses import response_metrics
@@ -119,6 +119,7 @@ class Reward(Policy):
         }
         if known:  # without one verdict there is no mean to report, and 0 would be a lie
             metrics["reward"] = statistics.fmean(known)
+        metrics |= parts_of(verdicts)
         scored = (
             ScoredRollout(rollout=rollout, target=target, weight=weight)
             for (rollout, _, weight), target in zip(kept, targets, strict=True)

@@ -15,9 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from headwater.batch import (
     Logits,
@@ -32,6 +30,7 @@ from headwater.batch import (
 )
 from headwater.errors import ObjectiveError
 from headwater.interfaces import LOSS, At, Measured, Need, Watch, Workers
+from headwater.late import Tensor, no_grad, torch
 from headwater.records import Group, Rollout, rollouts_of
 from headwater.signals.divergence import on_one_support, reverse_kl
 from headwater.signals.policy import Policy, PolicyTarget, policy_of
@@ -127,7 +126,7 @@ class Sampled(Policy):
         """In closed form: the baseline is a constant."""
         return super().differentiate(logits, response_ids, self._based(logits, target), weight)
 
-    @torch.no_grad()
+    @no_grad
     def _based(self, logits: Logits, target: Target) -> PolicyTarget:
         """The target with the baseline added to the advantage, from the student's logits as they are now."""
         policy = policy_of(target)

@@ -15,14 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-import torch
-from jaxtyping import Float
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from headwater.batch import ExactDistribution, Scored, TeacherDistribution
 from headwater.errors import InputError
 from headwater.interfaces import At, Workers
+from headwater.late import Float, Tensor, torch
 from headwater.records import Group, Rollout, rollouts_of
 from headwater.signals.divergence import Divergence, exact
 

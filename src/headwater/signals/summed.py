@@ -12,12 +12,10 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from headwater.batch import Logits, PerToken, Scored, ScoredRollout, Target, TokenIds
 from headwater.errors import ObjectiveError
 from headwater.interfaces import Measured, Need, Signal
+from headwater.late import Tensor, no_grad, torch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,7 +89,7 @@ class Summed(Signal):
             part.loss(logits, response_ids, of) * weight.to(logits.dtype) for part, of, weight in self._present(target)
         )
 
-    @torch.no_grad()
+    @no_grad
     def diagnostics(self, logits: Logits, response_ids: TokenIds, target: Target) -> dict[str, PerToken]:
         """What either watches; the first's where both use one name."""
         found: dict[str, Tensor] = {}

@@ -15,12 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from headwater.batch import Scored
 from headwater.interfaces import At, Workers
+from headwater.late import Tensor, torch
 from headwater.records import Group, Rollout
 from headwater.signals.divergence import Divergence, exact, reverse_kl
 from headwater.signals.inner import Inner, Wrapper, weighted

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
 from headwater.fingerprint import derive_seed
+from headwater.late import Tensor, torch
 from headwater.records import Rollout
 
 

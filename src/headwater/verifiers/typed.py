@@ -232,8 +232,8 @@ class TypedVerifier(AnswerVerifier):
         *,
         answer_type: str = "integer",
         extractor: Extractor = "marker",
-        marker: str = "#",
-        end: str = "<eos>",
+        marker: str = "####",
+        end: str = "",
         tolerance: float = 0.0,
     ):
         judge = TypedJudge(answer_type=answer_type, tolerance=tolerance)

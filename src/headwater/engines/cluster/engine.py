@@ -54,7 +54,7 @@ class ClusterEngine(Engine):
     @property
     def piece(self) -> int:
         """A full batch of rows for each rank."""
-        return self._cluster.gpus * PIECE[self._settings.torch_device.type]
+        return self._cluster.gpus * PIECE[self._settings.kind]
 
     def learner(self, model: ModelSource, training: Training) -> ClusterLearner:
         """Sharded over the ranks, with the frozen models that were opened before it at hand."""

@@ -226,7 +226,7 @@ def start_ray(settings: EngineSettings, cluster: Cluster) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of ranks that are given up with their answers unread
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    if cluster.address is None and settings.torch_device.type == "cpu":
+    if cluster.address is None and settings.kind == "cpu":
         options |= {"num_cpus": cluster.gpus, "object_store_memory": OBJECTS, "_node_ip_address": "127.0.0.1"}
     try:
         ray.init(address=cluster.address or "local", **options)
@@ -238,7 +238,7 @@ def start_ray(settings: EngineSettings, cluster: Cluster) -> None:
 
 
 def _gpus(settings: EngineSettings) -> int:
-    return 1 if settings.torch_device.type == "cuda" else 0
+    return 1 if settings.kind == "cuda" else 0
 
 
 def _placed(settings: EngineSettings, cluster: Cluster) -> tuple[PlacementGroup, list[int]]:

@@ -46,7 +46,7 @@ class Rank:
 
     def join(self, address: str, rank: int, ranks: int, patience: float) -> None:
         """Find the others at this address (tcp://host:port)."""
-        device = self._settings.torch_device.type
+        device = self._settings.kind
         backend = "nccl" if device == "cuda" else "gloo"
         timeout = datetime.timedelta(seconds=patience)
         dist.init_process_group(backend, init_method=address, rank=rank, world_size=ranks, timeout=timeout)

@@ -24,6 +24,7 @@ from headwater.engines.packing import Layout
 from headwater.engines.settings import EngineSettings
 from headwater.interfaces import Teacher
 from headwater.models.language_model import LanguageModel
+from headwater.models.outline import dimensions
 from headwater.records import Rollout
 
 
@@ -98,7 +99,7 @@ class ShardedTeacher:
 
     @torch.no_grad()
     def _over(self, rollouts: Sequence[Rollout], made: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
-        layouts = list(self._body.pack(rollouts, self._engine.tokens_a_pass(self.model)))
+        layouts = list(self._body.pack(rollouts, self._engine.tokens_a_pass(dimensions(self.model.network))))
         found: dict[int, Tensor] = {}
         for k in range(max(told(len(layouts), self._mesh))):
             if k >= len(layouts):

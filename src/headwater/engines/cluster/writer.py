@@ -149,7 +149,7 @@ class VllmWriter(Writer):
             self._process = self._started()
             longest = int(self._outline.network.config.get_text_config().max_position_embeddings)
             dtype = str(self._outline.network.dtype).removeprefix("torch.")
-            memory = None if self._engine.torch_device.type == "cpu" else VLLM_SHARE
+            memory = None if self._engine.kind == "cpu" else VLLM_SHARE
             self._say("open", model=str(self._path), dtype=dtype, longest=longest, memory=memory)
         return self._say(what, **given)
 

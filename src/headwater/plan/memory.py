@@ -1,0 +1,70 @@
+"""What lies in memory while a piece of work runs, in bytes by part: of one device, or of each GPU of a cluster.
+
+    alone       weights, gradients, two moments, the frozen models beside, and the engine's own (`engine.memory`)
+    cluster     of the first three and of each frozen model its share; whole on every GPU: heads (and the gradient of
+                the learner's), embeddings while a pass runs, two gathered layers, and a copy of the model that writes
+
+`engine.memory` is shared by what never runs at once: activations and tiles of logits while a rank trains, the
+sampler's keys and values while it writes. Left out: the device's own context, fragmentation, buffers of collectives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headwater.engines.settings import EngineSettings
+from headwater.models.size import ModelSize
+
+MOMENTS = 2
+"""AdamW's moments, each as large as the weights."""
+GATHERED = 2
+"""Layers that are whole at once: the one that computes, and the next, which is on its way."""
+ENGINE = "activations, tiles, KV cache"
+
+Parts = Mapping[str, int]
+
+
+def learning(size: ModelSize, frozen: Mapping[str, ModelSize], engine: EngineSettings, *, writes: bool) -> Parts:
+    """Of a stage's learner with the frozen models beside it by name; `writes`: responses are drawn from it."""
+    ranks = 1 if engine.cluster is None else engine.cluster.gpus
+    own = size.adapter * size.weight_bytes
+    copies = 1.5 if engine.precision == "bfloat16" and engine.cluster is None else 1  # rounded, kept for one update
+    parts = {
+        "weights": _share(round(size.bytes * copies) + own, ranks),
+        "gradients": _share(size.trained_bytes, ranks),
+        "moments": _share(MOMENTS * size.trained_bytes, ranks),
+        **{name: _share(model.bytes, ranks) for name, model in frozen.items()},
+    }
+    if engine.cluster is not None:
+        head = size.head * size.weight_bytes
+        parts["learner's head"] = head if size.adapter else 2 * head
+        parts |= {f"{name}'s head": model.head * model.weight_bytes for name, model in frozen.items()}
+        parts["gathered"] = max(map(_gathered, (size, *frozen.values())))
+        if writes:
+            parts["generator's copy"] = size.bytes
+    return {**parts, ENGINE: engine.memory}
+
+
+def asking(models: Mapping[str, ModelSize], engine: EngineSettings) -> Parts:
+    """Of a measurement or a recording: frozen models by what they do; a "writer" is whole on every GPU of a cluster."""
+    if engine.cluster is None:
+        return {**{name: model.bytes for name, model in models.items()}, ENGINE: engine.memory}
+    parts: dict[str, int] = {}
+    for name, model in models.items():
+        if name == "writer":
+            parts["generator's copy"] = model.bytes
+        else:
+            parts[name] = _share(model.bytes, engine.cluster.gpus)
+            parts[f"{name}'s head"] = model.head * model.weight_bytes
+            parts["gathered"] = max(_gathered(model), parts.get("gathered", 0))
+    return {**parts, ENGINE: engine.memory}
+
+
+def _share(size: int, ranks: int) -> int:
+    return -(-size // ranks)
+
+
+def _gathered(size: ModelSize) -> int:
+    """The embedding, which a pass keeps whole, and the layers that are whole with it."""
+    layers = size.parameters - size.head - size.embedding
+    return (size.head + GATHERED * (layers // size.dimensions.layers)) * size.weight_bytes
