@@ -30,7 +30,12 @@ def on_page_markdown(markdown, page, config, files):
 
 def recipes():
     """Every group of a recipe as a table, in the order in which a reader meets them."""
-    lines = ["# Recipes: every setting", "", "Made from the settings themselves. A group's own keys stand in its table.", ""]
+    lines = [
+        "# Recipes: every setting",
+        "",
+        "Made from the settings themselves. A group's own keys stand in its table.",
+        "",
+    ]
     for path, model in groups(Recipe):
         lines += [f"## {path or 'The recipe'}", "", "| key | default | what it does |", "|---|---|---|"]
         for name, field in model.model_fields.items():

@@ -53,6 +53,7 @@ def plan(
     drop_overlap: DropOverlap = False,
     runs: Runs = Path("runs"),
     flops_per_second: Annotated[float | None, Parameter(help="what your machine reaches, for hours")] = None,
+    gpu: Annotated[str | None, Parameter(help="of engine.cluster, to reckon with: 80gb or 141gb")] = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Print what a run would do and cost at most: labels, updates, tokens, FLOPs, memory, disk. Loads no weights.
@@ -71,7 +72,13 @@ def plan(
     root = run_folder(runs, graph.recipe.name)
     folder = RunFolder(root) if begun(root) else None
     done = {node: folder.done(node) for node in graph.nodes} if folder else {}
+    if gpu is not None and graph.recipe.engine.cluster is None:
+        raise InputError("plan: --gpu is of a recipe with engine.cluster; add --set 'engine.cluster={gpus: 8}'")
     made = plan_of(graph, done, folder.seconds if folder else {}, flops_per_second)
+    if gpu is not None:
+        from headwater.plan.cluster import gpu_of, on_cluster  # noqa: PLC0415
+
+        made["cluster"] = on_cluster(graph, gpu_of(gpu, flops_per_second))
     if as_json:
         print(json.dumps(made, indent=1))
     else:

@@ -36,6 +36,9 @@ ROWS = {"cpu": 512, "cuda": 4096}
 PIECE = {"cpu": 2**15, "cuda": 2**20}
 """Response tokens of a recording or a measurement between two commits, at most: about a minute's work."""
 
+VLLM_SHARE = 0.45
+"""Part of a GPU's memory that vLLM takes on a cluster; a rank trains in the rest."""
+
 NUMERICS = ("device", "precision")
 """The settings that change what is computed."""
 
@@ -43,6 +46,7 @@ DRIVERS = ("nvidia*", "nvhost*", "nvmap", "nvgpu*", "dxg", "kfd")
 """What drivers of GPUs that torch can use put into /dev: NVIDIA's, those of its small boards, WSL's, AMD's."""
 
 Bytes = Annotated[int, Field(ge=2**20, le=2**46)]
+Kind = Literal["cpu", "cuda"]
 Size = Annotated[int, Field(ge=1, le=2**24)]
 
 
@@ -76,7 +80,7 @@ class EngineSettings(Value):
         return torch.device(self.kind)
 
     @property
-    def kind(self) -> Literal["cpu", "cuda"]:
+    def kind(self) -> Kind:
         """The kind of device meant, for values that need no torch. Raises InputError as `torch_device`."""
         if self.device == "cpu":
             return "cpu"
@@ -103,19 +107,22 @@ class EngineSettings(Value):
         helpful = max(LEAST_TILE, TILE_BYTES[self.kind] // bytes_a_token)
         return max(1, min(helpful, self.memory // 4 // (LOGIT_COPIES * bytes_a_token)))
 
-    def tokens_a_pass(self, sizes: Dimensions) -> int:
-        """Padded tokens of one forward and backward pass: half of memory, as far as more of them help."""
+    def tokens_a_pass(self, sizes: Dimensions, kind: Kind | None = None) -> int:
+        """Padded tokens of one forward and backward pass: half of memory, as far as more of them help.
+
+        Args: kind: of the device that is meant, where it is not this machine's.
+        """
         if self.micro_batch_tokens is not None:
             return self.micro_batch_tokens
         fitting = self.memory // 2 // sizes.activation_bytes(self.gradient_checkpointing)
-        return max(1, min(MICRO_BATCH[self.kind], fitting))
+        return max(1, min(MICRO_BATCH[kind or self.kind], fitting))
 
-    def rows_a_wave(self, sizes: Dimensions, places: int) -> int:
+    def rows_a_wave(self, sizes: Dimensions, places: int, kind: Kind | None = None) -> int:
         """Responses sampled side by side, each with room for so many tokens: half of memory, as far as it helps."""
         if self.rows is not None:
             return self.rows
         fitting = self.memory // 2 // (places * sizes.cache_bytes)
-        return max(1, min(ROWS[self.kind], fitting))
+        return max(1, min(ROWS[kind or self.kind], fitting))
 
     def least_memory(self, sizes: Dimensions, places: int) -> int:
         """The `memory` at which one response with room for so many tokens fits the sampler's half of it."""

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from headwater.engines import processor
 from headwater.engines.settings import emulated
+from headwater.plan.cluster import sentences
 from headwater.plan.cost import UNKNOWN, Cost, Costs, in_bytes, total
 from headwater.plan.graph import Graph
 from headwater.plan.node import Arm, Node
@@ -65,6 +66,7 @@ def plan(
     flops_left = _sum(row["flops"] for row in left)
     return {
         "name": graph.recipe.name,
+        "gpus": None if graph.recipe.engine.cluster is None else graph.recipe.engine.cluster.gpus,
         "labelled": problems.labelled,
         "overlap": graph.data.overlap_counts(),
         "notes": [*graph.data.check(), *graph.own_code(), *([slow] if slow else [])],
@@ -132,7 +134,7 @@ def print_plan(plan: Mapping[str, Any], console: Console) -> None:
     """The plan as two tables and a sum; work alike stands in one line, whatever its seed and its arm."""
     console.print(_work(plan["work"], wide=console.width >= WIDE))
     console.print(_arms(plan))
-    for line in _sentences(plan):
+    for line in (*_sentences(plan), *(sentences(plan["cluster"]) if "cluster" in plan else ())):
         console.print(Text(line))
 
 
@@ -177,6 +179,7 @@ def _arms(plan: Mapping[str, Any]) -> Table:
 
 def _sentences(plan: Mapping[str, Any]) -> Iterable[str]:
     rows, totals = plan["work"], plan["totals"]
+    a_gpu = " on each GPU" if plan["gpus"] else ""
     finished = sum(row["done"] for row in rows)
     yield (
         f"{plan['name']}: {len(rows)} pieces of work ({finished} done), {plan['labelled']:,} labels in the pool. Every "
@@ -188,9 +191,9 @@ def _sentences(plan: Mapping[str, Any]) -> Iterable[str]:
         f"{_flops(totals['flops_left'])} left"
     )
     yield (
-        f"memory of the largest piece of work: {in_bytes(totals['memory'])}; disk: {in_bytes(totals['disk'])} kept, "
-        f"{in_bytes(totals['handed_out'])} of models handed out, up to {in_bytes(totals['working_disk'])} more for "
-        "each worker"
+        f"memory of the largest piece of work{a_gpu}: {in_bytes(totals['memory'])}; disk: {in_bytes(totals['disk'])} "
+        f"kept, {in_bytes(totals['handed_out'])} of models handed out, up to {in_bytes(totals['working_disk'])} more "
+        "for each worker"
     )
     if totals["flops"] is None:
         yield f"{UNKNOWN}: not known, because a model's configuration is not here; give its folder, or fetch it once"

@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from headwater.engines.settings import EngineSettings
-from headwater.models.size import ModelSize
+from headwater.models.size import BYTES, ModelSize
 
 MOMENTS = 2
 """AdamW's moments, each as large as the weights."""
 GATHERED = 2
 """Layers that are whole at once: the one that computes, and the next, which is on its way."""
+WRITER = "generator's copy"
 ENGINE = "activations, tiles, KV cache"
 
 Parts = Mapping[str, int]
@@ -41,7 +42,7 @@ def learning(size: ModelSize, frozen: Mapping[str, ModelSize], engine: EngineSet
         parts |= {f"{name}'s head": model.head * model.weight_bytes for name, model in frozen.items()}
         parts["gathered"] = max(map(_gathered, (size, *frozen.values())))
         if writes:
-            parts["generator's copy"] = size.bytes
+            parts[WRITER] = _copy(size, engine)
     return {**parts, ENGINE: engine.memory}
 
 
@@ -52,12 +53,19 @@ def asking(models: Mapping[str, ModelSize], engine: EngineSettings) -> Parts:
     parts: dict[str, int] = {}
     for name, model in models.items():
         if name == "writer":
-            parts["generator's copy"] = model.bytes
+            parts[WRITER] = _copy(model, engine)
         else:
             parts[name] = _share(model.bytes, engine.cluster.gpus)
             parts[f"{name}'s head"] = model.head * model.weight_bytes
             parts["gathered"] = max(_gathered(model), parts.get("gathered", 0))
     return {**parts, ENGINE: engine.memory}
+
+
+def _copy(size: ModelSize, engine: EngineSettings) -> int:
+    """A whole model that writes; headwater's own generator keeps its layers rounded beside it."""
+    own = engine.cluster is not None and engine.cluster.generator == "own"
+    rounded = own and engine.precision == "bfloat16" and size.weight_bytes > BYTES["bfloat16"]
+    return size.bytes * 3 // 2 if rounded else size.bytes
 
 
 def _share(size: int, ranks: int) -> int:

@@ -312,13 +312,15 @@ def _room(graph: Graph, found: Preflight, runs: Path | None) -> None:
     found.say("disk", f"{need}{'' if free is None else f'; {in_bytes(free)} free'}")
     faults = [] if root is None or free is None else [room.disk_fault(graph, free, str(root.parent))]
     have = room.device_memory(engine.kind)
+    if engine.cluster is not None and engine.kind == "cpu":
+        have //= engine.cluster.gpus  # ranks are processes of this machine
     side = "a GPU" if engine.kind == "cuda" else f"a core and {max(have // most, 1):,} at most"
     found.say(
         "memory",
         f"about {in_bytes(most)} a worker at most ({title}); {in_bytes(have)} on this machine's {engine.kind}, one "
         f"worker {side}",
     )
-    if root is not None:
+    if root is not None and (engine.cluster is None or engine.cluster.address is None):  # or it runs elsewhere
         faults.append(room.memory_fault(graph, have, engine.kind))
     found.faults += [fault for fault in faults if fault is not None]
     if (note := emulated(engine, processor.here())) is not None:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from headwater.engines.generation import Drawn
 from headwater.engines.local import LocalGenerator, grouped, refuse_not_finite
-from headwater.engines.settings import EngineSettings
+from headwater.engines.settings import VLLM_SHARE, EngineSettings
 from headwater.errors import HeadwaterError
 from headwater.interfaces import Generator, Seeds
 from headwater.models.language_model import LanguageModel
@@ -178,8 +178,6 @@ class VllmWriter(Writer):
         )
 
 
-VLLM_SHARE = 0.45
-"""Part of a GPU's memory that vLLM takes; a rank trains in the rest."""
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # in the process that we started, so that its end is the end
     "VLLM_NO_USAGE_STATS": "1",
