@@ -89,6 +89,16 @@ def test_a_signal_that_asks_the_present_weights_declares_it_and_no_other_does(na
     assert ("looks" in vars(kind)) == asks
 
 
+def test_no_other_room_imports_a_method_so_a_new_one_touches_its_own_files_alone() -> None:
+    source = Path(inspect.getfile(methods)).parents[1]
+    rooms = ("signals", "samplers", "export")  # methods made of methods, and what another trainer has for one
+    named = "|".join(name.replace("-", "_") for name in KINDS)
+    imported = re.compile(rf"(?:signals|samplers)(?:\.| import .*\b)(?:{named})\b")
+    files = [file for file in source.rglob("*.py") if file.relative_to(source).parts[0] not in rooms]
+    assert len(files) > 100
+    assert [file.name for file in files if imported.search(file.read_text(encoding="utf-8"))] == []
+
+
 # the recipe
 
 
