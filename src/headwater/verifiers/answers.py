@@ -91,12 +91,12 @@ class AnswerVerifier:
 
     def unreadable(self, golds: Mapping[str, str]) -> list[str]:
         """The ids of gold answers that nobody can answer: no reading of the type, or not right when spelled again."""
-        verdicts = self.judge.judge({name: (gold, gold) for name, gold in golds.items()})
-        return [
-            name
-            for name, gold in golds.items()
-            if verdicts[name] is not Verdict.CORRECT or not self.judge.readable(gold)
-        ]
+        bad = {
+            gold
+            for gold in set(golds.values())
+            if self.judge.verdict(gold, gold) is not Verdict.CORRECT or not self.judge.readable(gold)
+        }
+        return [name for name, gold in golds.items() if gold in bad]
 
     def check_golds(self, golds: Mapping[str, str], places: Mapping[str, str] | None = None) -> None:
         """Raise InputError unless every gold answer (by problem id) is read, and is right when spelled in another way.

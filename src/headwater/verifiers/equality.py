@@ -54,10 +54,13 @@ def equal(gold: Term, answer: Term, *, finished: bool) -> bool:
         return False  # \sqrt{|x|} says more than \sqrt{x}
     if len(points) < _FEWEST:
         points, real = _points(gold, seed), False
-    same = [_same_at(point, gold, answer, seed, real=real) for point in points]
-    if real:
-        return all(one is True for one in same)
-    return False not in same and same.count(True) >= _FEWEST
+    met = 0
+    for point in points:
+        same = _same_at(point, gold, answer, seed, real=real)
+        if not same and (real or same is False):
+            return False
+        met += same is True
+    return met >= _FEWEST
 
 
 def proportional(gold: Sequence[Term], answer: Sequence[Term], *, positive: bool) -> bool:

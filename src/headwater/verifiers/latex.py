@@ -171,7 +171,7 @@ def _scan(text: str) -> list[Node]:
         text = _RAISED.sub(_superscript, text)
         text = "".join(_UNICODE.get(character, character) for character in text)
     for pattern, meant in _REWRITES:
-        text = pattern.sub(meant, text)
+        text = pattern.sub(meant, text) if pattern.search(text) else text  # a search is cheaper
     if re.search(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]", text):
         raise Unreadable("a character without a LaTeX name")
     tokens: list[Node] = []
