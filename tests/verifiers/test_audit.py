@@ -6,10 +6,10 @@ import json
 
 from headwater.records import Verdict
 from headwater.verifiers.answers import AnswerVerifier
-from headwater.verifiers.audit import AuditedVerifier, audit
 from headwater.verifiers.expression import ExpressionJudge
 from headwater.verifiers.function import FunctionVerifier
 from headwater.verifiers.grading import Grading, second_judge
+from headwater.verifiers.second import AuditedVerifier, audit
 from headwater.verifiers.typed import TypedJudge
 
 RESPONSES = {f"r{i}": (str(i % 7), rf"\boxed{{{i % 5}}}") for i in range(1000)}

@@ -22,9 +22,9 @@ from headwater.problems.packed import plain
 from headwater.problems.rows import BLANK, Row, jsonl_rows, parquet_rows
 from headwater.records import Verdict
 from headwater.verifiers.answers import UNGRADED_LIMIT, AnswerVerifier
-from headwater.verifiers.audit import audit, row_of
 from headwater.verifiers.function import FunctionVerifier
 from headwater.verifiers.grading import Grading, make_verifier, second_judge
+from headwater.verifiers.second import audit, row_of
 
 _LISTED = 5
 """Bad lines that the error names."""

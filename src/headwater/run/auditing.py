@@ -14,9 +14,9 @@ from headwater.errors import InputError
 from headwater.plan.node import Node
 from headwater.store import Store
 from headwater.verifiers.answers import AnswerVerifier, Judge
-from headwater.verifiers.audit import AuditedVerifier, audit
 from headwater.verifiers.function import FunctionAgain, FunctionVerifier
 from headwater.verifiers.grading import Grading, grading_identity, make_verifier, second_judge
+from headwater.verifiers.second import AuditedVerifier, audit
 
 AUDIT = "audit.json"
 SAMPLE = "audit-sample.json"

@@ -1,11 +1,15 @@
-r"""Math-Verify as it ships, on the answer alone, as the second opinion of an audit, in a process that can be killed.
+r"""A second opinion on up to 200 random verdicts of a stage: what two graders see differently, a person should.
 
-It is more lenient than this package: it drops every unit, rounds to six places and takes a tuple for a set.
-Its LaTeX path is used and never its expression path, which ends in `parse_expr` and so in `eval`; its numbers,
-which the LaTeX path too hands to `sympify`, are made here from digits; and the process refuses code made of text,
-other processes, sockets and writing to files, whoever asks.
+The sample is the verdicts whose hash of (seed, rollout id) is smallest. It does not depend on the order in
+which rollouts are graded, and a stage that is resumed with its sample ends with the same one. The first grader's
+verdict stands, whatever the second one says.
 
-No verdict of a run hangs on it, so that its time limit, which is of the clock, changes none.
+The second grader of expressions is Math-Verify as it ships, on the answer alone. It is more lenient than this package:
+it drops every unit, rounds to six places and takes a tuple for a set. It runs in a process that can be killed. Its
+LaTeX path is used and never its expression path, which ends in `parse_expr` and so in `eval`; its numbers, which the
+LaTeX path too hands to `sympify`, are made here from digits; and the process refuses code made of text, other
+processes, sockets and writing to files, whoever asks. No verdict of a run hangs on it, so that its time limit, which
+is of the clock, changes none.
 """
 
 from __future__ import annotations
@@ -19,15 +23,105 @@ import resource
 import sys
 import threading
 import time
-from concurrent.futures import TimeoutError as Late
+from collections.abc import Mapping, Sequence
+from heapq import nsmallest
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
-
-from pebble import ProcessExpired, ProcessPool
+from typing import Any, Protocol
 
 from headwater.errors import InputError
-from headwater.records import Verdict
+from headwater.fingerprint import derive_seed
+from headwater.records import Grade, Verdict
 from headwater.verifiers.answers import Judge
+from headwater.verifiers.function import FunctionAgain
+
+AUDITED = 200
+"""Verdicts of a stage that are graded twice."""
+
+Row = dict[str, str | float | None]
+"""{"rollout": id, "gold": text, "answer": text or None, "verdict": "correct", "reward": 1.0}: plain data."""
+
+
+class Auditable(Protocol):
+    """A verifier that can say what it took for the answer."""
+
+    def grade(self, responses: Mapping[str, tuple[str, str]]) -> Mapping[str, Verdict | Grade]: ...
+
+    def find(self, text: str) -> str | None: ...
+
+
+class AuditedVerifier:
+    """A `Verifier` that keeps a random sample of its verdicts. Mutable: the sample.
+
+    `sample` of an earlier part of the stage goes in again as `earlier`.
+    """
+
+    def __init__(
+        self, verifier: Auditable, *, seed: str, limit: int = AUDITED, earlier: Sequence[Mapping[str, Any]] = ()
+    ):
+        self._verifier = verifier
+        self._seed = seed
+        self._limit = limit
+        self._rows: dict[str, Row] = {str(row["rollout"]): dict(row) for row in earlier}
+
+    def grade(self, responses: Mapping[str, tuple[str, str]]) -> Mapping[str, Verdict | Grade]:
+        """The verifier's verdicts."""
+        verdicts = self._verifier.grade(responses)
+        kept = nsmallest(self._limit, {*self._rows, *responses}, key=self._rank)
+        self._rows = {
+            name: self._rows.get(name) or row_of(self, name, responses[name], verdicts[name]) for name in kept
+        }
+        return verdicts
+
+    def find(self, text: str) -> str | None:
+        """What the verifier takes for the answer of a response."""
+        return self._verifier.find(text)
+
+    @property
+    def sample(self) -> list[Row]:
+        """The rows kept so far, sorted by rollout id."""
+        return [self._rows[name] for name in sorted(self._rows)]
+
+    def _rank(self, rollout_id: str) -> tuple[int, str]:
+        return derive_seed("audit", self._seed, rollout_id), rollout_id
+
+
+def row_of(verifier: Auditable, name: str, response: tuple[str, str], given: Verdict | Grade) -> Row:
+    """A graded response as a row of a sample; `response` is (gold answer, text)."""
+    gold, text = response
+    return {
+        "rollout": name,
+        "gold": gold,
+        "answer": verifier.find(text),
+        "verdict": given.verdict.value,
+        "reward": given.reward,
+    }
+
+
+def audit(sample: Sequence[Mapping[str, Any]], first: str, second: Judge | FunctionAgain) -> dict[str, Any]:
+    """Grade the sample again and list the disagreements: plain data, to be stored as audit.json.
+
+    `first` names the first judge. A verdict that either side could not give is counted as undecided. Each row of
+    `sample` gets the second verdict; `disagreements` are the ids of those that differ in verdict or reward.
+    """
+    again = second.judge({str(row["rollout"]): (str(row["gold"]), row["answer"]) for row in sample})
+    rows = [
+        {**row, "second": again[row["rollout"]].verdict.value, "second_reward": again[row["rollout"]].reward}
+        for row in sample
+    ]
+    decided = [row for row in rows if Verdict.UNGRADED.value not in (row["verdict"], row["second"])]
+    differ = [row for row in decided if (row["verdict"], row["reward"]) != (row["second"], row["second_reward"])]
+    return {
+        "first": first,
+        "second": second.name,
+        "checked": len(rows),
+        "agreed": len(decided) - len(differ),
+        "undecided": len(rows) - len(decided),
+        "disagreements": [row["rollout"] for row in differ],
+        "sample": rows,
+    }
+
+
+# Math-Verify
 
 SECONDS = 20.0
 """Of one opinion; then its process is killed and there is none."""
@@ -45,7 +139,7 @@ class MathVerify(Judge):
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
-        self._pool: ProcessPool | None = None
+        self._pool: Any = None
         try:
             self._versions = ", ".join(f"{library} {version(library)}" for library in _LIBRARIES)
         except PackageNotFoundError as error:
@@ -63,7 +157,7 @@ class MathVerify(Judge):
         asked = self._started().schedule(stock_math_verify, args=(gold, answer), timeout=self._seconds)
         try:
             return Verdict.CORRECT if asked.result() else Verdict.WRONG
-        except (Late, ProcessExpired, Exception):  # noqa: BLE001
+        except Exception:  # noqa: BLE001
             return Verdict.UNGRADED
 
     def close(self) -> None:
@@ -73,8 +167,10 @@ class MathVerify(Judge):
             self._pool.join()
             self._pool = None
 
-    def _started(self) -> ProcessPool:
+    def _started(self) -> Any:
         if self._pool is None:
+            from pebble import ProcessPool  # noqa: PLC0415  who asks no second opinion does not wait for it
+
             self._pool = ProcessPool(max_workers=1, max_tasks=2_000, initializer=_enter, context=_Spawn())
         return self._pool
 
