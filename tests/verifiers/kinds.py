@@ -772,6 +772,7 @@ KINDS = {
         "2f": (["2 f", r"2\cdot f", "f+f"], ["f(2)", "f_1(2)"]),
         "yes": (["Yes", r"\text{yes}", "yes."], ["y e s", "yse", r"y\cdot e\cdot s", "e y s"]),
         "no": (["No", r"\text{no}"], ["n o", r"n\cdot o", "o n"]),
+        "odd": (["Odd", r"\text{odd}"], ["o d d", "dod", r"o\cdot d\cdot d"]),
         "xyz": (["x y z", r"x\cdot y\cdot z"], ["xzy", "x y"]),
     },
     "a condition alone, signs in a text": {

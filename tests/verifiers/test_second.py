@@ -83,7 +83,7 @@ def test_it_hangs_dies_and_is_attacked_without_a_trace_and_goes_on(tmp_path: Pat
         listener.settimeout(0.2)
         texts = code(str(canary), listener.getsockname()[1])
         answers = {str(i): ("x^2-1", text) for i, text in enumerate(texts)}
-        judge = MathVerify(seconds=5.0)
+        judge = MathVerify(seconds=2.0)
         try:
             verdicts = judge.judge({"tower": ("1", "9^{9^{9^9}}"), **answers, "fits": (r"\sqrt{8}", r"2\sqrt{2}")})
         finally:

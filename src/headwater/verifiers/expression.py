@@ -21,7 +21,7 @@ from headwater.verifiers.latex import LONGEST_EXPRESSION, Unreadable, ascii_digi
 from headwater.verifiers.names import is_universal
 from headwater.verifiers.reading import Context, read
 from headwater.verifiers.terms import PERCENT, REALS, Given, Quantity, Relation, Term, infinity, number, words
-from headwater.verifiers.units import GROUPS, said_short
+from headwater.verifiers.units import GROUPS, VOCABULARY, said_short
 from headwater.verifiers.values import TooLarge
 
 EXPRESSION_VERSION = "5"
@@ -31,11 +31,7 @@ _INK = re.compile(r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[,;:!
 _DRESS = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox|textrm)\s*\{([^{}\\]*)\}")
 _LONGEST_TEXT = 12
 """Words of a gold answer that is text; more of them are a solution, which nobody repeats word by word."""
-_SENTINELS = frozenset({
-    "proof", "prove", "proven", "see proof", "see solution", "solution", "answer", "no answer", "none", "null", "nan",
-    "n/a", "na", "todo", "tbd", "unknown", "-", "?", "...",
-})  # fmt: skip
-"""What stands in a data set where it has no answer."""
+_SENTINELS = frozenset(VOCABULARY["phrases"]["sentinels"])
 _SOLUTION = re.compile(r"####|\\boxed|\n\s*\n|\n[^\n]*=|[a-z]{3,}[.!?]\s+[A-Z]")
 _REGIONS = frozenset({"interval", "\\cup", "\\cap", "\\setminus"})
 _LISTS = frozenset({"list", "tuple", "set"})

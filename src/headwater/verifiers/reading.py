@@ -24,15 +24,20 @@ from headwater.verifiers.terms import (
     product_of,
     words,
 )
-from headwater.verifiers.units import LETTER_UNITS, MONEY, denies, group_of, multiplier_of, ordinal_ending, unit_of
+from headwater.verifiers.units import (
+    LETTER_UNITS,
+    MONEY,
+    VOCABULARY,
+    group_of,
+    is_word,
+    multiplier_of,
+    ordinal_ending,
+    unit_of,
+)
 
-_ALL_REALS = frozenset({"all real numbers", "all reals", "all real x", "the real numbers", "real numbers"})
+_PHRASES = VOCABULARY["phrases"]
 _ANNOUNCED = re.compile(r"(?:the )?(?:final )?answer(?: is)?:?", re.IGNORECASE)
 _CURRENCIES = frozenset({*MONEY.values()})
-_BASES = {
-    "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
-    "ten": "10", "eleven": "11", "twelve": "12", "sixteen": "16",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +188,7 @@ class _Shaper:
             return words(text)
         if all(node.kind == "words" for node in nodes):
             text = " ".join(node.text for node in nodes).strip(" .:;!()[]")
-            return REALS if text.casefold() in _ALL_REALS else words(text)
+            return REALS if text.casefold() in _PHRASES["reals"] else words(text)
         if nodes[0].kind == "words" and _ANNOUNCED.fullmatch(nodes[0].text.strip(" :")):
             return self._quantity(nodes[1:])
         signed = nodes[0].kind == "sign" and nodes[0].text == "-"
@@ -250,8 +255,7 @@ def _run(text: str) -> Term:
     if len(text) > 1 and text.isupper():
         return words(text)
     if len(text) > 1 and is_prose(text):
-        is_word = len(text) > 6 or "e" in text or "i" in text or denies(text)  # nobody hides a constant among letters
-        return words(text) if is_word else words(text, product_of(text))
+        return words(text) if len(text) > 6 or is_word(text.lower()) else words(text, product_of(text))
     return product_of(text)
 
 
@@ -370,5 +374,5 @@ def _based(nodes: Nodes) -> Term | None:
     if not plain or not re.fullmatch(r"[0-9][0-9A-Z]*|[A-Z][0-9A-Z]*[0-9][0-9A-Z]*", text):
         return None
     index = nodes[-1].parts[0]
-    base = _BASES.get(index[0].text, "") if index and index[0].kind == "words" else index_text(index)
+    base = _PHRASES["bases"].get(index[0].text, "") if index and index[0].kind == "words" else index_text(index)
     return Term("based", (number(int(base)),), name=sign + text.lstrip("0").upper()) if base.isdigit() else None

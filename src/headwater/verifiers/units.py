@@ -193,14 +193,9 @@ def counted(text: str) -> str | None:
         return " ".join([*before, noun])
     if noun.endswith("es") and noun[:-2] in _SINGULAR:
         return " ".join([*before, noun[:-2]])
-    if not noun.endswith("s") or len(noun) < 4 or (noun not in _PLURAL and is_no_noun(noun)):
+    if not noun.endswith("s") or len(noun) < 4 or (noun not in _PLURAL and _NO_NOUN.fullmatch(noun)):
         return None
     return " ".join([*before, noun[:-1]])
-
-
-def is_no_noun(word: str) -> bool:
-    """Whether a word is of number, fraction, order, direction or denial, or no plural noun at all."""
-    return _NO_NOUN.fullmatch(word) is not None
 
 
 def _chinese_count(text: str) -> str | None:
@@ -231,6 +226,12 @@ def ordinal_ending(number: str, ending: str) -> bool:
         return False
     last = "th" if number[-2:] in ("11", "12", "13") else {"1": "st", "2": "nd", "3": "rd"}.get(number[-1], "th")
     return ending.strip(" -").lower() == last
+
+
+def is_word(text: str) -> bool:
+    """Whether a run of letters is a word, and no product: it is listed, or has a constant (e, i) among its letters."""
+    listed = text in _ADJECTIVES or text in _SINGULAR or text in _DENIALS or _NO_NOUN.fullmatch(text) is not None
+    return listed or "e" in text or "i" in text
 
 
 def denies(text: str) -> bool:
