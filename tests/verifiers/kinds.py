@@ -780,5 +780,6 @@ KINDS = {
               [r"\text{for }x=5", r"\text{when }x=5", r"\text{if }x=5", r"\text{where }x=5", r"\text{for all }x=5", r"\text{such that }x=5", r"\text{-}5", r"\sqrt{-}5"]),
         "-5": ([r"\text{-}5", r"\text{ - }5", r"\mathrm{-}5", r"\text{-5}", "{-}5", "\\text{\u2212}5"], [r"\text{+}5", "5", r"\text{-}6", r"\sqrt{-}5", r"\text{-}\text{-}5"]),
         "7:30": ([r"7\text{:}30"], ["730", r"7\text{-}30"]),
+        r"\{5, 2k\pi\text{, where }k\in\mathbb{Z}\}": ([r"\{2\pi k, \text{where }k\in\mathbb{Z}, 5\}"], [r"\{5, 3k\pi\text{, where }k\in\mathbb{Z}\}"]),
     },
 }  # fmt: skip

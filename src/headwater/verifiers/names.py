@@ -16,9 +16,6 @@ from headwater.verifiers.units import VOCABULARY, denies, known, ways
 
 _MARKS = frozenset({"\\angle", "\\triangle", "\\Delta"})
 """They say what the letters behind them are."""
-_KEYWORD = re.compile(
-    r"(?:,\s*)?\b(?:for|where|with|when|at|if|such that|provided(?: that)?|given(?: that)?|as long as)\b", re.IGNORECASE
-)
 _BIG = frozenset({"\\int", "\\iint", "\\oint", "\\sum", "\\prod", "\\lim", "\\max", "\\min", "\\sup", "\\inf"})
 """What stands behind one of these is a part of its name, whatever it is."""
 _STARS = frozenset({"*", "\\prime", "\\dagger", "T", "+", "\\perp"})
@@ -69,7 +66,7 @@ def _thing(nodes: Nodes, place: int, before: str) -> int | None:
     node, text = nodes[place], nodes[place].text
     match node.kind:
         case "words":
-            return None if denies(text) or (place == 0 and _KEYWORD.match(text)) else 1
+            return None if denies(text) else 1
         case "letters" | "upright":
             return 1 + (len(text) > 1 and not text.isupper() and not is_prose(text))
         case "symbol" if text == "\\circ":
@@ -121,6 +118,10 @@ def _differential(nodes: Nodes) -> bool:
     return first.text == "\\partial" or (first.kind in ("letters", "upright") and first.text[0] == "d")
 
 
+CONDITION = re.compile(
+    r"(?:,\s*)?\b(?:for|where|with|when|at|if|such that|provided(?: that)?|given(?: that)?|as long as)\b", re.IGNORECASE
+)
+"""The words that a condition begins with."""
 _KINDS = ways(VOCABULARY["conditions"]["kinds"])
 _PLAIN = known("conditions", "plain")
 _UNIVERSAL = re.compile(r"any|[ZRNQC][+*]?|(?:where )?>=-?[0-9]+|=.*|where (?:>|!=)-?[0-9]+|all of .*")
@@ -139,7 +140,7 @@ def split_condition(nodes: Nodes) -> tuple[Nodes, Condition | None]:
     """An answer, and what is said of its letter behind it; None where nothing is."""
     for cut in range(len(nodes) - 1, 0, -1):
         node, found = nodes[cut], None
-        in_words = node.kind == "words" and _KEYWORD.match(node.text) is not None
+        in_words = node.kind == "words" and CONDITION.match(node.text) is not None
         if node.kind == "comma":
             found = _condition(nodes[cut + 1 :])
         elif node.kind == "group" and node.text == "()" and cut == len(nodes) - 1:
@@ -173,7 +174,7 @@ def _condition(nodes: Nodes) -> Condition | None:
     rest = tuple(node for node in nodes if node.kind not in ("words", "stop") and node.text != "\\forall")
     letter = next((word for word in words if len(word) == 1 and word.lower() != "a"), "")
     said = [word.lower() for word in words if len(word) > 1]
-    if not all(word in _PLAIN or word in _KINDS or _KEYWORD.fullmatch(word) for word in said):
+    if not all(word in _PLAIN or word in _KINDS or CONDITION.fullmatch(word) for word in said):
         return None
     kinds = [_KINDS[word] for word in said if word in _KINDS]
     domain = next((kind for kind in ("Z+", "N0", "Z", "N", "Q", "R") if kind in kinds), "any")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from headwater.verifiers.formula import formula, index_text, is_degree, join_thousands, whole_number, written
 from headwater.verifiers.latex import Node, Nodes, Unreadable, is_prose, parse_latex, split_nodes
-from headwater.verifiers.names import name_of, spelled, split_condition
+from headwater.verifiers.names import CONDITION, name_of, spelled, split_condition
 from headwater.verifiers.terms import (
     REALS,
     Given,
@@ -108,6 +108,8 @@ class _Shaper:
         parts = split_nodes(nodes, "relation")
         if len(parts) != len(signs) + 1:
             raise Unreadable("a relation without one of its sides")
+        if signs[0] == "=" and parts[0][0].kind == "words" and CONDITION.match(parts[0][0].text):
+            raise Unreadable("a condition without what it is a condition of")
         names = tuple(name_of(part) for part in parts)
         if "\\equiv" in signs:
             if any(name is not None and name.letter for name in names) and parts[-1][-1].text != "\\pmod":
