@@ -154,7 +154,7 @@ def test_a_refused_starter_keeps_no_descriptor(tmp_path: Path) -> None:
         for _ in range(3):
             with pytest.raises(LockedError), Store(tmp_path).lock():
                 pass
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(os.listdir("/proc/self/fd")) <= before  # others' may be collected meanwhile
 
 
 def test_the_message_is_one_line(tmp_path: Path) -> None:

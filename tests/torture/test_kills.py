@@ -82,7 +82,8 @@ class Killer:
             self.start = time.monotonic() - begun
             while run.poll() is None and made(notes, kinds) <= steps:
                 time.sleep(0.01)
-            self._wait(run, self.chance.random() * (time.monotonic() - begun) / (made(notes, ()) + 1))
+            worked = time.monotonic() - begun - self.start
+            self._wait(run, self.chance.random() * worked / (made(notes, ()) + 1))
         if run.poll() is not None:
             return run.returncode
         self._kill(run, notes)
