@@ -17,7 +17,6 @@ trainer_state and the loggers.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import math
@@ -36,6 +35,7 @@ RewardFunction = Callable[..., Sequence[float | None]]
 
 def _settled(awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
     """What they give, or the exception that each ended with; in a thread where a loop runs already, as in notebooks."""
+    import asyncio  # noqa: PLC0415  few functions need it, and every start would pay
 
     async def together() -> list[Any]:
         return await asyncio.gather(*awaitables, return_exceptions=True)
