@@ -11,6 +11,7 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -150,11 +151,22 @@ def test_a_file_system_without_locks_is_explained(tmp_path: Path, monkeypatch: p
 
 def test_a_refused_starter_keeps_no_descriptor(tmp_path: Path) -> None:
     with Store(tmp_path).lock():
-        before = len(os.listdir("/proc/self/fd"))
+        before = opened_below(tmp_path)
+        assert before
         for _ in range(3):
             with pytest.raises(LockedError), Store(tmp_path).lock():
                 pass
-        assert len(os.listdir("/proc/self/fd")) <= before  # others' may be collected meanwhile
+        assert opened_below(tmp_path) == before
+    assert opened_below(tmp_path) == []
+
+
+def opened_below(folder: Path) -> list[str]:
+    """What this process has open in the folder; descriptors of others come and go with the garbage collector."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the listing's own
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+    return sorted(path for path in found if path.startswith(str(folder)))
 
 
 def test_the_message_is_one_line(tmp_path: Path) -> None:

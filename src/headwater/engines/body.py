@@ -48,7 +48,7 @@ ROUNDED = 50
 
 LONG = 4096
 """Tokens of a rollout beyond which no tree holds it: its mask is as large as its length squared (64 MiB there), where
-rows need none, and a row so long fills a pass by itself."""
+rows need none (but of a network with windows, for which transformers makes one), and a row so long fills a pass."""
 
 
 class Body:
