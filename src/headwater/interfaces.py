@@ -106,7 +106,7 @@ class Learner(ABC):
         """
         raise InputError(
             f"{type(self).__name__}: this engine's learner cannot be asked for its distributions before an update; "
-            "use a signal that does not ask for them, or the local engine"
+            "use a signal that does not ask for them, or another engine"
         )
 
     def near(self, teacher: Teacher) -> Teacher:

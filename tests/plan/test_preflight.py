@@ -175,15 +175,6 @@ def test_a_memory_in_which_no_response_fits_is_refused_with_one_in_which_it_does
     assert not any("sampler" in fault for fault in faults(*tight, "engine.rows=1"))  # said by hand
 
 
-def test_a_signal_that_asks_the_learner_itself_is_refused_on_ranks_before_anything_is_spent() -> None:
-    asking = "stages.on_policy_distillation.signal={kind: token-choice}"
-    ranks = "engine.cluster={gpus: 2}"
-    with pytest.raises(InputError, match=r"on_policy_distillation\.signal: tokenchoice asks the learner's present"):
-        build_graph(micro.micro(asking, ranks))
-    assert build_graph(micro.micro(asking)).nodes
-    assert build_graph(micro.micro(ranks)).nodes
-
-
 def test_control_tokens_in_prompts_are_all_listed(at_home: Path) -> None:
     with Path("labels.jsonl").open("a") as file:
         for start in ("3 <eos> +2 :", "4 <pad> +2 :"):

@@ -17,7 +17,7 @@ from headwater.fingerprint import plain
 from headwater.interfaces import Need
 from headwater.loop import Stage
 from headwater.own_code import source_of
-from headwater.plan.learnable import refuse_unaskable, refuse_unlearnable
+from headwater.plan.learnable import refuse_unlearnable
 from headwater.plan.models import models_used
 from headwater.plan.node import Arm, Node, plain_node
 from headwater.plan.pretraining import pretraining_stage
@@ -256,7 +256,6 @@ class GraphBuilder:
         }
         played = {"teacher": work.route.teacher, "student": work.route.student}.get(role, role)
         adapter = self.recipe.all_models[played].adapter
-        refuse_unaskable(stage, self.recipe.engine)
         refuse_unlearnable(stage, played, self.recipe.all_models[played])
         if adapter is not None:
             settings["adapter"] = adapter

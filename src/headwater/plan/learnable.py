@@ -6,9 +6,8 @@ import math
 from statistics import NormalDist
 
 from headwater.alarms import STILL
-from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError
-from headwater.interfaces import Need, looks
+from headwater.interfaces import Need
 from headwater.loop import Stage
 from headwater.models.choice import ModelChoice
 
@@ -16,16 +15,6 @@ WEIGHT = NormalDist(0.0, 0.02)
 """Weights as most families of transformers begin with them, and about as they end."""
 HALF_STEP = 2.0**-9
 """Of a weight: the least change that bfloat16, with 8 bits, can round to another value."""
-
-
-def refuse_unaskable(stage: Stage, engine: EngineSettings) -> None:
-    """Raise InputError for a signal that asks the learner before its update, where the learner is on ranks."""
-    if engine.cluster is not None and looks(stage.signal):
-        raise InputError(
-            f"stages.{stage.name.replace('-', '_')}.signal: {type(stage.signal).__name__.lower()} asks the learner's "
-            "present weights before an update, and ranks (engine.cluster) cannot be asked; use another signal, or "
-            "leave engine.cluster out"
-        )
 
 
 def refuse_unlearnable(stage: Stage, learner: str, model: ModelChoice) -> None:

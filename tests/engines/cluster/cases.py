@@ -339,6 +339,31 @@ def references(mesh, dtype="float32"):
     }
 
 
+def present(mesh, form):
+    """What a learner's own weights say before an update and after it, on ranks and in one process."""
+    many, one, given = sharded(mesh, form), local(form), rollouts(0)
+    mine = [given[i] for i in deal(given, mesh.size())[mesh.get_local_rank()]]
+    ids = torch.tensor([token for rollout in mine for token in rollout.response_ids])
+    found = []
+    for step in range(3):
+        asked = many.asked()
+        logprobs, states = torch.cat(asked.logprobs(mine, 0.8)), torch.cat(asked.hidden(mine))
+        own = torch.cat([told.logprobs() for told in one.present().distributions(mine, 0.8)])
+        made = dataclasses.replace(asked.head, hidden=states, temperature=0.8).logprobs()
+        found.append(
+            {
+                "logprobs": float((logprobs - torch.cat(one.present().logprobs(mine, 0.8))).abs().max()),
+                "distributions": float((made - own).abs().max()),
+                "both": float((made.gather(-1, ids[:, None])[:, 0] - logprobs).abs().max()),
+                "moved": float((logprobs - found[0]["said"]).abs().max()) if found else None,
+                "said": logprobs,
+            }
+        )
+        many.update(share(scored("reward", step), mesh), SIGNALS["reward"])
+        one.update(scored("reward", step), SIGNALS["reward"])
+    return [{name: value for name, value in looked.items() if name != "said"} for looked in found]
+
+
 def rounded(mesh):
     """One update with products in bfloat16: the gradient's norm, on ranks and in one process, and in float32."""
     found = {}
@@ -375,6 +400,7 @@ CASES = {
         checkpoints,
         full_disk,
         references,
+        present,
         rounded,
         telling,
     )

@@ -59,6 +59,13 @@ def test_a_references_logprobs_are_those_of_one_process(ranks, dtype, limit):
     assert found["kept states"] <= limit
 
 
+@pytest.mark.parametrize("form", ["tied", "untied", "adapter"])
+def test_a_learners_present_weights_say_on_ranks_what_they_say_in_one_process(ranks, form):
+    looks = ranks.run("present", 3, form=form)
+    assert all(look[name] <= 1e-5 for look in looks for name in ("logprobs", "distributions", "both"))
+    assert all(look["moved"] > 1e-4 for look in looks[1:])  # or what was said before the update were said again
+
+
 def test_products_in_bfloat16_round_on_ranks_as_in_one_process(ranks):
     found = ranks.run("rounded", 3)
     assert found["bfloat16 ranks"] == pytest.approx(found["bfloat16"], rel=5e-3)

@@ -89,6 +89,18 @@ def test_a_run_on_ranks_is_the_run_of_one_process(whole, tmp_path):
                 assert many[name] == pytest.approx(single[name], rel=1e-4, abs=1e-5), (title, name)
 
 
+def test_a_signal_that_asks_the_learner_itself_is_answered_by_its_ranks(tmp_path):
+    asking = "stages.on_policy_distillation.signal={kind: token-choice, share: 0.5}"
+    one = micro.micro(ROUTE, "engine.device=cpu", asking)
+    micro.make(one, tmp_path / "one", commit_seconds=0)
+    run(recipe(asking), tmp_path / "ranks")
+    found, expected = metrics(recipe(asking), tmp_path / "ranks"), metrics(one, tmp_path / "one")
+    title = next(title for title in expected if "on-policy-distillation" in title)
+    assert len(expected[title]) > 1
+    for many, single in zip(found[title], expected[title], strict=True):
+        assert many["loss"] == pytest.approx(single["loss"], rel=1e-4, abs=1e-5)
+
+
 def test_a_run_begun_in_one_process_goes_on_on_ranks_and_back(whole, tmp_path):
     one = micro.micro(ROUTE, "engine.device=cpu")
     stop = iter([False] * 15 + [True] + [False] * 1000)

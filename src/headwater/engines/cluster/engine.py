@@ -116,7 +116,7 @@ class _Front:
         return self._held
 
     def _dealt(self, method: str, name: str, rollouts: Sequence[Rollout], *more: Any) -> list[Any]:
-        """What a frozen model says of each rollout, each asked on one rank; in the order of the rollouts."""
+        """What a model says of each rollout, each asked on one rank; in the order of the rollouts."""
         parts = deal(rollouts, len(self._ranks))
         found = self._ranks.each(method, [(name, [rollouts[i] for i in part], *more) for part in parts])
         by_index = {i: one for part, own in zip(parts, found, strict=True) for i, one in zip(part, own, strict=True)}
@@ -141,6 +141,10 @@ class ClusterLearner(_Front, Learner):
         self.changes += 1
         return metrics
 
+    def present(self) -> Teacher:
+        """The weights as they are now, asked on the ranks that hold them."""
+        return ClusterTeacher(self._ranks, self.name)
+
     def near(self, teacher: Teacher) -> Teacher:
         """A teacher on these ranks is asked there, pass by pass; any other is asked here, beforehand."""
         return Promised(teacher.name, teacher) if isinstance(teacher, ClusterTeacher) else teacher
@@ -156,7 +160,7 @@ class ClusterLearner(_Front, Learner):
 
 
 class ClusterTeacher(_Front, Teacher):
-    """A frozen model on the ranks, asked from here: exact, with its hidden states and its head sent back."""
+    """A model on the ranks, asked from here: exact, with its hidden states and its head sent back."""
 
     exact = True
 
@@ -166,9 +170,9 @@ class ClusterTeacher(_Front, Teacher):
 
     def distributions(self, rollouts: Sequence[Rollout], temperature: float) -> list[TeacherDistribution]:
         """One HiddenDistribution a rollout, made by the ranks."""
+        states = self._dealt("hidden", self.name, rollouts)
         if self._head is None:
             self._head = self._ranks.each("head", [(self.name,)], ranks=[0])[0]
-        states = self._dealt("hidden", self.name, rollouts)
         return [replace(self._head, hidden=hidden, temperature=temperature) for hidden in states]
 
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> list[PerToken]:

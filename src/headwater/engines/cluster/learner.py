@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor, Partial
 from headwater.batch import Scored
 from headwater.engines import checkpoint, plain
 from headwater.engines.cluster.sharding import gathered, reshard, rows, shard, told, whole
-from headwater.engines.cluster.teacher import Asked, ShardedTeacher
+from headwater.engines.cluster.teacher import Asked, AskedOnRanks, ShardedTeacher
 from headwater.engines.head import Head, HeadBatch
 from headwater.engines.local import LocalLearner, make_head
 from headwater.engines.packing import Layout
@@ -59,6 +59,10 @@ class ShardedLearner(LocalLearner):
         super().__init__(model, training, engine)
         self._body.keeps = False
         reshard(model)
+
+    def asked(self) -> AskedOnRanks:
+        """This rank's part of the weights as they are now, to be asked what comes next until the next update."""
+        return AskedOnRanks(self.model, self._body, self._engine, self._mesh)
 
     def _place(self) -> None:
         shard(self.model, self._mesh)

@@ -18,7 +18,7 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from headwater.batch import HiddenDistribution, PerToken, Scored
 from headwater.engines.cluster.learner import ShardedLearner
-from headwater.engines.cluster.teacher import ShardedTeacher
+from headwater.engines.cluster.teacher import AskedOnRanks, ShardedTeacher
 from headwater.engines.cluster.weights import plain
 from headwater.engines.cluster.writer import OwnWriter, VllmWriter, Writer
 from headwater.engines.settings import EngineSettings
@@ -40,6 +40,8 @@ class Rank:
         self._mesh: DeviceMesh | None = None
         self._learner: tuple[str, ShardedLearner] | None = None
         self._teachers: dict[str, ShardedTeacher] = {}
+        self._present: AskedOnRanks | None = None
+        """the learner's weights as they are, once they were asked for since the last update"""
         self._writers: dict[str, Writer] = {}
         self.beats = 0
         """passes made: the count of a rank that is stuck stands still"""
@@ -61,7 +63,7 @@ class Rank:
 
     def open_learner(self, name: str, model: ModelSource, training: Training) -> None:
         """Take up a part of a model that learns; it takes the place of the one before."""
-        self._learner = None
+        self._learner = self._present = None
         opened = self._opened(model)
         if model.adapter is not None:
             adapters.attach(opened.network, model.adapter, model.adapter_seed)
@@ -82,7 +84,7 @@ class Rank:
         """Give up what nothing asks any more."""
         for name in names:
             if self._learner is not None and self._learner[0] == name:
-                self._learner = None
+                self._learner = self._present = None
             self._teachers.pop(name, None)
             if (writer := self._writers.pop(name, None)) is not None:
                 writer.close()
@@ -99,6 +101,7 @@ class Rank:
 
     def update(self, part: Scored, signal: Signal) -> dict[str, float]:
         """This rank's share of an update; the metrics are those of the whole batch."""
+        self._present = None
         return self._learning.update(part, signal)
 
     def sync(self) -> int:
@@ -114,16 +117,16 @@ class Rank:
         return self._writers[name].generate(problems, samples, sampling, seeds)
 
     def logprobs(self, name: str, rollouts: Sequence[Rollout], temperature: float) -> list[PerToken]:
-        """What a frozen model gives the tokens of this rank's rollouts."""
-        return self._teachers[name].logprobs(rollouts, temperature)
+        """What a model gives the tokens of this rank's rollouts."""
+        return self._asked(name).logprobs(rollouts, temperature)
 
     def hidden(self, name: str, rollouts: Sequence[Rollout]) -> list[Float[Tensor, "token hidden"]]:
-        """A frozen model's hidden states at the response tokens of this rank's rollouts, on the CPU."""
-        return self._teachers[name].hidden(rollouts)
+        """A model's hidden states at the response tokens of this rank's rollouts, on the CPU."""
+        return self._asked(name).hidden(rollouts)
 
     def head(self, name: str) -> HiddenDistribution:
-        """How a frozen model makes logits, on the CPU: a distribution over no tokens yet."""
-        return self._teachers[name].head.to(torch.device("cpu"))
+        """How a model makes logits, on the CPU: a distribution over no tokens yet."""
+        return self._asked(name).head.to(torch.device("cpu"))
 
     def save(self, directory: Path) -> None:
         """Write the learner; the first rank does."""
@@ -131,8 +134,16 @@ class Rank:
 
     def load(self, directory: Path) -> int:
         """Take up this rank's part of a checkpoint; its version."""
+        self._present = None
         self._learning.load(directory)
         return self._learning.version
+
+    def _asked(self, name: str) -> AskedOnRanks:
+        if self._learner is None or self._learner[0] != name:
+            return self._teachers[name]
+        if self._present is None:
+            self._present = self._learning.asked()
+        return self._present
 
     @property
     def _learning(self) -> ShardedLearner:

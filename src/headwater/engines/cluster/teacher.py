@@ -53,17 +53,16 @@ class Promised(Teacher):
         return self._asked.logprobs(rollouts, temperature)
 
 
-class ShardedTeacher:
-    """One rank's part of a frozen model. Every rank makes the same calls in the same order."""
+class AskedOnRanks:
+    """One rank's part of a sharded model, asked what comes next. Every rank makes the same calls in the same order.
 
-    def __init__(self, model: LanguageModel, engine: EngineSettings, mesh: DeviceMesh):
-        model.network.requires_grad_(False)
-        model.to(engine.torch_device)
+    Its head is gathered here and stays as it is: of a model that learns, another is made after each update.
+    """
+
+    def __init__(self, model: LanguageModel, body: Body, engine: EngineSettings, mesh: DeviceMesh):
         self.model = model
-        self._engine, self._mesh = engine, mesh
-        self._body = Body(model, engine.precision)
-        shard(model, mesh)
-        weight = whole(model.head[0].detach())  # once for good
+        self._body, self._engine, self._mesh = body, engine, mesh
+        weight = whole(model.head[0].detach())
         bias = None if model.head[1] is None else whole(model.head[1].detach())
         self._applied: Head = replace(make_head(model, 1.0, engine), weight=weight, bias=bias)
         self.head = HiddenDistribution(
@@ -73,7 +72,6 @@ class ShardedTeacher:
             change=self._applied.change,
         )
         """How logits are made, whole on this rank, over no tokens yet: the rows that a tokenizer can emit"""
-        self._body.keeps = False
         reshard(model)
 
     @torch.no_grad()
@@ -110,3 +108,15 @@ class ShardedTeacher:
             found.update(zip(layouts[k].members, values.split(layouts[k].response_lengths), strict=True))
         reshard(self.model)
         return [found[i] for i in range(len(rollouts))]
+
+
+class ShardedTeacher(AskedOnRanks):
+    """One rank's part of a frozen model."""
+
+    def __init__(self, model: LanguageModel, engine: EngineSettings, mesh: DeviceMesh):
+        model.network.requires_grad_(False)
+        model.to(engine.torch_device)
+        body = Body(model, engine.precision)
+        body.keeps = False
+        shard(model, mesh)
+        super().__init__(model, body, engine, mesh)
