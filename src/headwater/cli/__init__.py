@@ -52,6 +52,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stopped)  # `run` has handlers of its own while it works
     try:
+        import headwater.posix  # noqa: F401, PLC0415  refuses Windows before anything else is asked
+
         app(arguments, exit_on_error=False, print_error=False)
     except HeadwaterError as error:
         _fail(error, error.exit_code, debug)

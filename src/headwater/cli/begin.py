@@ -10,7 +10,6 @@ from cyclopts import Parameter
 from headwater.cli.options import Runs
 from headwater.cli.running import run
 from headwater.errors import InputError
-from headwater.store.names import RUN_NAME
 
 
 def demo(*, runs: Runs = Path("runs"), workers: int | None = None) -> None:
@@ -67,6 +66,7 @@ def init(
 def _shipped(recipe: str, target: Path) -> None:
     """A shipped recipe as it is, but for its name, which is the file's."""
     from headwater.routes.shipped import recipe_text  # noqa: PLC0415
+    from headwater.store.names import RUN_NAME  # noqa: PLC0415
 
     text = recipe_text(recipe)
     named = (

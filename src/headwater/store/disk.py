@@ -6,11 +6,12 @@ The tests put a simulated disk behind the same door, which fails, forgets and re
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from headwater.posix import resource
 
 
 class Disk:

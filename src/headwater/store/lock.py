@@ -7,7 +7,6 @@ never removed, since a lock on a removed file keeps nobody out. Without `flock` 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -19,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from headwater.errors import LockedError
+from headwater.posix import fcntl
 from headwater.store.disk import Disk
 
 NAMING_TRIES = 50  # a starter takes the lock a moment before it has written its name

@@ -19,7 +19,6 @@ import multiprocessing
 import multiprocessing.context
 import os
 import re
-import resource
 import sys
 import threading
 import time
@@ -30,6 +29,7 @@ from typing import Any, Protocol
 
 from headwater.errors import InputError
 from headwater.fingerprint import derive_seed
+from headwater.posix import resource
 from headwater.records import Grade, Verdict
 from headwater.verifiers.answers import Judge
 from headwater.verifiers.function import FunctionAgain
