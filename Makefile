@@ -52,8 +52,8 @@ docs: $(STAMP)
 # What needs packages that a run does not: each tracker, lm-evaluation-harness and TRL for real, offline; verl's own
 # configurations, without the packages that it runs on. They install in a minute.
 integration: $(STAMP) .venv-verl/.installed
-	$(BIN)/python -m pip install --quiet --editable ".[trackers,harness,bench]"
-	HEADWATER_VERL_PYTHON="$(CURDIR)/.venv-verl/bin/python" $(BIN)/python -m pytest tests/trackers tests/export
+	$(BIN)/python -m pip install --quiet --editable ".[trackers,harness,bench,quantise]"
+	HEADWATER_VERL_PYTHON="$(CURDIR)/.venv-verl/bin/python" $(BIN)/python -m pytest tests/trackers tests/export tests/models/test_quantised.py
 
 .venv-verl/.installed:
 	$(PYTHON) -m venv .venv-verl

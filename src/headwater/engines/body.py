@@ -43,7 +43,7 @@ AGREEMENT = 1e-3
 PROBE = 16
 """Tokens of the longest rollout on which a network's own weights are gone through in both ways."""
 ROUNDED = 50
-"""How many times as far they may be apart where weights or products are rounded to 16 bits."""
+"""How many times as far they may be apart where weights or products are rounded to 16 bits, or to fewer."""
 
 
 LONG = 4096
@@ -150,7 +150,8 @@ class Body:
     @property
     def rounds(self) -> bool:
         """Whether any product is coarser than float32."""
-        return self.precision == "bfloat16" or self.model.network.dtype in (torch.bfloat16, torch.float16)
+        short = self.model.network.dtype in (torch.bfloat16, torch.float16)
+        return self.precision == "bfloat16" or short or self.model.quantised
 
 
 def probes(length: int, vocabulary: int) -> list[Rollout]:

@@ -64,7 +64,8 @@ def draw_responses(
                 _together(body, *asked, sampling, cached=way != "no cache")
                 for asked in zip(prompts, seeds, strict=True)
             ]
-        capture = capture or capture_for(body.model.network.device)
+        if not body.model.quantised:  # whose products ask the GPU how many outliers there are, which no capture bears
+            capture = capture or capture_for(body.model.network.device)
         in_parts = [prompts[p] for p, _ in parts], [seeds[p][at : at + slots] for p, at in parts]
         sampler = _Sampler(body, *in_parts, sampling, slots, capture)
         while sampler.admit() or sampler.going:

@@ -13,7 +13,9 @@ PACKAGES = (
     "headwater", "torch", "transformers", "tokenizers", "peft", "accelerate", "datasets", "huggingface-hub",
     "safetensors", "numpy", "pydantic", "math-verify", "sympy",
 )  # fmt: skip
-EXTRAS = ("trackio", "wandb", "tensorboard", "mlflow", "lm-eval", "vllm", "trl", "gguf", "reasoning-gym")
+EXTRAS = (
+    "trackio", "wandb", "tensorboard", "mlflow", "lm-eval", "vllm", "trl", "gguf", "reasoning-gym", "bitsandbytes",
+)  # fmt: skip
 SETTINGS = ("OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES")
 
 

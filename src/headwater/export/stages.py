@@ -174,6 +174,8 @@ def common_notes(arm: Exported) -> list[str]:
         found.append("validation: a stage is not watched on labels kept for it, and its last weights are its result")
     if any(arm.recipe.all_models[getattr(arm.route, role)].stop_ids for role in ROLES):
         found.append("stop_ids: put them into the models' generation_config.json as eos_token_id")
+    if any(arm.recipe.all_models[getattr(arm.route, role)].quantise for role in ROLES):
+        found.append("quantise: the model is opened there in all its bits")
     if any(arm.recipe.all_models[getattr(arm.route, role)].path is None for role in ROLES):
         found.append("a lab model learns some weights at rates of their own (headwater_learning_rate_scales)")
     return found

@@ -18,6 +18,9 @@ MOST = 1_000_000
 
 Count = Annotated[int, Field(ge=1, le=MOST)]
 TokenId = Annotated[int, Field(ge=0, le=2**31)]
+Quantise = Literal["int8", "nf4"]
+
+_OPENING = ("revision", "dtype", "template", "stop_ids")
 
 _VALUE = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -70,6 +73,9 @@ class ModelChoice(BaseModel):
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the weights; in bfloat16 most small updates are lost, so for frozen models"
     )
+    quantise: Quantise | None = Field(
+        None, description="bitsandbytes' form of the layers' weights, for frozen models on a GPU: int8 or nf4 (4 bits)"
+    )
     template: dict[str, bool | int | float | str] = Field(
         {}, description="keyword arguments of the chat template, such as enable_thinking"
     )
@@ -80,7 +86,7 @@ class ModelChoice(BaseModel):
 
     @model_validator(mode="after")
     def _made_here_is_plain(self) -> Self:
-        given = [name for name in ("revision", "dtype", "template", "stop_ids") if name in self.model_fields_set]
+        given = [name for name in (*_OPENING, "quantise") if name in self.model_fields_set]
         changed = [name for name in given if getattr(self, name) != type(self).model_fields[name].default]
         if self.path is None and changed:
             raise ValueError(f"{changed[0]} is of a model with a path; a model made here needs none, leave it out")
@@ -89,7 +95,8 @@ class ModelChoice(BaseModel):
     @property
     def opening(self) -> dict[str, Any]:
         """How a model with a path is opened, as plain data: part of the name of everything made from it."""
-        return {name: getattr(self, name) for name in ("path", "revision", "dtype", "template", "stop_ids")}
+        quantised = {} if self.quantise is None else {"quantise": self.quantise}
+        return {name: getattr(self, name) for name in ("path", *_OPENING)} | quantised
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

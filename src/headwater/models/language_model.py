@@ -24,6 +24,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -33,6 +34,7 @@ from transformers.utils import logging
 from headwater.errors import InputError, nearest
 from headwater.fingerprint import fingerprint
 from headwater.models import adapters
+from headwater.models.choice import Quantise
 from headwater.models.split import Split, before_head, split
 from headwater.models.template import chat_ids, check_arguments
 from headwater.places import require_place
@@ -74,11 +76,13 @@ class LanguageModel:
         dtype: str = "float32",
         template: Mapping[str, Any] | None = None,
         stop_ids: Sequence[int] = (),
+        quantise: Quantise | None = None,
     ) -> LanguageModel:
         """Open a model directory or hub id, from safetensors alone; never runs remote code.
 
         Args: dtype: of the weights; "auto" as they are stored. template: keyword arguments of the chat template;
         None takes those the directory was saved with. stop_ids: ids that end a response beside the model's own.
+        quantise: the form of the layers' weights, by bitsandbytes; what is saved keeps it. Such a model cannot learn.
         Raises InputError for another dtype, when there is no such model, when weights are missing, and for a stop id
         without a row.
         """
@@ -91,6 +95,7 @@ class LanguageModel:
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                **({} if quantise is None else {"quantization_config": _quantised(quantise, kind)}),
             )
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
         network, found = opened
@@ -106,11 +111,12 @@ class LanguageModel:
         dtype: str = "float32",
         template: Mapping[str, Any] | None = None,
         stop_ids: Sequence[int] = (),
+        quantise: Quantise | None = None,
     ) -> LanguageModel:
         """The model without its weights, from config, tokenizer and generation config alone, in about a second.
 
         It encodes prompts, knows its stop ids and its size, and cannot compute: its tensors are on the meta device.
-        Arguments and errors are those of `load`.
+        Arguments and errors are those of `load`; names and shapes are the same whether it is quantised or not.
         """
         kind = _kind(dtype)
         with _opening(source, revision):
@@ -188,6 +194,11 @@ class LanguageModel:
     def parameters(self) -> int:
         """Numbers in the weights, a tied head counted once."""
         return sum(parameter.numel() for parameter in self.network.parameters())
+
+    @property
+    def quantised(self) -> bool:
+        """Whether the layers' weights are of fewer bits than what is computed with them; such a model cannot learn."""
+        return bool(getattr(self.network, "is_quantized", False))
 
     @property
     def commit(self) -> str | None:
@@ -324,6 +335,15 @@ def _kind(dtype: str) -> torch.dtype | None:
     if dtype not in DTYPES:
         raise InputError(f"model: dtype {dtype!r:.40}{nearest(dtype, DTYPES)}; allowed: {', '.join(DTYPES)}")
     return DTYPES[dtype]
+
+
+def _quantised(form: Quantise, kind: torch.dtype | None) -> BitsAndBytesConfig:
+    """What transformers is told: the head stays as it is, and products of 4 bits are made in the weights' dtype."""
+    if form == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=kind or torch.float32
+    )
 
 
 def _refuse_missing(source: Path | str, found: Mapping[str, Any]) -> None:

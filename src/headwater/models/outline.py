@@ -37,6 +37,7 @@ def network_size(config: PretrainedConfig, choice: ModelChoice) -> ModelSize:
         embedding=0 if embedding is head else embedding.numel(),
         vocabulary=int(head.shape[0]),
         dimensions=replace(dimensions(network), weight_bytes=BYTES[choice.dtype]),
+        quantise=choice.quantise,
     )
 
 

@@ -22,6 +22,8 @@ from headwater.models.choice import Lora, ModelChoice
 from headwater.models.shape import QwenShape
 
 BYTES = {"float32": 4, "bfloat16": 2}
+QUANTISED = {"int8": 1.0, "nf4": 0.5}
+"""Bytes of a weight of the layers; their scales, a hundredth of that, are not counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,8 @@ class ModelSize:
     dimensions: Dimensions
     adapter: int = 0
     """parameters of the adapter that is trained in the network's stead; 0: the network itself is"""
+    quantise: str | None = None
+    """the layers' form, where they are quantised; head and embedding never are"""
 
     @property
     def hidden(self) -> int:
@@ -75,7 +79,10 @@ class ModelSize:
     @property
     def bytes(self) -> int:
         """Of all weights."""
-        return self.parameters * self.weight_bytes
+        if self.quantise is None:
+            return self.parameters * self.weight_bytes
+        kept = self.head + self.embedding
+        return kept * self.weight_bytes + round((self.parameters - kept) * QUANTISED[self.quantise])
 
     @property
     def head(self) -> int:
@@ -186,6 +193,7 @@ def _counted(config: Mapping[str, Any], choice: ModelChoice) -> ModelSize | None
         vocabulary=config["vocab_size"],
         dimensions=sizes,
         adapter=sizes.layers * added,
+        quantise=choice.quantise,
     )
 
 

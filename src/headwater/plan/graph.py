@@ -17,7 +17,7 @@ from headwater.fingerprint import plain
 from headwater.interfaces import Need
 from headwater.loop import Stage
 from headwater.own_code import source_of
-from headwater.plan.learnable import refuse_unlearnable
+from headwater.plan.learnable import refuse_unlearnable, refuse_unquantisable
 from headwater.plan.models import models_used
 from headwater.plan.node import Arm, Node, plain_node
 from headwater.plan.pretraining import pretraining_stage
@@ -150,6 +150,7 @@ class GraphBuilder:
     def model(self, role: str, seed: int) -> str:
         """A raw model of the recipe."""
         choice = self.recipe.all_models[role]
+        refuse_unquantisable(role if role in RESERVED else f"models.{role}", choice, self.recipe.engine)
         if choice.path is not None:
             title = f"{role}: {choice.path}"
             return self.add(Node(kind="model", title=title, seed=0, settings=choice.opening))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from statistics import NormalDist
 
 from headwater.alarms import STILL
+from headwater.engines.settings import EngineSettings
 from headwater.errors import InputError
 from headwater.interfaces import Need
 from headwater.loop import Stage
@@ -17,10 +19,34 @@ HALF_STEP = 2.0**-9
 """Of a weight: the least change that bfloat16, with 8 bits, can round to another value."""
 
 
+def refuse_unquantisable(role: str, model: ModelChoice, engine: EngineSettings) -> None:
+    """Raise InputError for quantised weights on a CPU or on ranks, or without the library that holds them."""
+    if model.quantise is None:
+        return
+    asked = f"{role}.quantise: {model.quantise}"
+    if engine.kind == "cpu":
+        raise InputError(
+            f"{asked} needs a GPU, and this run computes on a CPU (engine.device: {engine.device}); leave it out here"
+        )
+    if engine.cluster is not None:
+        raise InputError(
+            f"{asked}: ranks (engine.cluster) shard weights, which quantised ones do not bear; leave one of the two out"
+        )
+    if find_spec("bitsandbytes") is None:
+        raise InputError(
+            f"{asked}: bitsandbytes is not installed; `pip install 'headwater[quantise]'`, or leave it out"
+        )
+
+
 def refuse_unlearnable(stage: Stage, learner: str, model: ModelChoice) -> None:
-    """Raise InputError for a signal with too few responses to compare, a reward of responses that are cut short by
-    the stage's own sampler, and a rate that bfloat16 rounds away."""
+    """Raise InputError for quantised weights, a signal with too few responses to compare, a reward of responses that
+    are cut short by the stage's own sampler, and a rate that bfloat16 rounds away."""
     place = f"stages.{stage.name.replace('-', '_')}"
+    if model.quantise is not None:
+        raise InputError(
+            f"{learner}.quantise: {model.quantise} weights stay as they are, and {stage.name} trains the {learner}; "
+            "leave it out, or choose arms that take this model as it is"
+        )
     if not stage.sampler.whole and Need.VERIFIER in stage.signal.needs:
         raise InputError(
             f"{place}.sampler: {type(stage.sampler).__name__.lower()} cuts responses before they reach an answer, and "

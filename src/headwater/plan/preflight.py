@@ -161,11 +161,12 @@ def _models(choices: Mapping[str, ModelChoice], found: Preflight, weights: bool)
             rows = model.head[0].shape[0]
             padded = f", {rows - model.emitted} rows of padding" if rows > model.emitted else ""
             commit = f" at {model.commit[:12]}" if model.commit else ""
+            quantised = f" (its layers quantised to {choice.quantise})" if choice.quantise else ""
             found.say(
                 role,
                 f"{choice.path}{commit}: {model.network.config.model_type}, {model.parameters / 1e6:,.1f} M "
-                f"parameters, {in_bytes(model.size)} in {choice.dtype}, {model.emitted:,} ids{padded}, stops at "
-                f"{', '.join(map(str, sorted(model.stop_ids))) or 'nothing but the length limit'}",
+                f"parameters, {in_bytes(model.size)} in {choice.dtype}{quantised}, {model.emitted:,} ids{padded}, "
+                f"stops at {', '.join(map(str, sorted(model.stop_ids))) or 'nothing but the length limit'}",
             )
             if not model.stop_ids:
                 found.faults.append(f"{role}: no id ends a response. Give {role}.stop_ids.")
