@@ -140,9 +140,10 @@ def test_no_more_responses_lie_side_by_side_than_memory_was_given_for(rows, monk
             made.append(slots)
             super().__init__(slots, *given)
 
-    monkeypatch.setattr(generation, "SlotCache", Counted)
     sampling, seeds = Sampling(max_response_tokens=4), Seeds(run=0, stream="tiny", step=0)
     generator = LocalGenerator(tiny.qwen(), None, EngineSettings(rows=rows))
+    generator.generate(tiny.problems(2), 8, sampling, seeds)  # an architecture is measured once, in slots of its own
+    monkeypatch.setattr(generation, "SlotCache", Counted)
     groups = generator.generate(tiny.problems(2), 8, sampling, seeds)
     assert [len(group.rollouts) for group in groups] == [8, 8]
     assert made == [min(rows, 16)]
