@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 
 import torch
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from headwater.engines.local import LocalGenerator, LocalLearner
 from headwater.engines.settings import EngineSettings
@@ -50,6 +50,31 @@ def llama(seed=0, stop_ids=(1,)):
             if parameter.ndim == 2:
                 parameter.normal_(0, 0.4, generator=source)
     network.generation_config = GenerationConfig(eos_token_id=list(stop_ids), pad_token_id=0)
+    return LanguageModel(network=network, tokenizer=word_tokenizer(WORDS))
+
+
+def windowed(window=512, seed=0):
+    """A Mistral, each of whose tokens sees so many: itself and those before it."""
+    config = MistralConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=32_768,
+        sliding_window=window,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+    )
+    network = MistralForCausalLM(config)
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(0, 0.4, generator=source)
+    network.generation_config = GenerationConfig(eos_token_id=1, pad_token_id=0)
     return LanguageModel(network=network, tokenizer=word_tokenizer(WORDS))
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tiny
 from headwater.batch import Scored
-from headwater.engines import body
+from headwater.engines import attention, body
 from headwater.engines.local import LocalTeacher
 from headwater.engines.packing import pack
 from headwater.engines.settings import EngineSettings
@@ -148,9 +148,11 @@ def test_long_rollouts_go_in_rows_beside_short_ones_in_trees_and_give_the_same_g
 
 
 LONG_UPDATE = """
-import resource, torch
+import ctypes, torch
 torch.set_num_threads(1)
 import tiny
+from headwater.bench.protocol import Memory
+from headwater.engines.acceptance import accept
 from headwater.batch import NoTarget, Scored, ScoredRollout, token_mean_weights
 from headwater.signals import Imitation
 
@@ -160,20 +162,45 @@ def update(learner, length):
     members = zip(two, token_mean_weights(two), strict=True)
     scored = Scored(rollouts=tuple(ScoredRollout(rollout=r, target=NoTarget(), weight=w) for r, w in members))
     assert learner.update(scored, Imitation())["gradient_norm"] > 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-learner = tiny.learner(tiny.qwen())
-small = update(learner, 2048)
-print((update(learner, 16_384) - small) // 1024)
+learner = tiny.learner(tiny.{family}())
+update(learner, 2048)
+print(accept(learner.model.network.config, 16_384).ways.scoring)  # plain transformers takes what it takes
+ctypes.CDLL(None).malloc_trim(0)  # what it has let go of is no room for the update
+memory = Memory()
+update(learner, 16_384)
+print((memory.measured["peak"] - memory.base) // 2**20)
 """
 
 
-def test_an_update_on_16384_tokens_holds_no_mask_of_length_squared():
+@pytest.mark.parametrize("family", ["qwen", "windowed"])
+def test_an_update_on_16384_tokens_holds_no_mask_of_length_squared(family):
     """A mask of floats would be 1,024 MiB, of booleans 256 MiB; all that the network leaves behind is some 100 MiB."""
     where = Path(tiny.__file__).parent
-    done = subprocess.run([sys.executable, "-c", LONG_UPDATE], cwd=where, capture_output=True, text=True, check=False)
+    code = LONG_UPDATE.format(family=family)
+    done = subprocess.run([sys.executable, "-c", code], cwd=where, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 200
+    way, mebibytes = done.stdout.splitlines()
+    assert way == "open rows"
+    assert int(mebibytes) < 200
+
+
+@pytest.mark.parametrize("block", [1, 3, 4, 100])
+def test_long_rollouts_through_windows_need_no_mask_and_give_the_same_gradient(block, monkeypatch):
+    monkeypatch.setattr(body, "LONG", 9)
+    monkeypatch.setattr(attention, "BLOCK", block)
+    attention._window.cache_clear()
+    window = 5
+    scored = scored_by(SIGNALS["reward"], tiny.windowed(window))
+    model = tiny.windowed(window)
+    layouts = list(body.Body(model).pack([member.rollout for member in scored.rollouts], 40))
+    assert {layout.open for layout in layouts} == {True, False}
+    tiny.learner(model, engine=FOUR_ROWS).update(scored, SIGNALS["reward"])
+    expected = tiny.plain_gradient(tiny.windowed(window), scored, SIGNALS["reward"])
+    tiny.assert_near(tiny.gradients(model), expected, 1e-5)
+    wider = tiny.plain_gradient(tiny.windowed(window + 1), scored, SIGNALS["reward"])
+    with pytest.raises(AssertionError):  # or it would not matter what a token sees
+        tiny.assert_near(tiny.gradients(model), wider, 1e-5)
 
 
 def test_the_order_of_rollouts_changes_no_gradient():

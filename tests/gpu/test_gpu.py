@@ -89,9 +89,9 @@ def test_what_is_drawn_there_has_the_logprobs_that_plain_transformers_gives_on_a
 
 
 @FAMILIES
-def test_trees_rows_and_one_at_a_time_have_the_same_hidden_states(family):
+def test_trees_rows_of_either_kind_and_one_at_a_time_have_the_same_hidden_states(family):
     rollouts, found = probes(40, 8), []
-    for way in ("trees", "rows", "alone"):
+    for way in ("trees", "open rows", "rows", "alone"):
         model = tiny.FAMILIES[family]()
         model.to(torch.device(HERE))
         network = Body(model, ways=Ways(scoring=way, sampling="no cache"))

@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import PretrainedConfig
 
 from headwater.batch import Logits, PerToken
-from headwater.engines.body import Body, Sampling, Scoring, Ways, probe, probes
+from headwater.engines.body import Body, Sampling, Scoring, Ways, idle, probe, probes
 from headwater.engines.generation import draw_responses
 from headwater.errors import InputError
 from headwater.models.language_model import LanguageModel
@@ -79,6 +79,7 @@ def accept(config: PretrainedConfig, length: int, without: frozenset[Scoring] = 
 
     Args: without: ways that the network's own weights do not bear. Raises InputError where no way is right.
     """
+    without |= idle(length)
     plain = {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}
     reach = min(edge for edge in (*_numbers(plain), *(2**k for k in range(3, 40))) if edge >= length)
     key = (json.dumps(plain, sort_keys=True, default=str), reach, without)

@@ -4,6 +4,8 @@ A group's responses share one prompt. On a flat token axis, trunks first and bra
 passes through every layer once and no place is padding; only here, inside attention, are tokens laid in rows.
 The function is given to transformers by its AttentionInterface for the time of one call, so the network and
 its config stay as they were. What the layers compute is what they compute for each rollout alone.
+
+A rollout too long for a tree's mask is a row without any: a token sees what came before it, or a window of that.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -23,6 +26,8 @@ from headwater.engines.products import chosen_products
 NAME = "headwater"
 WEIGHTS = 2**22
 """Most attention weights that one layer keeps for its backward pass (16 MiB); beyond it they are made anew."""
+BLOCK = 1024
+"""Places of a windowed row that are answered at once; their mask is so many times as long as they and a window are."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -178,11 +183,14 @@ def attend(
     tree: Tree | None = None,
     **others: Any,
 ) -> tuple[Float[Tensor, "row time head dim"], None]:
-    """What transformers calls in each layer: over a tree when there is one, else one token a row over its cache."""
+    """What transformers calls in each layer: over a tree when there is one, over whole rows where nothing is masked,
+    else one token a row over its cache."""
     unknown = [name for name in ("softcap", "s_aux", "sinks", "position_bias") if others.get(name) is not None]
     if unknown:
         raise ValueError(f"attention with {', '.join(unknown)} is not computed here")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if tree is None and attention_mask is None and query.shape[2] > 1:
+        return open_rows(query, key, value, others.get("sliding_window"), scale).transpose(1, 2), None
     if tree is None:
         return _one_token(query, key, value, attention_mask, scale), None
     asked, keys, values = (states[0].transpose(0, 1) for states in (query, key, value))
@@ -194,6 +202,36 @@ def attend(
 
 
 AttentionInterface.register(NAME, attend)
+
+
+def open_rows(
+    query: Float[Tensor, "row head time dim"],
+    key: Float[Tensor, "row kv_head time dim"],
+    value: Float[Tensor, "row kv_head time dim"],
+    window: int | None,
+    scale: float,
+) -> Float[Tensor, "row head time dim"]:
+    """Each token over itself and what came before it, or the last `window` of these; no mask is of length squared."""
+    key, value = _repeated(query, key, value)
+    time = query.shape[2]
+    if window is None or window >= time:
+        return nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+    mask, found = _window(window, query.dtype, query.device), []
+    for start in range(0, time, BLOCK):
+        end, first = min(start + BLOCK, time), max(start - window + 1, 0)
+        states = query[:, :, start:end], key[:, :, first:end], value[:, :, first:end]
+        seen = mask[: end - start, first - (start - window + 1) :][:, : end - first]
+        found.append(nn.functional.scaled_dot_product_attention(*states, attn_mask=seen, scale=scale))
+    return torch.cat(found, dim=2)
+
+
+@lru_cache(maxsize=4)
+def _window(window: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "block seen"]:
+    """0 where a block's place sees: as many places back as the window has, itself among them. One for all layers, since
+    each keeps what it was given for its backward pass."""
+    place, back = torch.arange(BLOCK, device=device)[:, None], torch.arange(BLOCK + window - 1, device=device)
+    hidden = (back < place) | (back > place + window - 1)
+    return torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, -torch.inf)
 
 
 def _one_token(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
@@ -235,10 +273,16 @@ def tree_attention(
 
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    shared = query.shape[1] // key.shape[1]
-    if shared > 1:
-        key, value = (states.repeat_interleave(shared, dim=1) for states in (key, value))
+    key, value = _repeated(query, key, value)
     return nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+
+
+def _repeated(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values, once for each head that asks."""
+    shared = query.shape[1] // key.shape[1]
+    if shared == 1:
+        return key, value
+    return key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
 
 
 class _TreeAttention(torch.autograd.Function):

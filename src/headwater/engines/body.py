@@ -24,8 +24,9 @@ from headwater.models.language_model import LanguageModel
 from headwater.models.split import as_it_was
 from headwater.records import Rollout
 
-Scoring = Literal["trees", "rows", "alone"]
-"""How rollouts are laid out for a forward pass: prompts shared, padded rows, one at a time. Fastest first."""
+Scoring = Literal["trees", "open rows", "rows", "alone"]
+"""How rollouts are laid out for a forward pass: prompts shared; padded rows, with our attention and no mask or with the
+network's own; one at a time. Fastest first."""
 Sampling = Literal["slots", "slots, its own attention", "its own cache", "no cache"]
 """How tokens are drawn: in slots of all ages, or a prompt's responses together by transformers' `generate`."""
 
@@ -48,7 +49,12 @@ ROUNDED = 50
 
 LONG = 4096
 """Tokens of a rollout beyond which no tree holds it: its mask is as large as its length squared (64 MiB there), where
-rows need none (but of a network with windows, for which transformers makes one), and a row so long fills a pass."""
+open rows need none, with windows or without, and a row so long fills a pass."""
+
+
+def idle(length: int) -> frozenset[Scoring]:
+    """The ways that are not taken at this length, however right they are."""
+    return frozenset({"trees"} if length > LONG else {"open rows"})
 
 
 class Body:
@@ -69,15 +75,16 @@ class Body:
         embeddings.take_over(model.network)
         feed_forward.take_over(model.network)
         self._given = ways
-        checked: tuple[Scoring, ...] = () if ways else ("trees", "rows")
+        checked: tuple[Scoring, ...] = () if ways else ("trees", "open rows", "rows")
         self._fails = frozenset(way for way in checked if not self._agrees(way))
 
-    def ways(self, length: int, without: frozenset[Scoring] = frozenset()) -> Ways:
+    def ways(self, length: int) -> Ways:
         """The fastest ways that are right for rollouts of so many tokens. Raises InputError where none is right."""
         if self._given is not None:
             return self._given
         from headwater.engines.acceptance import accept  # noqa: PLC0415  it measures with bodies of its own
 
+        without: frozenset[Scoring] = frozenset()
         while True:
             found = accept(self.model.network.config, length, without).ways
             if found.scoring not in self._fails:
@@ -96,27 +103,28 @@ class Body:
 
     def attention(self, layout: Layout) -> AbstractContextManager[None]:
         """A pass over this layout, forward and backward, goes inside it."""
-        return nullcontext() if layout.tree is None else our_attention(self.model.network.config)
+        own = layout.tree is None and not layout.open
+        return nullcontext() if own else our_attention(self.model.network.config)
 
     def decoding(self, way: Sampling) -> AbstractContextManager[None]:
         """Drawing tokens in this way goes inside it."""
         return our_attention(self.model.network.config) if way == "slots" else nullcontext()
 
     def pack(self, rollouts: Sequence[Rollout], budget: int) -> Iterator[Layout]:
-        """The rollouts in micro-batches of at most so many tokens: in rows where over LONG, else as is fastest."""
+        """The rollouts in micro-batches of at most so many tokens, those over LONG apart, each as is fastest."""
         lengths = [len(rollout.prompt_ids) + len(rollout.response_ids) for rollout in rollouts]
         for long in (False, True):
             members = [i for i, length in enumerate(lengths) if (length > LONG) is long]
             if members:
-                longest = max(lengths[i] for i in members)
-                way = self.ways(longest, frozenset({"trees"}) if long else frozenset()).scoring
+                way = self.ways(max(lengths[i] for i in members)).scoring
                 for layout in self._packed([rollouts[i] for i in members], budget, way):
                     yield replace(layout, members=tuple(members[i] for i in layout.members))
 
     def _packed(self, rollouts: Sequence[Rollout], budget: int, way: Scoring) -> Iterator[Layout]:
         if way == "trees":
             return pack_trees(rollouts, budget)
-        return pack(rollouts, 1 if way == "alone" else budget, self.model.pad_id)
+        rows = pack(rollouts, 1 if way == "alone" else budget, self.model.pad_id)
+        return (replace(layout, open=way == "open rows") for layout in rows)
 
     def scored_hidden(self, layout: Layout) -> Float[Tensor, "token hidden"]:
         """The hidden state that scores each response token, on the token axis; inside `work`."""

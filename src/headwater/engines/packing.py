@@ -33,6 +33,8 @@ class Layout:
     response_ids: Int[Tensor, " token"]
     response_lengths: tuple[int, ...]
     tree: Tree | None = None
+    open: bool = False
+    """rows to which our own attention goes, without a mask"""
     padding: int = 0
     """places of `input_ids` that hold no token"""
 
