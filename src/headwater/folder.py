@@ -24,6 +24,8 @@ STATE = "state.json"
 """Where a run stands while it works."""
 TIMINGS = "timings.json"
 """Seconds by node, as measured; part of no identity."""
+HARNESS = "harness.json"
+"""What lm-evaluation-harness said of arms, by the measurement that it stands beside; there when it was taken in."""
 LEDGER = "ledger.sqlite"
 RESPONSES = "responses.parquet"
 """Of a node that samples: the responses it keeps to be read."""
@@ -154,6 +156,11 @@ class RunFolder:
         """Node -> how long it took, as far as the run has come."""
         return read_sealed(self.root / TIMINGS) if (self.root / TIMINGS).exists() else {}
 
+    @property
+    def harness(self) -> Mapping[str, Any]:
+        """Evaluation node -> what lm-evaluation-harness said: mean, standard_error (shares of one) and its version."""
+        return read_sealed(self.root / HARNESS) if (self.root / HARNESS).exists() else {}
+
     def labels(self, node: str) -> dict[str, set[str]]:
         """Use (one of `ledger.USES`) -> problems of which this stage made that use."""
         return self._ledger.labels(node)
@@ -175,7 +182,13 @@ class RunFolder:
     def verify(self) -> list[IntegrityError]:
         """Read every byte that the run relies on or has handed out; one error for each damaged file."""
         found = self._store.verify()
-        for check in (lambda: self.graph, lambda: self.seconds, self.ledger_digest, self._check_models):
+        for check in (
+            lambda: self.graph,
+            lambda: self.seconds,
+            lambda: self.harness,
+            self.ledger_digest,
+            self._check_models,
+        ):
             try:
                 check()
             except IntegrityError as error:

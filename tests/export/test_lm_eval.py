@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,10 @@ import pytest
 import yaml
 
 from headwater.errors import InputError
+from headwater.export.harness import take_in
 from headwater.export.lm_eval import PATTERNS, export
+from headwater.folder import RunFolder
+from headwater.report import summarise
 from headwater.verifiers.extract import find_answer
 from micro import Finished, finished
 
@@ -60,7 +64,11 @@ def test_the_harness_itself_runs_the_task(made: Finished, tmp_path: Path) -> Non
         capture_output=True, text=True, check=False, cwd=tmp_path, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    results = json.loads(next((tmp_path / "results").rglob("results_*.json")).read_text())
+    written = next((tmp_path / "results").rglob("results_*.json"))
+    results = json.loads(written.read_text())
     score = results["results"]["micro_held_out"]["exact_match,answer"]
     assert 0 <= score <= 1
     assert results["n-samples"]["micro_held_out"]["effective"] == 12
+    copy = RunFolder(shutil.copytree(made.root, tmp_path / "runs" / "micro"))
+    assert take_in(copy, written).startswith("lm-eval: R7, seed 0: ")
+    assert next(arm.harness for arm in summarise(copy).arms if arm.name == "R7") == score

@@ -124,6 +124,7 @@ class FakeFolder:
         self.files: dict[tuple[str, str], bytes] = {}
         self.finished: set[str] = set()
         self.used: dict[str, dict[str, set[str]]] = {}
+        self.harness: dict[str, dict[str, Any]] = {}
 
     def done(self, node: str) -> bool:
         return node in self.finished

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,6 +83,9 @@ def report(
     as_csv: Annotated[
         bool, Parameter(name="--csv", negative="", help="print the scores, a line an arm and seed")
     ] = False,
+    harness: Annotated[
+        list[Path] | None, Parameter(negative="", help="take in a results_*.json of lm-eval: a column from now on")
+    ] = None,
 ) -> None:
     """Write report.html of a run, finished or not, and print its tables.
 
@@ -90,6 +94,11 @@ def report(
     from headwater.folder import RECIPE  # noqa: PLC0415
 
     folder = open_run(run, runs)
+    if harness:
+        from headwater.export.harness import take_in  # noqa: PLC0415
+
+        for path in harness:
+            print(take_in(folder, path), file=sys.stderr)
     if as_csv:
         from headwater.export.table import scores_csv  # noqa: PLC0415
 

@@ -23,6 +23,9 @@ from headwater.data.source import ProblemSource
 from headwater.errors import InputError
 from headwater.folder import RunFolder
 
+METRIC = "exact_match,answer"
+"""The task's one score, as the harness names it in its results: the metric, and the filter that found the answers."""
+
 # The answer in group 1, for the harness's regex filter.
 PATTERNS: Mapping[str, str] = {
     "boxed": r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}",
@@ -46,7 +49,8 @@ def export(folder: RunFolder, arm: Mapping[str, Any], to: Path, benchmark: str |
     if grading.function is not None:
         raise InputError("export: answers are graded by a function of your own, which the harness cannot call")
     held_out = RunData(source).benchmarks[name]
-    task = f"{folder.name}_{name}".replace("-", "_").replace(".", "_")
+    task = task_of(folder.name, name)
+    digest = next(str(benchmark["digest"]) for benchmark in folder.graph["benchmarks"] if benchmark["name"] == name)
     chats = any(not isinstance(problem.prompt, str) for problem in held_out.problems)
     rows = [
         {"query": _last_turn(problem.prompt), "answer": held_out.answers[problem.problem_id]}
@@ -77,7 +81,7 @@ def export(folder: RunFolder, arm: Mapping[str, Any], to: Path, benchmark: str |
             {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True, "ignore_case": True,
              "regexes_to_ignore": [",", r"\s", r"\$"]},
         ],
-        "metadata": {"version": 1.0},
+        "metadata": {"version": 1.0, "digest": digest},
     }  # fmt: skip
     (to / f"{task}.yaml").write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), encoding="utf-8")
     system = _system(held_out.problems[0].prompt)
@@ -88,6 +92,11 @@ def export(folder: RunFolder, arm: Mapping[str, Any], to: Path, benchmark: str |
     line = shlex.join(words)
     (to / f"{task}.sh").write_text(f"{line}\n", encoding="utf-8")
     return line
+
+
+def task_of(run: str, benchmark: str) -> str:
+    """The task's name."""
+    return f"{run}_{benchmark}".replace("-", "_").replace(".", "_")
 
 
 def _pattern(grading: Any) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from headwater.ledger import LABELS
 
 COLUMNS = (
     "arm", "seed", "benchmark", "done", "average", "standard_error", "problems", "samples", "updates", "labels_read",
+    "lm_eval", "lm_eval_standard_error",
 )  # fmt: skip
 
 
 def scores_csv(folder: RunFolder) -> str:
-    """`average` and its error over problems are shares of one; empty where an arm is not measured yet."""
+    """`average`, `lm_eval` and their errors over problems are shares of one; empty where an arm is not measured yet."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
@@ -34,5 +35,8 @@ def scores_csv(folder: RunFolder) -> str:
                 scores = json.loads(data)
                 found = average_at_k(scores["correct"], scores["samples"])
                 numbers = [found.mean, found.standard_error, found.problems, found.k]
-            rows.writerow([arm["name"], arm["seed"], benchmark, data is not None, *numbers, updates, len(read)])
+            said = folder.harness.get(node, {})
+            harness = (said.get("mean", ""), said.get("standard_error", ""))
+            line = [arm["name"], arm["seed"], benchmark, data is not None, *numbers, updates, len(read), *harness]
+            rows.writerow(line)
     return text.getvalue()

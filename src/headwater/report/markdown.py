@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from headwater.evaluation.estimate import percent
 from headwater.report.audits import audit_line
-from headwater.report.rows import ArmRow, BenchmarkScore, ContrastRow, Summary, label_range
+from headwater.report.rows import ArmRow, BenchmarkScore, ContrastRow, Summary, harness_seeds, label_range
 
 
 def to_markdown(summary: Summary) -> str:
@@ -23,7 +23,7 @@ def to_markdown(summary: Summary) -> str:
 def _arms(summary: Summary) -> Iterator[str]:
     samples = summary.benchmark["samples"]
     others = [f"{benchmark['name']} avg@{benchmark['samples']} %" for benchmark in summary.benchmarks[1:]]
-    first = ["arm", "", f"avg@{samples} %", "each seed", "spread"]
+    first = ["arm", "", f"avg@{samples} %", "each seed", "spread", *(["lm-eval %"] if summary.harnessed else [])]
     columns = [*first, *others, "labels direct", "inherited", "updates"]
     yield _row(*columns)
     yield "|" + "---|" * len(columns)
@@ -34,6 +34,7 @@ def _arms(summary: Summary) -> Iterator[str]:
             "-" if arm.mean is None else f"**{percent(arm.mean)}**",
             ", ".join(_seeds(arm)),
             "-" if arm.spread is None else percent(arm.spread),
+            *([harness_seeds(arm)] if summary.harnessed else []),
             *(f"{'-' if on.mean is None else percent(on.mean)} ({', '.join(_seeds(on))})" for on in arm.others),
             label_range(arm, "direct"),
             label_range(arm, "inherited"),

@@ -21,7 +21,7 @@ from headwater.report import figures
 from headwater.report.audits import audit_line
 from headwater.report.costs import amount, duration, label_words
 from headwater.report.results import mean
-from headwater.report.rows import ConditionRow, Summary, label_range
+from headwater.report.rows import ConditionRow, Summary, harness_seeds, label_range
 from headwater.report.summary import summarise
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def render_page(summary: Summary) -> str:
         closeness_at=_closeness_at,
         moments=_moments(summary),
         label_range=label_range,
+        harness_seeds=harness_seeds,
         detects=detects,
         label_words=label_words,
         audit_line=audit_line,

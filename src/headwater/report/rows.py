@@ -11,12 +11,24 @@ from math import sqrt
 from typing import Any
 
 from headwater.evaluation.difference import Pairing, SeededDifference
-from headwater.evaluation.estimate import Estimate
+from headwater.evaluation.estimate import Estimate, percent
 from headwater.fingerprint import plain
 
 MEASURED = "measured"
 NOT_RUN = "not run yet"
 REFUSED = "refused"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HarnessScore:
+    """What lm-evaluation-harness says of a model on the same problems: exact match, a sample a problem."""
+
+    mean: float
+    standard_error: float
+    version: str
+
+    def __str__(self) -> str:
+        return f"{percent(self.mean)} ± {percent(self.standard_error)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +46,7 @@ class SeedScore:
     ungraded: int | None = None
     unanswered: int | None = None
     styles: Mapping[str, float] | None = None
+    harness: HarnessScore | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,6 +173,12 @@ class ArmRow:
     stages: tuple[str, ...]
     others: tuple[BenchmarkScore, ...] = ()
     family: str = ""  # its name without the number of labels, where arms differ in that alone
+
+    @property
+    def harness(self) -> float | None:
+        """What lm-evaluation-harness says, a mean over the seeds that it measured."""
+        found = [score.harness.mean for score in self.scores if score.harness]
+        return sum(found) / len(found) if found else None
 
     @property
     def error(self) -> float | None:
@@ -348,6 +367,11 @@ class Summary:
         """The primary benchmark."""
         return self.benchmarks[0]
 
+    @property
+    def harnessed(self) -> bool:
+        """Whether any arm was measured by lm-evaluation-harness on the primary benchmark: then tables have a column."""
+        return any(score.harness for arm in self.arms for score in arm.scores)
+
     def contrasts_on(self, benchmark: str) -> tuple[ContrastRow, ...]:
         """The planned comparisons on one benchmark."""
         return tuple(row for row in (*self.contrasts, *self.other_contrasts) if row.benchmark == benchmark)
@@ -356,6 +380,11 @@ class Summary:
         """The same as plain data."""
         value: dict[str, Any] = plain(self)
         return value
+
+
+def harness_seeds(arm: ArmRow) -> str:
+    """What the harness says of an arm, seed by seed, a dash if nothing."""
+    return ", ".join(str(score.harness) for score in arm.scores if score.harness) or "–"
 
 
 def label_range(arm: ArmRow, use: str) -> str:

@@ -32,6 +32,7 @@ from headwater.report.rows import (
     ConditionRow,
     ContrastRow,
     Flow,
+    HarnessScore,
     LabelUse,
     SeedScore,
     Summary,
@@ -109,6 +110,7 @@ def _seed_score(folder: RunFolder, entry: Mapping[str, Any], benchmark: str) -> 
     if scores is None:
         return SeedScore(seed=entry["seed"], state=REFUSED if entry.get("refused") else NOT_RUN)
     samples, correct = scores["samples"], np.array(scores["correct"])
+    harness = folder.harness.get(entry["evaluation"][benchmark])
     return SeedScore(
         seed=entry["seed"],
         state=MEASURED,
@@ -121,6 +123,7 @@ def _seed_score(folder: RunFolder, entry: Mapping[str, Any], benchmark: str) -> 
         ungraded=sum(scores["ungraded"]),
         unanswered=scores.get("unanswered"),
         styles=scores.get("styles"),
+        harness=HarnessScore(**harness) if harness else None,
     )
 
 

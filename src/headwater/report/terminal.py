@@ -49,6 +49,8 @@ def _arms(summary: Summary, wide: bool) -> Table:
     table.add_column("± seeds", justify="right", no_wrap=True)
     if wide:
         table.add_column("by seed", justify="left", overflow="fold", max_width=30)
+    if summary.harnessed:
+        table.add_column("lm-eval %", justify="right", no_wrap=True)
     for benchmark in summary.benchmarks[1:]:
         table.add_column(benchmark["name"], justify="right", overflow="fold", max_width=12)
     table.add_column("direct", justify="right", no_wrap=True)
@@ -58,17 +60,18 @@ def _arms(summary: Summary, wide: bool) -> Table:
         table.add_column("cut %", justify="right", no_wrap=True)
     table.add_column("ungraded", justify="right", no_wrap=True)
     for arm in summary.arms:
-        table.add_row(*(Text(cell) for cell in _arm_cells(arm, wide)))
+        table.add_row(*(Text(cell) for cell in _arm_cells(arm, wide, summary.harnessed)))
     return table
 
 
-def _arm_cells(arm: ArmRow, wide: bool) -> list[str]:
+def _arm_cells(arm: ArmRow, wide: bool, harnessed: bool) -> list[str]:
     seeds = " ".join(percent(s.average.mean) if s.average else "·" for s in arm.scores)
     return [
         arm.name if arm.state == MEASURED else f"{arm.name} ({arm.state})",
         _percent(arm.mean),
         _percent(arm.spread),
         *([seeds] if wide else []),
+        *([_percent(arm.harness)] if harnessed else []),
         *(_percent(other.mean) for other in arm.others),
         label_range(arm, "direct"),
         label_range(arm, "inherited"),
