@@ -309,5 +309,6 @@ def test_summaries_read_nothing_but_the_folder_interface(lab):
         labels=lab.labels,
         ledger_digest=lab.ledger_digest,
         piloted=lab.piloted,
+        harness=lab.harness,
     )
     assert summarise(narrow) == summarise(lab)
