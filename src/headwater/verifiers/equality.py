@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import cmp_to_key, lru_cache
 
 from headwater.verifiers.terms import Term, number
-from headwater.verifiers.values import Evaluator, Undefined, Value
+from headwater.verifiers.values import Evaluator, Undefined, Value, alike, close, is_real, ratio
 
 _POINTS = 6
 _FEWEST = 3
@@ -75,8 +75,8 @@ def proportional(gold: Sequence[Term], answer: Sequence[Term], *, positive: bool
         bits, one, other = _values_at(point, first, second, seed, real=False)
         if not one or not other:
             continue
-        ratios.append(_ratio(one, other, bits))
-        if not _close(ratios[0], ratios[-1], bits):
+        ratios.append(ratio(one, other, bits))
+        if not close(ratios[0], ratios[-1], bits - _GUARD):
             return False
     return len(ratios) >= _FEWEST and bool(not positive or ratios[0] > 0)
 
@@ -84,11 +84,12 @@ def proportional(gold: Sequence[Term], answer: Sequence[Term], *, positive: bool
 def rounds(exact: Term, decimal: Term) -> bool:
     """Whether the expression, rounded to the places of the decimal, is the decimal."""
     places = len(decimal.text.partition(".")[2]) if "/" not in decimal.text else 0
-    found = _evaluated(exact, {}, 300 + 4 * places, real=False)[0]
-    if found is None or hasattr(found, "_mpc_"):
+    bits = 300 + 4 * places
+    found = _evaluated(exact, {}, bits, real=False)[0]
+    if found is None or not is_real(found):
         return False
-    gap = found - (decimal.value if isinstance(found, Fraction) else _as_float(decimal.value, found))
-    return bool(abs(gap) * (2 * 10**places) <= 1)
+    one, other = alike(found, decimal.value, bits)
+    return bool(abs(one - other) * (2 * 10**places) <= 1)
 
 
 def same_set(gold: Term, answer: Term) -> bool:
@@ -138,14 +139,13 @@ def _cells(region: Term, cells: Mapping[Term, int], count: int) -> frozenset[int
 def _real_value(node: Term) -> Value | None:
     """The value of an expression without letters, if it is a real number."""
     found = None if node.letters or not node.is_expression else _evaluated(node, {}, _LONG, real=False)[0]
-    return None if hasattr(found, "_mpc_") else found
+    return found if found is not None and is_real(found) else None
 
 
 def _in_order(left: Value, right: Value) -> int:
     """-1, 0 or 1: which of two real values is smaller."""
-    if _close(left, right, _LONG):
-        return 0
-    return -1 if _as_float(left, right) < _as_float(right, left) else 1
+    left, right = alike(left, right, _LONG)
+    return 0 if close(left, right, _LONG - _GUARD) else -1 if left < right else 1
 
 
 # What is left to compute
@@ -295,34 +295,8 @@ def _same_at(point: Point, gold: Term, answer: Term, seed: str, *, real: bool) -
         bits, left, right = _values_at(point, gold, answer, seed, real=real, times=times)
         if left is None or right is None:
             return None
-        if _close(left, right, bits):
+        if close(left, right, bits - _GUARD):
             return True
-        if not _close(left, right, 2 * _GUARD):
+        if not close(left, right, _GUARD):
             break
     return False
-
-
-def _as_float(value: Value, like: Value) -> Value:
-    """A fraction as a number of the other's kind, if that is none."""
-    both = isinstance(value, Fraction) and not isinstance(like, Fraction)
-    return like.context.mpf(value.numerator) / value.denominator if both else value
-
-
-def _ratio(one: Value, other: Value, bits: int) -> Value:
-    if isinstance(one, Fraction) and isinstance(other, Fraction):
-        return one / other
-    like = other if isinstance(one, Fraction) else one
-    with like.context.workprec(bits):
-        return _as_float(one, like) / _as_float(other, like)
-
-
-def _close(left: Value, right: Value, bits: int) -> bool:
-    """Whether two values agree to so many bits, less a guard."""
-    if isinstance(left, Fraction) and isinstance(right, Fraction):
-        return left == right
-    like = right if isinstance(left, Fraction) else left
-    context = like.context
-    with context.workprec(2 * bits):
-        one, other = _as_float(left, like), _as_float(right, like)
-        size, gap = max(abs(one), abs(other)), abs(one - other)
-        return bool(gap <= context.ldexp(size, _GUARD - bits) or size <= context.ldexp(1, _GUARD - bits))

@@ -17,11 +17,11 @@ from functools import lru_cache
 from headwater.records import Verdict
 from headwater.verifiers.answers import Judge, respelled, unwrapped
 from headwater.verifiers.equality import equal, proportional, rounds, same_set
-from headwater.verifiers.latex import LONGEST_EXPRESSION, Unreadable, ascii_digits, is_prose
+from headwater.verifiers.latex import LONGEST_EXPRESSION, Unreadable, ascii_digits
 from headwater.verifiers.names import is_universal
 from headwater.verifiers.reading import Context, read
 from headwater.verifiers.terms import PERCENT, REALS, Given, Quantity, Relation, Term, infinity, number, words
-from headwater.verifiers.units import GROUPS, VOCABULARY, said_short
+from headwater.verifiers.units import GROUPS, VOCABULARY, is_prose, said_short
 from headwater.verifiers.values import TooLarge
 
 EXPRESSION_VERSION = "5"
@@ -305,21 +305,20 @@ def _solutions(relation: Relation) -> Term | None:
     if {">", ">="} & set(relation.signs):
         relation = relation.turned()
     signs, sides = relation.signs, relation.parts
-    first, second = (len(sides) > place and _stands(relation, place) for place in (0, 1))
-    if signs == ("!=",) and first:
-        return Term("\\setminus", (REALS, Term("set", sides[1:])))
-    if signs == ("=",) and first:
-        return Term("set", sides[1:])
-    if signs == ("in",) and first:
-        return region(sides[1])
-    if not set(signs) <= _CLOSED.keys():
+    place = int(len(signs) > 1 or not _stands(relation, 0))
+    if not _stands(relation, place):
         return None
-    if len(signs) == 2 and second:
-        return Term("interval", (sides[0], sides[2]), name=_CLOSED[signs[0]][0] + _CLOSED[signs[1]][1])
-    if len(signs) == 1 and first:
-        return Term("interval", (infinity(-1), sides[1]), name="(" + _CLOSED[signs[0]][1])
-    if len(signs) == 1 and second:
-        return Term("interval", (sides[0], infinity(1)), name=_CLOSED[signs[0]][0] + ")")
+    if set(signs) <= _CLOSED.keys() and len(signs) < 3:
+        low, high = (infinity(-1), *sides, infinity(1))[place : place + 3 : 2]
+        before, behind = ("<", *signs, "<")[place : place + 2]
+        return Term("interval", (low, high), name=_CLOSED[before][0] + _CLOSED[behind][1])
+    match (place, *signs):
+        case (0, "!="):
+            return Term("\\setminus", (REALS, Term("set", sides[1:])))
+        case (0, "="):
+            return Term("set", sides[1:])
+        case (0, "in"):
+            return region(sides[1])
     return None
 
 

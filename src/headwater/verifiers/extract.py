@@ -26,15 +26,14 @@ _LONGEST_JOINT = 40
 """Characters between two answers; a longer stretch is prose, and the later answer a correction."""
 
 # Tokens of LaTeX that matter here. `\\.` swallows an escaped brace or backslash, so that neither counts.
-_TOKEN = re.compile(
-    r"(?P<box>\\(?:boxed|fbox)(?![A-Za-z]))(?:(?P<open>\s*\{)|(?P<bare>\s*[A-Za-z0-9](?![A-Za-z0-9.,/^_])))?|\\.|[{}]",
-    re.DOTALL,
+_PIECE = (
+    r"(?s)(?P<box>\\(?:boxed|fbox)(?![A-Za-z]))"
+    r"(?:(?P<open>\s*\{)|(?P<bare>\s*[A-Za-z0-9](?![A-Za-z0-9.,/^_])))?|\\.|[{}]"
 )
-_NUMBER = re.compile(r"(?<![\w.])[-\u2212]?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?")
-_NAMED = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?:_\{?\w{1,9}\}?)?\s*=")
+_NUMBER = r"(?<![\w.])[-\u2212]?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?"
+_NAMED = r"(?<![A-Za-z\\])[A-Za-z](?:_\{?\w{1,9}\}?)?\s*="
 """Each of two answers may have its name: x = 3 or x = 5."""
-_THOUGHT = re.compile(r"</?think(?:ing)?>")
-_EMPHASIS = re.compile(r"(\*{1,3}|_{1,2}|`)(?P<inside>[^*_`]+)\1(?P<behind>[.,;:!]?)")
+_EMPHASIS = r"(\*{1,3}|_{1,2}|`)(?P<inside>[^*_`]+)\1[.,;:!]?"
 _MARKS = ("***", "**", "__", "*", "`")
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 
@@ -62,10 +61,8 @@ def find_answer(text: str, extractor: str, marker: str = "####", end: str = "") 
         return None
     if extractor == "marker":
         return _marked(answered, marker, end)
-    spans = _SPANS[extractor](answered)
-    content = _content(answered, spans[-1]) if spans else None
-    if len(spans) > 1 and _near(answered, *spans[-2:], in_words=extractor == "number"):
-        content = content if _content(answered, spans[-2]) == content else None
+    last_two = _offered(answered, extractor)[-2:]
+    content = last_two[-1] if len(set(last_two)) == 1 else None
     return undressed(content) if extractor == "tag" else content
 
 
@@ -82,24 +79,25 @@ def answer_finder(where: str | None) -> Callable[[str], str | None] | None:
 
 def after_thought(text: str) -> str | None:
     """What follows the last thought; None where a thought never ends."""
-    last = max(_THOUGHT.finditer(text), key=re.Match.start, default=None)
-    if last is None:
-        return text
-    return text[last.end() :] if last[0][1] == "/" else None
+    *_, mark, rest = ("</think>", *re.split(r"(</?think(?:ing)?>)", text))
+    return rest if mark[1] == "/" else None
 
 
 def side_by_side(text: str, extractor: str) -> list[str]:
     """The answers in boxes or tags at the end that stand side by side; a set may be given so. Else an empty list."""
     answered = after_thought(text)
-    if answered is None or extractor not in ("boxed", "tag"):
-        return []
-    chain: list[_Span] = []
-    for span in reversed(_SPANS[extractor](answered)):
-        if chain and not _near(answered, span, chain[0]):
-            break
-        chain.insert(0, span)
-    contents = [_content(answered, span) for span in chain]
-    return [content for content in contents if content is not None] if None not in contents and len(chain) > 1 else []
+    offered = _offered(answered, extractor) if answered is not None and extractor in ("boxed", "tag") else []
+    found = [content for content in offered if content is not None]
+    return found if len(found) == len(offered) > 1 else []
+
+
+def _offered(text: str, extractor: str) -> list[str | None]:
+    """What the last one holds, and those before it with nothing but "or", "and" and marks between them."""
+    spans = _SPANS[extractor](text)
+    first = max(0, len(spans) - 1)
+    while first and _near(text, *spans[first - 1 : first + 1], in_words=extractor == "number"):
+        first -= 1
+    return [_bounded(text, span.start, span.end) for span in spans[first:]]
 
 
 def undressed(answer: str | None) -> str | None:
@@ -124,7 +122,7 @@ def undressed(answer: str | None) -> str | None:
 
 
 def _without_marks(answer: str) -> str:
-    emphasis = _EMPHASIS.fullmatch(answer)
+    emphasis = re.fullmatch(_EMPHASIS, answer)
     return (emphasis["inside"].strip() or answer) if emphasis else answer
 
 
@@ -136,9 +134,21 @@ def _bold(marker: str) -> str:
 
 def _marked(text: str, marker: str, end: str) -> str | None:
     """What follows the last marker. A bold mark that opens before the marker may close before or behind the answer."""
-    line, answer = _behind(text, _bold(marker), end)
+    pattern = _bold(marker)
+    last = re.match(rf"(?s:.*)({pattern})", text)
+    if last is None:
+        return None
+    start, stop = last.span(1)
+    joint = text[max(0, start - _LONGEST_JOINT) : start].split()
+    if joint and joint[-1].lower() in _JOINERS and re.search(pattern, text[:start]):
+        return None
+    # blanks right behind a marker are no end: an answer may begin on the next line
+    begin = stop if end.strip() else stop + len(text[stop:]) - len(text[stop:].lstrip())
+    until = text.find(end, begin) if end else -1
+    answer = _bounded(text, stop, len(text) if until < 0 else until)
     if answer is None:
         return None
+    line = text[text.rfind("\n", 0, start) + 1 : stop]
     for mark in _MARKS:
         if line.count(mark) % 2:
             for bare in (answer.removeprefix(mark), re.sub(rf"{re.escape(mark)}([.,;:!]?)$", "", answer)):
@@ -147,44 +157,21 @@ def _marked(text: str, marker: str, end: str) -> str | None:
     return undressed(answer.lstrip(": ") or answer)
 
 
-def _behind(text: str, marker: str, end: str) -> tuple[str, str | None]:
-    """The line up to the last marker with it, and the answer between it and the first end behind it."""
-    last = re.match(rf"(?s:.*)({marker})", text)
-    if last is None:
-        return "", None
-    start, stop = last.span(1)
-    joint = text[max(0, start - _LONGEST_JOINT) : start].split()
-    if joint and joint[-1].lower() in _JOINERS and re.search(marker, text[:start]):
-        return "", None
-    # blanks right behind a marker are no end: an answer may begin on the next line
-    begin = stop if end.strip() else stop + len(text[stop:]) - len(text[stop:].lstrip())
-    until = text.find(end, begin) if end else -1
-    return text[text.rfind("\n", 0, start) + 1 : stop], _bounded(text, stop, len(text) if until < 0 else until)
-
-
-def _content(text: str, span: _Span) -> str | None:
-    return _bounded(text, span.start, span.end)
-
-
 def _bounded(text: str, start: int, stop: int) -> str | None:
     return text[start:stop].strip() or None if stop - start <= LONGEST_ANSWER else None
 
 
 def _numbers(text: str) -> list[_Span]:
     """The last two, with their signs, thousands and decimals."""
-    last = deque(_NUMBER.finditer(text), maxlen=2)
+    last = deque(re.finditer(_NUMBER, text), maxlen=2)
     return [_Span(found.start(), *found.span(), found.end() - 1) for found in last]
 
 
 def _tags(text: str) -> list[_Span]:
     """All complete ones; none when the one that opens last is never closed."""
-    opening, closing = "<answer>", "</answer>"
-    spans: list[_Span] = []
-    stop = 0
-    while (start := text.find(opening, stop)) >= 0 and (stop := text.find(closing, start)) >= 0:
-        begin = text.rfind(opening, start, stop)  # the innermost
-        spans.append(_Span(begin, begin + len(opening), stop, stop + len(closing) - 1))
-    return spans if text.rfind(opening) < text.rfind(closing) else []
+    found = re.finditer(r"<answer>((?:(?!<answer>).)*?)</answer>", text, re.DOTALL)  # the innermost
+    spans = [_Span(tag.start(), *tag.span(1), tag.end() - 1) for tag in found]
+    return spans if text.rfind("<answer>") < text.rfind("</answer>") else []
 
 
 def _boxes(text: str) -> list[_Span]:
@@ -195,7 +182,7 @@ def _boxes(text: str) -> list[_Span]:
     spans: list[_Span] = []
     newest = -1
     stack: list[tuple[int, int] | None] = []  # None is a plain brace
-    for token in _TOKEN.finditer(text):
+    for token in re.finditer(_PIECE, text):
         if token["bare"]:  # \boxed 5, which boxes one character
             newest = token.end() - 1
             spans.append(_Span(token.start(), newest, token.end(), newest))
@@ -227,7 +214,7 @@ def _near(text: str, before: _Span, last: _Span, *, in_words: bool = False) -> b
     start, stop = before.closed + 1, last.opened
     if not 0 <= stop - start <= _LONGEST_JOINT:  # or the earlier box stands inside the last one
         return False
-    between = _NAMED.sub(" ", re.sub(r"\\(?:q?quad|text|mathrm|mbox|hspace)(?![A-Za-z])", " ", text[start:stop]))
+    between = re.sub(_NAMED, " ", re.sub(r"\\(?:q?quad|text|mathrm|mbox|hspace)(?![A-Za-z])", " ", text[start:stop]))
     words = [word.lower() for word in re.split(r"[^A-Za-z0-9]+", between)]
     return all(word in _JOINERS for word in words) and (any(words) or not in_words)
 

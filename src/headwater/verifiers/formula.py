@@ -17,7 +17,7 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 
-from headwater.verifiers.latex import Node, Nodes, Unreadable
+from headwater.verifiers.latex import Node, Nodes, Unreadable, spelled, split_nodes
 from headwater.verifiers.terms import Term, letter, number
 
 _INVERSE = {"\\sin": "arcsin", "\\cos": "arccos", "\\tan": "arctan"}
@@ -57,12 +57,6 @@ def decimal(text: str) -> Fraction:
     return Fraction(int(whole + places or "0"), 10 ** len(places))
 
 
-def whole_number(nodes: Nodes) -> int | None:
-    """The integer that these nodes are ("12", "-3"), or None."""
-    text = "".join("?" if node.parts else node.text for node in nodes)
-    return int(text) if re.fullmatch(r"[-+]?[0-9]+", text) and len(nodes) < 3 else None
-
-
 def join_thousands(nodes: Nodes) -> Nodes:
     """1,000 as one number: one to three digits, then groups of a comma and three digits, without a space."""
     joined: list[Node] = []
@@ -78,14 +72,17 @@ def join_thousands(nodes: Nodes) -> Nodes:
             joined[-2:] = [replace(joined[-2], kind="number", text=joined[-2].text + "," + node.text)]
         else:
             joined.append(node)
-    return tuple(replace(one, text=one.text.replace(",", "")) if one.kind == "number" else one for one in joined)
+    return tuple(
+        replace(one, text=one.text.replace(",", "")) if one.kind == "number" and "," in one.text else one
+        for one in joined
+    )
 
 
 def index_text(nodes: Nodes) -> str:
     """What an index says, letters and digits only."""
     if not nodes or not all(node.kind in ("number", "letters", "upright", "words") for node in nodes):
         raise Unreadable("an index of other than letters and digits")
-    return "".join(node.text for node in nodes)
+    return spelled(nodes)
 
 
 def is_degree(node: Node) -> bool:
@@ -162,14 +159,17 @@ class _Builder:
         )
 
     def factor(self, *, first: bool) -> Term:
-        """One operand with its powers and factorials."""
-        found, raised = self._operand(self.take(), first), False
+        """One operand with its powers and factorials; behind a run of letters they belong to the last one alone."""
+        node, before = self.take(), ""
+        if node.kind in ("letters", "upright"):
+            node, before = replace(node, text=node.text[-1]), node.text[:-1]
+        found, raised = self._operand(node, first), False
         while (after := self.peek()) is not None:
             if is_degree(after):
                 found = Term("div", (Term("mul", (found, letter("pi"))), number(180)))
             elif after.kind == "power" and not raised:
                 raised = True
-                found = self._raised(found, after)
+                found = Term("pow", (found, formula(after.parts[0])))
             elif after.kind == "sign" and after.text == "!":
                 if found.op == "factorial":
                     raise Unreadable("a factorial behind a factorial has two readings")
@@ -179,21 +179,14 @@ class _Builder:
             self.position += 1
         if self.peek("power"):
             raise Unreadable("a power behind a power has two readings")
-        return found
-
-    @staticmethod
-    def _raised(base: Term, power: Node) -> Term:
-        return Term("pow", (base, formula(power.parts[0])))
+        return Term("mul", (*map(letter, before), found)) if before else found
 
     def _combinations(self, node: Node) -> Term | None:
         """C(n,k), C_n^k, _nC_k and {}^nC_k as binomials; None for every other C."""
         if node.text == "C" and (group := self.peek("group", "()")) is not None:
-            parts = [part for part in group.parts[0] if part.kind == "comma"]
-            if len(parts) == 1:
-                place = group.parts[0].index(parts[0])
-                self.position += 1
-                return Term("binomial", (formula(group.parts[0][:place]), formula(group.parts[0][place + 1 :])))
-            return None
+            parts = split_nodes(group.parts[0], "comma")
+            self.position += len(parts) == 2
+            return Term("binomial", tuple(map(formula, parts))) if len(parts) == 2 else None
         start = self.position - 1
         if node.text == "{}" and not node.parts[0] and (head := self.peek("index") or self.peek("power")) is not None:
             start, node = start + 1, head
@@ -204,8 +197,7 @@ class _Builder:
         if order is None:
             return None
         self.position = start + 3
-        top, bottom = (formula(three[place].parts[0]) for place in order)
-        return Term("binomial", (top, bottom))
+        return Term("binomial", tuple(formula(three[place].parts[0]) for place in order))
 
     def _operand(self, node: Node, first: bool) -> Term:
         if (found := self._combinations(node)) is not None:
@@ -213,7 +205,7 @@ class _Builder:
         if node.kind == "number":
             return self._number(node, first)
         if node.kind in ("letters", "upright"):
-            return self._letters(node)
+            return self._indexed(node.text)
         if node.kind == "symbol" and node.text not in ("\\infty", "\\emptyset", "\\circ"):
             return letter("pi") if node.text == "\\pi" else self._indexed(node.text[1:])
         if node.kind == "macro":
@@ -253,7 +245,7 @@ class _Builder:
     def _repeating(self, value: Fraction, places: str, behind: Node) -> Term | None:
         r"""0.1\overline{6} and 0.1666..."""
         if behind.text == "\\overline":
-            block, before = "".join(node.text for node in behind.parts[0]), len(places)
+            block, before = spelled(behind.parts[0]), len(places)
         elif behind.text == "\\ldots" and (shown := _PERIOD.fullmatch(places)) is not None:
             block, before = shown[2] or shown[3], len(shown[1])
             value = Fraction(int(value * 10**before), 10**before)
@@ -264,43 +256,26 @@ class _Builder:
         self.position += 1
         return number(value + Fraction(int(block), 10 ** len(block) - 1) / 10**before)
 
-    def _letters(self, node: Node) -> Term:
-        """A product; a power or a factorial behind it belongs to the last letter alone."""
-        before, last = node.text[:-1], node.text[-1]
-        factors = [letter(one) for one in before] + [self._indexed(last)]
-        after = self.peek()
-        if before and after is not None and (after.kind == "power" or after.text == "!"):
-            if is_degree(after):
-                raise Unreadable("degrees of a letter")
-            self.position += 1
-            raised = after.kind == "power"
-            factors[-1] = self._raised(factors[-1], after) if raised else Term("factorial", (factors[-1],))
-            if self.peek("power") or self.peek("sign", "!"):
-                raise Unreadable("a power behind a power")
-        return factors[0] if len(factors) == 1 else Term("mul", tuple(factors))
-
     def _indexed(self, name: str) -> Term:
         """A letter with its index; C(3) and f(-2) are unknowns of their own, and no products."""
         if self.peek("index"):
             name = f"{name}_{index_text(self.take().parts[0])}"
         group = self.peek("group", "()")
-        applied = "".join("?" if node.parts else node.text for node in group.parts[0]) if group is not None else ""
+        applied = spelled(group.parts[0]) if group is not None else ""
         if DIGITS.fullmatch(applied) and letter(name).op == "letter":
             self.position += 1
             return Term("letter", name=f"{name}({applied})")
         return letter(name)
 
     def _macro(self, node: Node) -> Term:
-        if node.text == "\\frac":
-            return _quotient(formula(node.parts[0]), formula(node.parts[1]))
-        if node.text == "\\sqrt":
-            degree = formula(node.parts[1]) if len(node.parts) > 1 else number(2)
-            return Term("root", (formula(node.parts[0]), degree))
-        if node.text == "\\binom":
-            return Term("binomial", (formula(node.parts[0]), formula(node.parts[1])))
         if node.text == "\\overline" and len(node.parts[0]) == 1 and node.parts[0][0].kind in ("letters", "symbol"):
             return self._indexed("bar " + node.parts[0][0].text)
-        raise Unreadable(f"{node.text} stands in no expression")
+        if node.text not in ("\\frac", "\\sqrt", "\\binom"):
+            raise Unreadable(f"{node.text} stands in no expression")
+        first, second = [*map(formula, node.parts), number(2)][:2]
+        if node.text == "\\frac":
+            return _quotient(first, second)
+        return Term("root" if node.text == "\\sqrt" else "binomial", (first, second))
 
     def _function(self, node: Node) -> Term:
         name, base, power = node.text[1:], None, None
@@ -313,17 +288,15 @@ class _Builder:
             else:
                 raise Unreadable(f"{name} with this index or power")
         if power is not None and power.op == "number" and power.value == -1:
-            name, power = _INVERSE.get(node.text, ""), None
-        if not name:
-            raise Unreadable("the inverse of this function")
-        argument = self._argument()
+            if node.text not in _INVERSE:
+                raise Unreadable("the inverse of this function")
+            name, power = _INVERSE[node.text], None
+        found = Term(name, (self._argument(),))
         if name == "exp":
-            found = Term("pow", (letter("e"), argument))
+            found = Term("pow", (letter("e"), *found.parts))
         elif name in ("log", "ln"):
-            ten = number(10) if name == "log" else letter("e")
-            found = Term("log", (argument, ten if base is None else base))
-        else:
-            found = Term(name, (argument,))
+            base = base or (number(10) if name == "log" else letter("e"))
+            found = Term("log", (*found.parts, base))
         return found if power is None else Term("pow", (found, power))
 
     def _argument(self) -> Term:

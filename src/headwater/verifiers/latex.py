@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Container
 from dataclasses import dataclass, replace
+from functools import cache
 
-from headwater.verifiers.units import BARE, MONEY, VOCABULARY, group_of, known, multiplier_of, unit_of, ways
+from headwater.verifiers.units import BARE, MONEY, VOCABULARY, group_of, is_prose, known, multiplier_of, unit_of, ways
 
 LONGEST_EXPRESSION = 1_000
 """Characters of an answer that is an expression; the longest gold answer of MATH has 159."""
@@ -25,7 +26,7 @@ _LOOKS = known("latex", "looks")
 """How its argument looks and not what it is."""
 _ARGUMENTS = dict.fromkeys(known("latex", "one_argument"), 1) | dict.fromkeys(known("latex", "two_arguments"), 2)
 _OPENING = {opening: tuple(closing.split()) for opening, closing in _LATEX["brackets"].items()}
-_CLOSING = frozenset(closing for several in _OPENING.values() for closing in several)
+_CLOSING = frozenset({"\\end"}.union(*_OPENING.values()))
 _SAME = ways(_LATEX["same"])
 _KINDS = {
     **{sign: ("sign", meant) for sign, meant in (ways(_LATEX["signs"]) | {sign: sign for sign in MONEY}).items()},
@@ -38,13 +39,11 @@ _KINDS = {
 """What a command is, and what it means."""
 _TYPED = {"pi": "\\pi", "sqrt": "\\surd", **{name[1:]: name for name in _FUNCTIONS if name != "\\sec"}}
 """What is typed without its backslash and is no product of letters."""
-_REWRITES = [(re.compile(pattern), meant) for pattern, meant in _LATEX["rewrites"]]
 _UNICODE = {sign: command for command, signs in _LATEX["characters"].items() for sign in signs} | {
     letter: f"\\{name} " for letter, name in zip(_LATEX["greek_letters"], _LATEX["greek_names"].split(), strict=True)
 }
-_SHORT_WORDS = known("no_nouns", "short_words")
 
-_RAISED = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+")
+_RAISED = "[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+"
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | dict.fromkeys(
     (0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)
 )
@@ -60,7 +59,8 @@ _TEXT = (
     r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|[mh]box|math(?:rm|bf|it|sf)|operatorname\*?)\s*"
     r"\{(?P<inside>(?:[^{}\\]|\\[$%&#_ ,;:!]|\\[A-Za-z]+ )*)\}"
 )
-_TOKEN = re.compile(
+_PIECE = (
+    r"(?s)"
     r"(?P<number>[0-9]{1,3}(?:(?:(?:\{,\}|,\{\}|\\text\{,\})(?:\\[!,;: ]|~| )*|,\s?(?:\\!\s*)+|\\[,;: ]|~| )[0-9]{3})+"
     r"(?![0-9]|\s*(?:/|\\[dtc]?frac)|[ ~][0-9])(?:\.[0-9]+)?"
     r"|[0-9]*\.[0-9]*(?=\\(?:overline|bar|dot)(?![a-z]))|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
@@ -69,17 +69,13 @@ _TOKEN = re.compile(
     r"|(?P<end>\\end\s*\{(?:[pbBvV]?(?:small)?matrix|array)\})"
     r"|(?P<line>\\\\\s*\[-?[0-9.]+\s*(?:pt|em|ex|mm|cm)\])"
     r"|(?P<words>[^\W\d_a-zA-Z][^\W\d_]*|[A-Za-z]+(?:-[A-Za-z]{4,})+|[A-Za-z]{4,}-[A-Za-z]+)"
-    r"|(?P<command>\\(?:[A-Za-z]+|.)|\*\*)|(?P<letters>[A-Za-z]+)|(?P<sign>[-+*/^_=<>!|:;,.(){}\[\]&%'])",
-    re.DOTALL,
+    r"|(?P<letters>[A-Za-z]+)|(?P<command>\\(?:[A-Za-z]+|.)|\*\*|[-+*/^_=<>!|:;,.(){}\[\]&%'])|(?P<unknown>.)"
 )
-_JOINT = re.compile(r"\s*(?:(?<![0-9])[,;、]|[,;、](?![0-9])|(?:,\s*)?(?:\b(?:and|or)\b|或者|或|和(?=\s*\d)))\s*")
-_MEASURE = re.compile(
-    r"([$€£¥₹₩₽₺₪₫฿₦₱]?)\s*([0-9][0-9,]*(?:\.[0-9]+)?(?::[0-9]+)*)\s*([%$€£¥₹₩₽₺₪₫฿₦₱]|[^\W\d_][^\d]*)?"
-)
-_NUMERAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
-_SIGN_OF = {"$": "\\$"} | {sign: command.strip() for sign, command in _UNICODE.items() if sign in "€£¥₹₩₽₺₪₫฿₦₱¢"}
+_JOINT = r"(\s*(?:(?<![0-9])[,;、]|[,;、](?![0-9])|(?:,\s*)?(?:\b(?:and|or)\b|或者|或|和(?=\s*\d)))\s*)"
+_JOINTS = {"and": "and", "和": "and", "or": "or", "或": "or", "或者": "or"}
+_MEASURE = r"([$€£¥₹₩₽₺₪₫฿₦₱]?\s*[0-9][0-9,]*(?:\.[0-9]+)?(?::[0-9]+)*)\s*([%$€£¥₹₩₽₺₪₫฿₦₱]|-?[^\W\d_][^\d]*)?"
 _WRITTEN = {command: sign for sign, command in reversed(_UNICODE.items()) if "\\" in command} | {"\\$": "$"}
-_COMMAND = re.compile("|".join(re.escape(command) for command in sorted(_WRITTEN, key=len, reverse=True)))
+_COMMAND = "|".join(re.escape(command) for command in sorted(_WRITTEN, key=len, reverse=True))
 
 
 class Unreadable(ValueError):
@@ -123,7 +119,7 @@ Nodes = tuple[Node, ...]
 def parse_latex(text: str) -> Nodes:
     """The tree of an answer. Raises Unreadable for what has no reading."""
     reader = _Reader(_with_words(_scan(text)))
-    nodes = reader.run(frozenset())
+    nodes = reader.run()
     if reader.position < len(reader.tokens):
         raise Unreadable("a bracket closes that was never opened")
     return nodes
@@ -144,6 +140,27 @@ def split_nodes(nodes: Nodes, kind: str, text: str = "") -> list[Nodes]:
     return [tuple(part) for part in parts]
 
 
+def trimmed(nodes: Nodes) -> Nodes:
+    """Without the stops and commas behind them."""
+    while nodes and (nodes[-1].kind == "stop" or nodes[-1].text in (",", ";")):
+        nodes = nodes[:-1]
+    return nodes
+
+
+def spelled(nodes: Nodes) -> str:
+    """The nodes as a text without blanks, one for all ways to write the same."""
+    return "".join(_spelled_node(node) for node in nodes)
+
+
+def _spelled_node(node: Node) -> str:
+    inside = "".join(f"{{{spelled(part)}}}" for part in node.parts)
+    if node.kind == "power" and node.parts[0] and all(part.text == "\\prime" for part in node.parts[0]):
+        return "\\prime" * len(node.parts[0])
+    if node.kind == "group":
+        return f"{node.text[:1]}{inside}" if node.text != "{}" else inside
+    return {"power": "^", "index": "_"}.get(node.kind, node.text) + inside
+
+
 def ascii_digits(text: str) -> str:
     """Digits of other scripts as 0 to 9, full-width forms as ASCII; styled digits of mathematics stay as they are."""
     text = text.translate(_WIDE)
@@ -154,13 +171,12 @@ def ascii_digits(text: str) -> str:
     )
 
 
-def is_prose(text: str) -> bool:
-    """Whether letters are words: a run of three or more, or a short word of English, and no product of letters."""
-    runs = re.findall(r"[^\W\d_]+", text)
-    return any(len(run) > 2 or not run.isascii() or run.lower() in _SHORT_WORDS for run in runs)
-
-
 # From characters to tokens
+
+
+@cache
+def _rewrites() -> list[tuple[re.Pattern[str], str]]:
+    return [(re.compile(pattern), meant) for pattern, meant in _LATEX["rewrites"]]
 
 
 def _scan(text: str) -> list[Node]:
@@ -168,23 +184,19 @@ def _scan(text: str) -> list[Node]:
         raise Unreadable(f"longer than {LONGEST_EXPRESSION} characters")
     text = ascii_digits(text)
     if not text.isascii():
-        text = _RAISED.sub(_superscript, text)
-        text = "".join(_UNICODE.get(character, character) for character in text)
-    for pattern, meant in _REWRITES:
+        text = re.sub(_RAISED, _superscript, text).translate(str.maketrans(_UNICODE))
+    for pattern, meant in _rewrites():
         text = pattern.sub(meant, text) if pattern.search(text) else text  # a search is cheaper
     if re.search(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]", text):
         raise Unreadable("a character without a LaTeX name")
     tokens: list[Node] = []
-    position, glued = 0, False
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise Unreadable(f"{text[position]!r}")
-        if match["blank"] is None:
+    glued = False
+    for match in re.finditer(_PIECE, text):
+        inked = match.lastgroup != "blank"
+        if inked:
             before = tokens[-2:-1] if tokens and tokens[-1].text == "{" else tokens[-1:]
-            tokens.extend(_tokens(match, glued, before[0] if before else None))
-        glued = match["blank"] is None
-        position = match.end()
+            tokens += _tokens(match, glued, before[0] if before else Node(""))
+        glued = inked
     return tokens
 
 
@@ -194,91 +206,92 @@ def _superscript(match: re.Match[str]) -> str:
     return f"^{digits}" if len(digits) == 1 else f"^{{{digits}}}"
 
 
-def _tokens(match: re.Match[str], glued: bool, before: Node | None) -> list[Node]:
-    text = match[0]
-    if match["number"] is not None:
-        return [Node("number", re.sub(r"[^0-9.]", "", text), (), glued)]
-    if match["text"] is not None:
-        return _text(text, match["inside"])
-    if match["letters"] in ("or", "and"):
-        return [Node("comma", text, (), glued)]
-    if match["letters"] in _TYPED:
-        return [Node("command", _TYPED[text], (), glued)]
-    if match["letters"] is not None:
-        measured = before is not None and (before.kind in ("number", "words") or before.text in ("}", ")", "\\pi"))
-        unit = text in BARE or text.lower() in BARE or (text == "in" and not glued)
-        return [Node("words" if measured and unit else "letters", text, (), glued)]
-    if match["words"] is not None or match["end"] is not None:
-        return [Node("words" if match["words"] else "end", text, (), glued)]
-    if match["begin"] is not None:
-        return [Node("begin", match["environment"], (), glued)]
-    return [Node("command", "\\\\" if match["line"] else _SAME.get(text, text), (), glued)]
+def _tokens(match: re.Match[str], glued: bool, before: Node) -> list[Node]:
+    kind, text = match.lastgroup, match[0]
+    match kind:
+        case "text":
+            return _text(text, match["inside"])
+        case "letters" if text in ("or", "and"):
+            kind = "comma"
+        case "letters" if text in _TYPED:
+            kind, text = "command", _TYPED[text]
+        case "letters":
+            measured = before.kind in ("number", "words") or before.text in ("}", ")", "\\pi")
+            unit = text in BARE or text.lower() in BARE or (text == "in" and not glued)
+            kind = "words" if measured and unit else kind
+        case "number":
+            text = re.sub(r"[^0-9.]", "", text)
+        case "begin":
+            text = match["environment"]
+        case "command":
+            text = _SAME.get(text, text)
+        case "unknown":
+            raise Unreadable(f"{text!r}")
+        case "end" | "line":
+            kind, text = "command", "\\end" if kind == "end" else "\\\\"
+    return [Node(str(kind), text, (), glued)]
 
 
 def _text(command: str, inside: str) -> list[Node]:
     r"""The tokens of \text{...} and the like, with signs for their commands: 5\text{ π} is no 5."""
-    inside = _COMMAND.sub(lambda match: _WRITTEN[match[0]], inside)
+    inside = re.sub(_COMMAND, lambda match: _WRITTEN[match[0]], inside)
     inside = re.sub(r"\\([%&#_])|\\(?:q?quad|[^a-zA-Z])|~", r" \1 ", inside).strip()
     if "\\" in inside:
         raise Unreadable("a command among words")
     if command.startswith("\\math") and len(inside) == 1 and inside.isalpha():
         return [Node("upright" if command.startswith("\\mathrm") else "letters", inside)]  # \mathrm{i}
-    name = "\\" + inside.rstrip("*")
-    if command.startswith("\\operatorname") and (name in _FUNCTIONS or name in _SAME):
-        return [Node("command", _SAME.get(name, name))]
-    return _words(inside.rstrip("*") if command.startswith("\\operatorname") else inside)
+    name = _SAME.get(f"\\{inside}", f"\\{inside}")
+    return [Node("command", name)] if command.startswith("\\operator") and name in _KINDS else _words(inside)
 
 
 def _words(text: str) -> list[Node]:
     r"""\text{2 and 3} is a list, \text{3 apples} a number with a unit, \text{October 30} only words."""
     tokens: list[Node] = []
-    joints = _JOINT.findall(text)
-    for place, piece in enumerate(_JOINT.split(text)):
-        if place:
-            joint = joints[place - 1]
-            tokens.append(
-                Node("comma", "and" if re.search("and|和", joint) else "or" if re.search("or|或", joint) else ",")
-            )
-        measure = _MEASURE.fullmatch(piece)
-        if measure is not None and _is_measure(measure[3] or ""):
-            tokens += _scan(f"{_SIGN_OF.get(measure[1], '')}{measure[2]}")
-            tokens += [Node("words", measure[3].strip())] if measure[3] else []
-        elif (ordinal := re.fullmatch(r"([0-9]+)-?(st|nd|rd|th)", piece)) is not None:
-            tokens += [Node("number", ordinal[1]), Node("words", ordinal[2], (), True)]
-        elif piece in _SIGN_OF:
-            tokens.append(Node("command", _SIGN_OF[piece]))
-        elif re.search(r"\w", piece) and not _NUMERAL.fullmatch(piece):
+    for place, piece in enumerate(re.split(_JOINT, text)):
+        if place % 2:
+            tokens.append(Node("comma", _JOINTS.get(re.sub(r"[\s,]", "", piece), ",")))
+            continue
+        measure = re.fullmatch(_MEASURE, piece)
+        if measure is not None and (measure[2] is None or _is_measure(measure[2])):
+            tokens += _scan(measure[1].replace("$", "\\$"))
+            tokens += [Node("words", measure[2].strip())] if measure[2] else []
+        elif re.search(r"\w", piece) and not re.fullmatch(r"-?[0-9.]+", piece):
             tokens.append(Node("words", piece))
         elif piece:
-            tokens += _scan(piece)
+            tokens += _scan(piece.replace("$", "\\$"))
     return tokens
 
 
 def _is_measure(text: str) -> bool:
     """Whether these words may stand behind a number and leave it one."""
     text = text.strip()
-    return not text or unit_of(text) is not None or multiplier_of(text)[0] > 1 or group_of(text) is not None
+    ordinal = text.strip("-") in ("st", "nd", "rd", "th")
+    return ordinal or unit_of(text) is not None or multiplier_of(text)[0] > 1 or group_of(text) is not None
 
 
 def _with_words(tokens: list[Node]) -> list[Node]:
     """Runs of letters with blanks between them as words: `no solution`, and what a number counts: `6 red balls`."""
     joined: list[Node] = []
-    place = 0
-    while place < len(tokens):
-        stop = place
-        while stop < len(tokens) and _is_typed(tokens[stop]) and not (tokens[stop].glued and stop > place):
-            stop += 1
-        run = tokens[place:stop]
+    for run in _runs(tokens):
         text = " ".join(token.text for token in run)
-        if run and joined and joined[-1].kind == "number":
+        if _is_typed(run[0]) and joined and joined[-1].kind == "number":
             long = all(len(token.text) > 2 or token.kind == "words" for token in run) and not run[0].text.isupper()
-            if any(token.kind == "letters" for token in run) and long and _is_measure(text):
-                run = [Node("words", text, (), run[0].glued)]
-        elif len(run) > 1 and is_prose(text):
-            run = [Node("words", text, (), run[0].glued)]
-        joined += run or tokens[place : place + 1]
-        place = max(stop, place + 1)
+            one = long and any(token.kind == "letters" for token in run) and _is_measure(text)
+        else:
+            one = len(run) > 1 and is_prose(text)
+        joined += [Node("words", text, (), run[0].glued)] if one else run
     return joined
+
+
+def _runs(tokens: list[Node]) -> list[list[Node]]:
+    """Letters with blanks between them, together; every other token for itself."""
+    runs: list[list[Node]] = []
+    for token in tokens:
+        if runs and not token.glued and _is_typed(token) and _is_typed(runs[-1][-1]):
+            runs[-1].append(token)
+        else:
+            runs.append([token])
+    return runs
 
 
 def _is_typed(token: Node) -> bool:
@@ -296,56 +309,48 @@ class _Reader:
         self.position = 0
         self.depth = 0
 
-    def run(self, closing: frozenset[str]) -> Nodes:
-        """Nodes up to (not with) a token of `closing`, or to any closing bracket."""
+    def run(self) -> Nodes:
+        """Nodes up to (not with) any closing bracket."""
         self._deeper()
         nodes: list[Node] = []
-        while self.position < len(self.tokens):
-            token = self.tokens[self.position]
-            if token.text in closing or token.kind == "end" or (token.kind == "command" and token.text in _CLOSING):
-                break
-            self.position += 1
+        while self.position < len(self.tokens) and self.tokens[self.position].text not in _CLOSING:
+            token = self._take()
             if token.text in ("\\over", "\\choose"):
                 name = "\\frac" if token.text == "\\over" else "\\binom"
-                nodes = [Node("macro", name, (tuple(nodes), self.run(closing)))]
-                break
-            nodes.append(self._node(token))
+                nodes = [Node("macro", name, (tuple(nodes), self.run()))]
+            else:
+                nodes.append(self._node(token))
         self.depth -= 1
         return tuple(nodes)
 
     def _node(self, token: Node) -> Node:
         text = token.text
+        if text in _OPENING:
+            inside, closing = self.run(), self._take(_OPENING[text]).text
+            return Node("group", text + closing, (inside,), token.glued)
         if token.kind == "begin":
-            inside = self.run(frozenset())
-            self._take(lambda closing: closing.kind == "end")
-            return replace(token, kind="matrix", parts=(inside,))
+            inside = self.run()
+            self._take(("\\end",))
+            return Node("matrix", text, (inside,), token.glued)
         if token.kind != "command":
             return token
         if text in _KINDS:
-            kind, meant = _KINDS[text]
-            return replace(token, kind=kind, text=meant)
-        if text in _OPENING:
-            inside = self.run(frozenset())
-            closing = self._take(lambda closing: closing.text in _OPENING[text])
-            return replace(token, kind="group", text=text + closing.text, parts=(inside,))
+            return Node(*_KINDS[text], (), token.glued)
         if text in _ARGUMENTS:
             return self._macro(token)
         if text in _LOOKS:
             inside = self._argument(whole=False)
-            return replace(
-                token, kind="group", text="{}", parts=(_uprighted(inside) if text == "\\mathrm" else inside,)
-            )
+            return Node("group", "{}", (_uprighted(inside) if text == "\\mathrm" else inside,), token.glued)
         if text in ("^", "_"):
-            return replace(
-                token, kind="power" if text == "^" else "index", text="", parts=(self._argument(whole=True),)
-            )
+            return Node("power" if text == "^" else "index", "", (self._argument(whole=True),), token.glued)
         if len(text) == 1 and text.isalpha():
             return replace(token, kind="letters")
         raise Unreadable(f"{text!r}")
 
-    def _take(self, wanted: Callable[[Node], bool]) -> Node:
-        if self.position >= len(self.tokens) or not wanted(self.tokens[self.position]):
-            raise Unreadable("a bracket is not closed")
+    def _take(self, wanted: Container[str] | None = None) -> Node:
+        """The next token, which must be one of these."""
+        if self.position >= len(self.tokens) or (wanted and self.tokens[self.position].text not in wanted):
+            raise Unreadable("a bracket is not closed, or an argument is missing")
         self.position += 1
         return self.tokens[self.position - 1]
 
@@ -353,28 +358,25 @@ class _Reader:
         degree: tuple[Nodes, ...] = ()
         if token.text == "\\sqrt" and self.position < len(self.tokens) and self.tokens[self.position].text == "[":
             self.position += 1
-            degree = (self.run(frozenset("]")),)
-            self._take(lambda closing: closing.text == "]")
+            degree = (self.run(),)
+            self._take("]")
         whole = token.text == "\\surd"
         arguments = [self._argument(whole=whole) for _ in range(_ARGUMENTS[token.text])]
-        return replace(token, kind="macro", text="\\sqrt" if whole else token.text, parts=(*arguments, *degree))
+        return Node("macro", "\\sqrt" if whole else token.text, (*arguments, *degree), token.glued)
 
     def _argument(self, *, whole: bool) -> Nodes:
         """What TeX takes as an argument: a {group} or one character; `whole`: all digits of a number."""
-        if self.position >= len(self.tokens):
-            raise Unreadable("an argument is missing")
-        token = self.tokens[self.position]
+        token = self._take()
         if len(token.text) > 1 and (token.kind == "letters" or (token.kind == "number" and not whole)):
-            rest = replace(token, text=token.text[1:], glued=True)
+            self.position -= 1
+            self.tokens[self.position] = replace(token, text=token.text[1:], glued=True)
             token = replace(token, text=token.text[0])
-            self.tokens[self.position : self.position + 1] = [token, rest]
-        self.position += 1
         self._deeper()
         if whole and token.text == "-":  # x^-1, as people type it
             nodes = (Node("sign", "-"), *self._argument(whole=True))
         else:
             node = self._node(token)
-            group = node.kind == "group" and (node.text == "{}" or (whole and node.text == "()" and _one(node)))
+            group = node.text == "{}" or (whole and node.text == "()" and _one(node))
             nodes = node.parts[0] if group else (node,)
         self.depth -= 1
         return nodes

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 
-from headwater.verifiers.latex import Node, Nodes, is_prose
+from headwater.verifiers.latex import Node, Nodes, spelled, trimmed
 from headwater.verifiers.terms import Name
-from headwater.verifiers.units import VOCABULARY, denies, known, ways
+from headwater.verifiers.units import VOCABULARY, denies, is_prose, known, ways
 
 _MARKS = frozenset({"\\angle", "\\triangle", "\\Delta"})
 """They say what the letters behind them are."""
@@ -29,20 +29,6 @@ def name_of(nodes: Nodes) -> Name | None:
         return None
     bare = nodes[0].kind in ("letters", "symbol") and all(node.kind == "index" for node in nodes[1:])
     return Name(spelled(nodes), things <= 1, spelled(nodes) if bare else "")
-
-
-def spelled(nodes: Nodes) -> str:
-    """The nodes as a text without blanks, one for all ways to write the same."""
-    return "".join(_spelled_node(node) for node in nodes)
-
-
-def _spelled_node(node: Node) -> str:
-    inside = "".join(f"{{{spelled(part)}}}" for part in node.parts)
-    if node.kind == "power" and node.parts[0] and all(part.text == "\\prime" for part in node.parts[0]):
-        return "\\prime" * len(node.parts[0])
-    if node.kind == "group":
-        return f"{node.text[:1]}{inside}" if node.text != "{}" else inside
-    return {"power": "^", "index": "_"}.get(node.kind, node.text) + inside
 
 
 def _things(nodes: Nodes) -> int | None:
@@ -149,9 +135,7 @@ def split_condition(nodes: Nodes) -> tuple[Nodes, Condition | None]:
             found = _condition(inside) if named or not node.glued else None
         elif in_words or node.text == "\\forall":
             found = _condition(nodes[cut:])
-        main = nodes[:cut]
-        while main and main[-1].text in (",", ";"):
-            main = main[:-1]
+        main = trimmed(nodes[:cut])
         if found is None or not main:
             continue
         plain = in_words and "if" not in node.text
@@ -192,19 +176,12 @@ def _condition(nodes: Nodes) -> Condition | None:
 
 def _stated(rest: Nodes) -> str | None:
     r"""What a relation says of the letter before it: `in \mathbb{Z}`, `>= 1`, `= 0, 1, 2, ...`."""
-    sign, values = rest[0], rest[1:]
-    if sign.kind != "relation" or not values:
-        return None
-    texts = [node.text for node in values]
-    if sign.text == "in":
-        first = spelled(values[0].parts[0]) if values[0].text == "\\mathbb" else texts[0]
-        marks = [spelled(node.parts[0]) for node in values[1:] if node.parts]
-        plain = first in ("Z", "N", "R", "Q", "C") and marks in ([], ["+"], ["*"]) and len(values) == 1 + len(marks)
-        return "".join([first, *marks]) if plain else None
-    if sign.text == "=" and "\\ldots" in texts and all(node.kind in ("number", "comma", "sign") for node in values):
-        return "all of " + "".join(texts)
-    number = values[-1].kind == "number" and texts[:-1] in ([], ["-"])
-    return sign.text + "".join(texts) if number and sign.text in (">=", ">", "!=", "<", "<=", "=") else None
+    text = spelled(rest) if rest[0].kind == "relation" else ""  # x! = 5 says something else
+    if (domain := re.fullmatch(r"in(?:\\mathbb\{)?([ZNRQC])\}?(?:[_^]\{([+*])\})?", text)) is not None:
+        return "".join(filter(None, domain.groups()))
+    if re.fullmatch(r"=[-+*/|!:0-9.,;]*\\ldots[-+*/|!:0-9.,;]*", text):
+        return f"all of {text[1:]}"
+    return text if re.fullmatch(r"([<>!]?=|[<>])-?[0-9.]+", text) else None
 
 
 def _says_of(main: Nodes, letter: str) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from headwater.verifiers.formula import formula, index_text, is_degree, join_thousands, whole_number, written
-from headwater.verifiers.latex import Node, Nodes, Unreadable, is_prose, parse_latex, split_nodes
-from headwater.verifiers.names import CONDITION, name_of, spelled, split_condition
+from headwater.verifiers.formula import formula, index_text, is_degree, join_thousands, written
+from headwater.verifiers.latex import Node, Nodes, Unreadable, parse_latex, spelled, split_nodes, trimmed
+from headwater.verifiers.names import CONDITION, name_of, split_condition
 from headwater.verifiers.terms import (
     REALS,
     Given,
@@ -29,6 +29,7 @@ from headwater.verifiers.units import (
     MONEY,
     VOCABULARY,
     group_of,
+    is_prose,
     is_word,
     multiplier_of,
     ordinal_ending,
@@ -66,8 +67,7 @@ class _Shaper:
 
     def read(self, nodes: Nodes) -> Term:
         """One answer, or several with commas between them."""
-        while nodes and (nodes[-1].kind == "stop" or nodes[-1].text in (",", ";")):
-            nodes = nodes[:-1]
+        nodes = trimmed(nodes)
         if not nodes:
             raise Unreadable("nothing")
         if len(nodes) == 1 and nodes[0].text == "{}" and nodes[0].kind == "group":
@@ -164,17 +164,9 @@ class _Shaper:
         return None
 
     def _matrix(self, node: Node) -> Term:
-        lines: list[list[list[Node]]] = [[[]]]
-        for part in node.parts[0]:
-            if part.text == "\\\\":
-                lines.append([[]])
-            elif part.text == "&":
-                lines[-1].append([])
-            else:
-                lines[-1][-1].append(part)
-        if lines[-1] == [[]]:
-            lines.pop()
-        rows = tuple(Term("row", tuple(self.read(tuple(cell)) for cell in line)) for line in lines)
+        inside = node.parts[0]
+        lines = split_nodes(inside[:-1] if inside and inside[-1].text == "\\\\" else inside, "sign", "\\\\")
+        rows = tuple(Term("row", tuple(map(self.read, split_nodes(line, "sign", "&")))) for line in lines)
         return Term("matrix", rows, name="v" if node.text in ("vmatrix", "Vmatrix") else "")
 
     def _plus_minus(self, nodes: Nodes) -> Term:
@@ -273,7 +265,7 @@ def _set_builder(inside: Nodes) -> Nodes:
 def _named_set(node: Node) -> Term:
     if node.text == "\\emptyset":
         return Term("set")
-    name = "".join(part.text for part in node.parts[0])
+    name = spelled(node.parts[0])
     if name == "R":
         return REALS
     if name in ("Z", "N", "Q", "C"):
@@ -291,7 +283,7 @@ def _signed(nodes: Nodes, sign: str) -> Nodes:
     return tuple(
         Node("sign", sign)
         if node.text == "\\pm"
-        else Node(node.kind, node.text, tuple(_signed(part, sign) for part in node.parts), node.glued)
+        else replace(node, parts=tuple(_signed(part, sign) for part in node.parts))
         for node in nodes
     )
 
@@ -344,8 +336,8 @@ def _tail_piece(node: Node, *, bare: bool) -> str | None:
         case "power":
             if is_degree(node) or [part.text for part in node.parts[0]] == ["o"]:
                 return "°"
-            exponent = whole_number(node.parts[0])
-            return None if exponent is None or abs(exponent) > 9 else f"^{exponent}"
+            exponent = spelled(node.parts[0]).removeprefix("+")
+            return f"^{exponent}" if re.fullmatch("-?[0-9]", exponent) else None
         case "group" | "macro":
             if node.text in ("{}", "()", "[]") or node.text == "\\frac":
                 inner = [_tail_text(part, bare=bare) for part in node.parts]
@@ -371,9 +363,8 @@ def _based(nodes: Nodes) -> Term | None:
     digits = nodes[bool(sign) : -1]
     if len(digits) == 1 and digits[0].kind == "group" and digits[0].text == "()":
         digits = digits[0].parts[0]
-    text = "".join(node.text for node in digits)
-    plain = all(node.kind in ("number", "words", "letters", "upright") for node in digits)
-    if not plain or not re.fullmatch(r"[0-9][0-9A-Z]*|[A-Z][0-9A-Z]*[0-9][0-9A-Z]*", text):
+    text = spelled(digits)
+    if not re.fullmatch(r"[0-9][0-9A-Z]*|[A-Z][0-9A-Z]*[0-9][0-9A-Z]*", text):
         return None
     index = nodes[-1].parts[0]
     base = _PHRASES["bases"].get(index[0].text, "") if index and index[0].kind == "words" else index_text(index)

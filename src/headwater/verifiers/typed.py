@@ -18,12 +18,21 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 from headwater.errors import InputError
 from headwater.records import Verdict
 from headwater.verifiers.answers import AnswerVerifier, Extractor, Judge, respelled, unwrapped
 from headwater.verifiers.formula import formula
-from headwater.verifiers.latex import LONGEST_EXPRESSION, Nodes, Unreadable, ascii_digits, parse_latex, split_nodes
+from headwater.verifiers.latex import (
+    LONGEST_EXPRESSION,
+    Nodes,
+    Unreadable,
+    ascii_digits,
+    parse_latex,
+    split_nodes,
+    trimmed,
+)
 
 TYPED_VERSION = "5"
 """Changes with every change of a verdict; old verdicts in a cache are then not found."""
@@ -44,11 +53,9 @@ def parse_integer(text: str) -> Fraction | None:
 def _nodes(text: str) -> Nodes:
     """The answer's nodes without the stop behind them; none where it has no reading."""
     try:
-        nodes = parse_latex(text.strip())
+        nodes = trimmed(parse_latex(text.strip()))
     except Unreadable:
         return ()
-    while nodes and (nodes[-1].kind == "stop" or nodes[-1].text in (",", ";")):
-        nodes = nodes[:-1]
     while len(nodes) == 1 and nodes[0].text == "{}" and not any(part.kind == "comma" for part in nodes[0].parts[0]):
         nodes = nodes[0].parts[0]
     return nodes
@@ -62,26 +69,26 @@ def _numeral(nodes: Nodes, *, divided: bool) -> Fraction | None:
     except Unreadable:
         return None
     forms = _FRACTION if divided else _DECIMAL
-    return found.value if found is not None and found.op == "number" and forms.fullmatch(found.text) else None
+    return found.value if found is not None and found.op == "number" and re.fullmatch(forms, found.text) else None
 
 
-_DECIMAL = re.compile(r"-?[0-9.]+")
-_FRACTION = re.compile(r"-?[0-9.]+|-?[0-9]+/-?[0-9]+")
+_DECIMAL = r"-?[0-9.]+"
+_FRACTION = r"-?[0-9.]+|-?[0-9]+/-?[0-9]+"
 _BRACKETS = {"tuple": ("()", "\\langle\\rangle"), "set": ("\\{\\}", "{}")}
 
 
-def parse_numbers(text: str, kind: str) -> list[Fraction] | None:
+def parse_numbers(text: str, kind: str) -> tuple[Fraction, ...] | frozenset[Fraction] | None:
     """The numbers of a "tuple" or a "set", with its brackets or without any, or None.
 
     A comma always parts two numbers here; a thousand may be marked by a thin space or {,}.
     """
     nodes = _nodes(text)
     if len(nodes) == 1 and kind == "set" and nodes[0].text == "\\emptyset":
-        return []
+        return frozenset()
     if len(nodes) == 1 and nodes[0].text in _BRACKETS[kind]:
         nodes = nodes[0].parts[0]
         if not nodes and kind == "set":
-            return []
+            return frozenset()
     joints = {node.text for node in nodes if node.kind == "comma"}
     if not nodes or (kind == "tuple" and joints & {"and", "or"}):
         return None
@@ -92,33 +99,35 @@ def parse_numbers(text: str, kind: str) -> list[Fraction] | None:
     named = {part[0].text for part in parts if len(part) > 2 and (part[0].kind, part[1].text) == ("letters", "=")}
     if kind == "set" and len(named) == 1:  # x = 1 or x = 2
         parts = [part[2:] if part[0].text in named else part for part in parts]
-    numbers = [_numeral(part, divided=True) for part in parts]
-    return None if None in numbers else [number for number in numbers if number is not None]
+    numbers = [number for part in parts if (number := _numeral(part, divided=True)) is not None]
+    if len(numbers) < len(parts):
+        return None
+    return tuple(numbers) if kind == "tuple" else frozenset(numbers)
 
 
-_CHOICE = re.compile(r"\(?\s*([A-Za-z])\s*\)?[.,:;]*")
-_DRESS = re.compile(
+_CHOICE = r"\(?\s*([A-Za-z])\s*\)?[.,:;]*"
+_DRESS = (
     r"\\(?:text|mathrm|mathbf|textbf|mbox|boldsymbol)(?=\s*\{)|\\(?:left|right|displaystyle)(?![A-Za-z])"
     r"|\\[,;:!()\[\] ]|\\q?quad|[{}$]"
 )
-_SAID = re.compile(
-    r"\s*(?:the\s+)?(?:(?:final|correct|best|right)\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s*|选项?|答案[是为]?[::]?",
-    re.IGNORECASE,
+_SAID = (
+    r"(?i)\s*(?:the\s+)?(?:(?:final|correct|best|right)\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s*"
+    r"|选项?|答案[是为]?[::]?"
 )
-_SHOWN = re.compile(r"\s*(?:\(([A-Za-z])\)\s*[.:]?|([A-Za-z])(?:[).:、]|\s+[-\u2013\u2014](?=\s)))\s*(\S.*)", re.DOTALL)
-_LETTER = re.compile(
+_SHOWN = r"(?s)\s*(?:\(([A-Za-z])\)\s*[.:]?|([A-Za-z])(?:[).:、]|\s+[-\u2013\u2014](?=\s)))\s*(\S.*)"
+_LETTER = (
     r"\([A-Za-z]\)|(?:^|(?<=\s))[A-Za-z][).:](?=\s|$)|(?<![A-Za-z\\'])[B-HJ-Z](?![A-Za-z'_^0-9])|(?<![A-Za-z\\'])A$"
 )
-_JOINS = re.compile(
-    r"(?:^|[^A-Za-z])(?:or|not|and|nor|neither|either|but|so|is|be|to|then|option|choice|answer|maybe|perhaps)\s*\W*$|[.,;:/&]\s*$|^\W*$",
-    re.IGNORECASE,
+_JOINS = (
+    r"(?i)(?:^|[^A-Za-z])(?:or|not|and|nor|neither|either|but|so|is|be|to|then|option|choice|answer|maybe|perhaps)\s*\W*$"
+    r"|[.,;:/&]\s*$|^\W*$"
 )
 
 
 def _names_another(text: str) -> bool:
     """Whether what stands behind an option's letter names another option, and is not only about vitamin C or F = ma."""
     formula = "=" in text
-    for match in _LETTER.finditer(text):
+    for match in re.finditer(_LETTER, text):
         before, behind = text[: match.start()], text[match.end() :]
         marked, bracketed = not match[0][-1].isalpha(), match[0][0] == "("
         if bracketed and not formula:
@@ -126,7 +135,7 @@ def _names_another(text: str) -> bool:
         if marked and not bracketed and (behind.strip() or not before.strip()):
             return True  # a mark with its own text, or nothing else
         in_formula = formula and not marked and (behind.lstrip()[:1] in tuple("=+*/^_-") or before.rstrip()[-1:] == "=")
-        if _JOINS.search(before) and not in_formula:
+        if re.search(_JOINS, before) and not in_formula:
             return True
     return False
 
@@ -136,12 +145,12 @@ def parse_choice(text: str) -> str | None:
 
     What stands behind the letter may say what it stands for, but name no other letter.
     """
-    bare = _DRESS.sub("", ascii_digits(text.strip()[: LONGEST_EXPRESSION + 1])).strip()
-    if (said := _SAID.match(bare)) is not None and said[0].strip():
+    bare = re.sub(_DRESS, "", ascii_digits(text.strip()[: LONGEST_EXPRESSION + 1])).strip()
+    if (said := re.match(_SAID, bare)) is not None and said[0].strip():
         bare = bare[said.end() :]
-    if (match := _CHOICE.fullmatch(bare)) is not None:
+    if (match := re.fullmatch(_CHOICE, bare)) is not None:
         return match[1].upper()
-    shown = _SHOWN.fullmatch(bare)
+    shown = re.fullmatch(_SHOWN, bare)
     return None if shown is None or _names_another(shown[3].rstrip(".")) else (shown[1] or shown[2]).upper()
 
 
@@ -150,23 +159,13 @@ def parse_text(text: str) -> str:
     return "\n".join(" ".join(line.split()) for line in text.strip().split("\n"))
 
 
-def _tuple(text: str) -> tuple[Fraction, ...] | None:
-    numbers = parse_numbers(text, "tuple")
-    return None if numbers is None else tuple(numbers)
-
-
-def _set(text: str) -> frozenset[Fraction] | None:
-    numbers = parse_numbers(text, "set")
-    return None if numbers is None else frozenset(numbers)
-
-
 _Value = Fraction | tuple[Fraction, ...] | frozenset[Fraction] | str
 _VALUES: dict[str, Callable[[str], _Value | None]] = {
     "integer": parse_integer,
     "decimal": parse_number,
     "fraction": parse_number,
-    "tuple": _tuple,
-    "set": _set,
+    "tuple": partial(parse_numbers, kind="tuple"),
+    "set": partial(parse_numbers, kind="set"),
     "choice": parse_choice,
     "text": parse_text,
 }

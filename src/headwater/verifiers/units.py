@@ -49,17 +49,13 @@ MULTIPLIERS = {name: 10 ** int(power) for name, power in ways(_UNITS["multiplier
 _ADJECTIVES, _SINGULAR, _PLURAL = (known("nouns", name) for name in ("adjectives", "singular", "plural"))
 _CLASSIFIERS: str = VOCABULARY["nouns"]["classifiers"]
 _NO = {name: "|".join(words.split()) for name, words in VOCABULARY["no_nouns"].items()}
-_NO_NOUN = re.compile(
-    rf"(?:\w+ty-?)?(?:{_NO['numbers']})s?|{_NO['numbers_in_full']}|.*(?:{_NO['endings']})|{_NO['words']}"
-)
-_NO_COUNT = re.compile(_NO["chinese"])
-_DENIALS = known("no_nouns", "denials")
-_PHRASE = re.compile("|".join(rf"\b{name}\b" for name in sorted(_PHRASES, key=len, reverse=True)), re.IGNORECASE)
-_WORD = re.compile(
-    r"(?P<name>(?:us|r|hk)?[$€£¥₹₩₽₱₦₪₺฿₫¢%℃℉]|°\s*[CF]?|o'clock|[ap]\.\s?m\.?|(?:sq|cu)\."
+_NO_NOUN = rf"(?:\w+ty-?)?(?:{_NO['numbers']})s?|{_NO['numbers_in_full']}|.*(?:{_NO['endings']})|{_NO['words']}"
+_DENIALS, _SHORT_WORDS = known("no_nouns", "denials"), known("no_nouns", "short_words")
+_PHRASE = "(?i)" + "|".join(rf"\b{name}\b" for name in sorted(_PHRASES, key=len, reverse=True))
+_WORD = (
+    r"(?i)(?P<name>(?:us|r|hk)?[$€£¥₹₩₽₱₦₪₺฿₫¢%℃℉]|°\s*[CF]?|o'clock|[ap]\.\s?m\.?|(?:sq|cu)\."
     r"|[^\W\d_]+(?:['’.-](?=[^\W\d_])[^\W\d_]+)*\.?)"
-    r"|\^\s*(?P<power>[-\u2212]?[0-9])|(?P<sign>[*/·⋅×()])|(?P<blank>[\s$]+)",
-    re.IGNORECASE,
+    r"|\^\s*(?P<power>[-\u2212]?[0-9])|(?P<sign>[*/·⋅×()])|(?P<blank>[\s$]+)|(?P<unknown>.)"
 )
 
 
@@ -97,7 +93,7 @@ SYMBOLS, WORDS = _symbols(), _words()
 @lru_cache(maxsize=4096)
 def unit_of(text: str) -> Unit | None:
     """The unit that the text names, or what it counts; None when it is neither and may change the number."""
-    text = _PHRASE.sub(lambda match: _PHRASES[match[0].lower()], text)
+    text = re.sub(_PHRASE, lambda match: _PHRASES[match[0].lower()], text)
     text = re.sub(r"\$?\^\s*\{?([-\u2212]?[0-9])\}?\$?", r"^\1", " ".join(text.strip().strip(",;").split()))
     if not text:
         return None
@@ -122,22 +118,13 @@ def group_of(text: str) -> tuple[str, str] | None:
 
 def _parsed(text: str) -> Counter[str] | None:
     """A sum of exponents by name. A slash or `per` turns the next factor round; brackets hold several."""
-    text = re.sub(r"\bper cent\b", "percent", text, flags=re.IGNORECASE)
     total: Counter[str] = Counter()
-    depth, ahead, last, sign, turn, position = 0, 0, "", 1, 1, 0
-    while position < len(text):
-        match = _WORD.match(text, position)
-        if match is None or match.lastgroup is None:
-            return None
-        position, kind, piece = match.end(), match.lastgroup, match[match.lastgroup]
+    depth, ahead, last, sign, turn = 0, 0, "", 1, 1
+    for match in re.finditer(_WORD, text):
+        kind, piece = str(match.lastgroup), match[str(match.lastgroup)]
         word = piece.lower().rstrip(".")
-        raised = int(piece.replace("\u2212", "-")) if kind == "power" else _RAISED.get(word, 0) if last else 0
-        if kind == "blank":
-            continue
-        if raised or kind == "power":
-            if not last:
-                return None
-            total[last] += (raised - 1) * turn
+        if kind == "power" and last:
+            total[last] += (int(piece.replace("\u2212", "-")) - 1) * turn
             last = ""
         elif kind == "sign" or word == "per" or (word in ("a", "an") and total):
             depth += (piece == "(") - (piece == ")")
@@ -147,62 +134,41 @@ def _parsed(text: str) -> Counter[str] | None:
             last = ""
         elif word in _AHEAD:
             ahead = _AHEAD[word]
-        else:
-            known = _unit_name(piece, word, bool(total) or position < len(text))
-            if known is None and (sign < 0 or " per " in text):
-                known = counted(word) or (word if word in _SINGULAR else None)
-            if known is None:
+        elif kind != "blank":
+            name = _unit_name(piece, compound=bool(total) or match.end() < len(text)) if kind == "name" else None
+            if name is None and (sign < 0 or " per " in text):
+                name = counted(word)
+            if name is None:
                 return None
-            last, power = (known[:-1], int(known[-1])) if known[-1].isdigit() else (known, 1)
+            last, power = (name[:-1], int(name[-1])) if name[-1].isdigit() else (name, 1)
             total[last] += sign * (ahead or power)
             turn, ahead, sign = sign, 0, sign if depth else 1
     turned = total["degree"] > 0 and any(power > 0 for name, power in total.items() if name != "degree")
     return None if depth or ahead or turned or not total else total  # 5 degrees N is a place
 
 
-_RAISED = {"squared": 2, "cubed": 3}
 _AHEAD = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 
 
-def _unit_name(name: str, word: str, compound: bool) -> str | None:
-    bare = name.rstrip(".") if name not in ("a.m.", "p.m.") else name
-    if bare in SYMBOLS and (compound or bare not in _NO_SYMBOL_ALONE):
-        return SYMBOLS[bare]
-    compact = re.sub(r"\s", "", name.lower())
-    if compact in WORDS:
-        return WORDS[compact]
-    if word in WORDS and (len(word) > 1 or not word.isascii() or word in "$%h"):
-        return WORDS[word]
-    return None
+def _unit_name(name: str, *, compound: bool) -> str | None:
+    symbol, word = name.rstrip("."), re.sub(r"\s", "", name.lower())
+    if symbol in SYMBOLS and (compound or symbol not in _NO_SYMBOL_ALONE):
+        return SYMBOLS[symbol]
+    return WORDS.get(word) or WORDS.get(word.rstrip("."))
 
 
 def counted(text: str) -> str | None:
     """The noun of what is counted, one spelling for singular and plural; None for every other word."""
-    if (chinese := _chinese_count(text)) is not None:
-        return chinese
+    if text and text[0] in _CLASSIFIERS and len(text) <= 6:  # 个, 个苹果, 种方法
+        return None if re.search(rf"{_NO['chinese']}|[\s\d]", text) else text
     *before, noun = text.strip("() .").split(" ")
-    if (
-        not re.fullmatch(r"[A-Za-z][a-z]+(?:-[a-z]+)?", noun)
-        or len(before) > 2
-        or not all(w in _ADJECTIVES for w in before)
-    ):
+    if len(before) > 2 or not _ADJECTIVES.issuperset(before) or not re.fullmatch(r"[A-Za-z][a-z]+(-[a-z]+)?", noun):
         return None
     noun = noun.lower()
-    if noun in _SINGULAR or noun.removesuffix("s") in _SINGULAR:
-        noun = noun if noun in _SINGULAR else noun[:-1]
-        return " ".join([*before, noun])
-    if noun.endswith("es") and noun[:-2] in _SINGULAR:
-        return " ".join([*before, noun[:-2]])
-    if not noun.endswith("s") or len(noun) < 4 or (noun not in _PLURAL and _NO_NOUN.fullmatch(noun)):
-        return None
-    return " ".join([*before, noun[:-1]])
-
-
-def _chinese_count(text: str) -> str | None:
-    """A measure word with what it measures: 个, 个苹果, 种方法."""
-    if text[:1] and text[0] in _CLASSIFIERS and len(text) <= 6 and not text.isascii():
-        return None if _NO_COUNT.search(text[1:]) or re.search(r"[\s\d]|次[方幂]|方根", text) else text
-    return None
+    found = next((way for way in (noun, noun.removesuffix("s"), noun.removesuffix("es")) if way in _SINGULAR), None)
+    if found is None and noun.endswith("s") and len(noun) > 3:
+        found = noun[:-1] if noun in _PLURAL or not re.fullmatch(_NO_NOUN, noun) else None
+    return None if found is None else " ".join([*before, found])
 
 
 def multiplier_of(words: str) -> tuple[int, str]:
@@ -228,9 +194,15 @@ def ordinal_ending(number: str, ending: str) -> bool:
     return ending.strip(" -").lower() == last
 
 
+def is_prose(text: str) -> bool:
+    """Whether letters are words: a run of three or more, or a short word of English, and no product of letters."""
+    runs = re.findall(r"[^\W\d_]+", text)
+    return any(len(run) > 2 or not run.isascii() or run.lower() in _SHORT_WORDS for run in runs)
+
+
 def is_word(text: str) -> bool:
     """Whether a run of letters is a word, and no product: it is listed, or has a constant (e, i) among its letters."""
-    listed = text in _ADJECTIVES or text in _SINGULAR or text in _DENIALS or _NO_NOUN.fullmatch(text) is not None
+    listed = text in _ADJECTIVES or text in _SINGULAR or text in _DENIALS or re.fullmatch(_NO_NOUN, text) is not None
     return listed or "e" in text or "i" in text
 
 

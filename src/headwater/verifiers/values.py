@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from functools import partial, reduce
-from operator import add, mul, truediv
+from functools import cached_property, reduce
+from operator import add, mul
 from typing import Any
-
-from mpmath import MPContext, libmp
 
 from headwater.verifiers.terms import Term
 
@@ -26,12 +24,16 @@ LARGEST = 40_000
 LARGEST_IRRATIONAL = 6_000
 """Bits of any value on the way to an irrational one."""
 _BUDGET = 3_000_000
-"""Operations of one evaluation, each counted as its words of 64 bits, a function as sixteen times as many."""
+"""Operations of one evaluation, each counted as its words of 64 bits."""
+_SIMPLE = frozenset({"add", "mul", "div", "abs", "floor", "ceiling"})
+_FUNCTION, _GAMMA = 16, 200
+"""As how many operations a function and a gamma function are counted."""
 _LARGEST_FACTORIAL = 3_000
+_LONGEST_PRODUCT = 400
+"""Factors of a binomial that is multiplied out."""
 _LARGEST_GAMMA = 2_500
 """Bits of precision in which a factorial of a broken number is worked out."""
-
-_ARITHMETIC = {"add": add, "mul": mul, "div": truediv}
+_HAVE_POLES = frozenset({"tan", "sec", "cot", "csc"})
 
 Value = Any
 """Fraction, or mpmath's mpf or mpc."""
@@ -51,8 +53,39 @@ _local = threading.local()
 def _context() -> Any:
     """This thread's own mpmath, so that nobody else's precision is touched."""
     if not hasattr(_local, "context"):
+        from mpmath import MPContext  # noqa: PLC0415  most verdicts need no irrational number
+
         _local.context = MPContext()
     return _local.context
+
+
+def is_real(value: Value) -> bool:
+    """Whether it is no complex number."""
+    return isinstance(value, Fraction) or not hasattr(value, "_mpc_")
+
+
+def alike(left: Value, right: Value, bits: int) -> tuple[Value, Value]:
+    """Both as fractions where they are, else both as mpmath's numbers of this precision."""
+    if isinstance(left, Fraction) and isinstance(right, Fraction):
+        return left, right
+    with _context().workprec(bits):
+        return _context().convert(left), _context().convert(right)
+
+
+def ratio(left: Value, right: Value, bits: int) -> Value:
+    """left / right."""
+    left, right = alike(left, right, bits)
+    return left / right if isinstance(left, Fraction) else _context().fdiv(left, right, prec=bits)
+
+
+def close(left: Value, right: Value, bits: int) -> bool:
+    """Whether two values agree to so many bits; where one is irrational, a small one is nothing."""
+    left, right = alike(left, right, 2 * bits)
+    if isinstance(left, Fraction):
+        return bool(left == right)
+    size, gap = max(abs(left), abs(right)), abs(_context().fsub(left, right, prec=2 * bits))
+    least = _context().ldexp(1, -bits)
+    return bool(gap <= size * least or size <= least)
 
 
 class Evaluator:
@@ -63,250 +96,192 @@ class Evaluator:
         self._real = real
         self._spent = 0
         self._bits = bits
-        self._mp = _context()
-        self._mp.prec = bits
+        self._exact = True  # whether every value so far was rational
         self.widest = 0
         """bits of the largest numerator, denominator or exponent met"""
-        self.exact = True
-        """whether every value so far was rational"""
+
+    @cached_property
+    def _mp(self) -> Any:
+        context = _context()
+        context.prec = self._bits
+        return context
 
     def value(self, node: Term) -> Value:
         """Raises Undefined, TooLarge."""
-        match node.op:
-            case "number":
-                return self._seen(node.value)
-            case "letter":
-                return self._point[node.name]
-            case "constant":
-                self.exact = False
-                return {"pi": self._mp.pi, "e": self._mp.e, "i": self._mp.j}[node.name] * self._mp.one
-            case "pow" | "root":
-                return self._power(node)
-            case "log":
-                return self._log(*(self.value(part) for part in node.parts))
+        if node.op == "number":
+            return self._seen(node.value)
+        if node.op == "letter":
+            return self._point[node.name]
+        if node.op == "constant":
+            return self._seen(+getattr(self._mp, {"i": "j"}.get(node.name, node.name)))
         parts = [self.value(part) for part in node.parts]
-        if node.op == "div" and (not parts[1] or self._tiny(parts[1])):
-            raise Undefined
-        if (operation := _ARITHMETIC.get(node.op)) is not None:
-            return reduce(partial(self._both, operation), parts)
+        self._spend(len(parts) if node.op in _SIMPLE else _FUNCTION)
         match node.op:
+            case "add":
+                found = reduce(add, parts)
+            case "mul":
+                found = reduce(mul, parts)
+            case "div":
+                found = self._quotient(*parts)
+            case "pow" | "root":
+                found = self._power(node, *parts)
+            case "log":
+                found = self._log(*parts)
             case "abs":
-                return abs(parts[0])
-            case "floor" | "ceiling":
-                return self._stepped(node.op, parts[0])
+                found = abs(parts[0])
+            case "floor":
+                found = self._floor(parts[0])
+            case "ceiling":
+                found = -self._floor(-parts[0])
             case "factorial":
-                return self._factorial(parts[0])
+                found = self._factorial(parts[0])
             case "binomial":
-                return self._binomial(*parts)
-        return self._function(node.op, parts[0])
+                found = self._binomial(*parts)
+            case _:
+                found = self._function(node.op, self._mp.convert(parts[0]))
+        return self._seen(found)
 
     # Sizes and costs
 
     def _seen(self, value: Value) -> Value:
+        self._exact &= isinstance(value, Fraction)
         if isinstance(value, Fraction):
-            size = max(value.numerator.bit_length(), value.denominator.bit_length())
-            limit = LARGEST if self.exact else LARGEST_IRRATIONAL
+            size = _size(value)
         elif not self._mp.isfinite(value):
             raise Undefined
         else:
-            size, limit = (abs(self._mp.mag(value)) if value and not self._tiny(value) else 0), LARGEST_IRRATIONAL
+            size = 0 if self._tiny(value) else abs(self._mp.mag(value))
         self.widest = max(self.widest, size)
-        if size > limit:
-            raise TooLarge
+        self._bounded(size)
         return value
 
-    def _tiny(self, value: Value) -> bool:
-        """Nothing but what rounding has left."""
-        return not isinstance(value, Fraction) and abs(value) < self._mp.ldexp(1, -self._bits + 24)
+    def _bounded(self, size: float) -> None:
+        """Refuse what is larger than the limit."""
+        if size > (LARGEST if self._exact else LARGEST_IRRATIONAL):
+            raise TooLarge
 
-    def _spend(self, times: int = 1) -> None:
+    def _tiny(self, value: Value) -> bool:
+        """Nothing, or nothing but what rounding has left."""
+        return not value or (not isinstance(value, Fraction) and abs(value) < self._mp.ldexp(1, 24 - self._bits))
+
+    def _spend(self, times: int) -> None:
         self._spent += times * (self._bits // 64 + self.widest // 64 + 1)
         if self._spent > _BUDGET:
             raise TooLarge
 
-    def float(self, value: Value) -> Value:
-        """An mpmath number."""
-        self.exact = False
-        if not isinstance(value, Fraction):
-            return value
-        return self._mp.make_mpf(libmp.from_rational(value.numerator, value.denominator, self._bits, "n"))
+    # Quotients, powers, logarithms
 
-    def _both(self, operation: Any, left: Value, right: Value) -> Value:
-        self._spend()
-        if not (isinstance(left, Fraction) and isinstance(right, Fraction)):
-            left, right = self.float(left), self.float(right)
-        return self._seen(operation(left, right))
-
-    # Powers, roots, logarithms
-
-    def _power(self, node: Term) -> Value:
-        base = self.value(node.parts[0])
-        exponent = self.value(node.parts[1])
-        if node.op == "root":
-            if not isinstance(exponent, Fraction) or exponent.denominator != 1 or not 1 < exponent < 1000:
-                raise Undefined
-            exponent = 1 / exponent
-        self._spend()
-        if not isinstance(exponent, Fraction):
-            return self._general(base, exponent)
-        if isinstance(base, Fraction):
-            if exponent.denominator == 1:
-                return self._whole_power(base, exponent.numerator)
-            if (root := _exact_root(base, exponent.denominator)) is not None and (root > 0 or not root):
-                return self._whole_power(root, exponent.numerator)
-        elif exponent.denominator == 1 and abs(exponent) <= LARGEST:
-            if exponent <= 0 and self._tiny(base):
-                raise Undefined
-            self._bounded(base, exponent)
-            self._spend(8)
-            return self._seen(base ** int(exponent))
-        return self._rooted(base, exponent, by_sign=node.op == "root" or (self._real and not node.parts[1].letters))
-
-    def _whole_power(self, base: Fraction, exponent: int) -> Value:
-        if not base and exponent <= 0:
-            raise Undefined
-        size = max(base.numerator.bit_length(), base.denominator.bit_length())
-        if base not in (0, 1, -1) and size * abs(exponent) > (LARGEST if self.exact else LARGEST_IRRATIONAL):
-            raise TooLarge
-        return self._seen(base ** (exponent % 2 if base in (1, -1) else exponent))
-
-    def _rooted(self, base: Value, exponent: Fraction, *, by_sign: bool) -> Value:
-        """A power with a broken exponent; by sign, an odd root of a negative number is negative."""
-        negative = _is_real(base) and base < 0
-        if negative and by_sign and exponent.denominator % 2:
-            size = self._rooted(-base, exponent, by_sign=True)
-            return -size if exponent.numerator % 2 else size
-        if negative and self._real and not self._tiny(base):
-            raise Undefined
-        return self._general(base, exponent)
-
-    def _general(self, base: Value, exponent: Value) -> Value:
-        base, power = self.float(base), self.float(exponent)
-        if not base or self._tiny(base):
-            raise Undefined
-        if self._real and not (_is_real(base) and base > 0):
-            raise Undefined
-        self._bounded(base, power)
-        self._spend(16)
-        if power == self._mp.mpf(1) / 2:
-            return self._seen(self._mp.sqrt(base))
-        return self._seen(self._mp.exp(self._mp.ln(base) * power) if base != self._mp.e else self._mp.exp(power))
-
-    def _bounded(self, base: Value, exponent: Value) -> None:
-        """Refuse what would be larger than the limit before it is worked out."""
-        if self._mp.mag(exponent) > 20:
-            raise TooLarge
-        size = abs(self._mp.ln(abs(base))) if base else 0
-        if abs(size * self.float(exponent)) > LARGEST_IRRATIONAL:
-            raise TooLarge
-
-    def _log(self, argument: Value, base: Value) -> Value:
-        rational = isinstance(argument, Fraction) and isinstance(base, Fraction) and argument > 0 and base > 1
-        if rational and (exact := _exact_log(argument, base)) is not None:
-            return exact
-        top, bottom = self._natural(argument), self._natural(base)
+    def _quotient(self, top: Value, bottom: Value) -> Value:
         if self._tiny(bottom):
             raise Undefined
-        return self._seen(top / bottom)
+        return ratio(top, bottom, self._bits)
+
+    def _power(self, node: Term, base: Value, exponent: Value) -> Value:
+        if node.op == "root":
+            if not _is_whole(exponent) or not 1 < exponent < 1000:
+                raise Undefined
+            exponent = 1 / exponent
+        if self._tiny(base) and not (is_real(exponent) and exponent > 0 and isinstance(base, Fraction)):
+            raise Undefined
+        sign = 1
+        if is_real(base) and base < 0 and not _is_whole(exponent):
+            by_sign = node.op == "root" or (self._real and not node.parts[1].letters)
+            if by_sign and isinstance(exponent, Fraction) and exponent.denominator % 2:  # an odd root has the sign
+                sign, base = -1 if exponent.numerator % 2 else 1, -base
+            elif self._real:
+                raise Undefined
+        if isinstance(exponent, Fraction) and isinstance(base, Fraction):
+            root = self._exact_root(base, exponent.denominator)
+            if root is not None:
+                self._bounded(_size(root) * abs(exponent.numerator) if root not in (0, 1, -1) else 0)
+                return sign * root**exponent.numerator
+        return sign * self._general(base, exponent)
+
+    def _general(self, base: Value, exponent: Value) -> Value:
+        base, power = self._mp.convert(base), self._mp.convert(exponent)
+        if self._real and not (is_real(base) and (base > 0 or _is_whole(exponent))):
+            raise Undefined
+        self._exact = False
+        if self._mp.mag(power) > 20:
+            raise TooLarge
+        self._bounded(abs(self._mp.ln(abs(base)) * power))
+        return self._mp.power(base, int(exponent) if _is_whole(exponent) else power)
+
+    def _exact_root(self, base: Fraction, degree: int) -> Fraction | None:
+        """The rational root of a rational number, or None."""
+        if degree == 1:
+            return base
+        if base < 0 or degree > 200:
+            return None
+        with self._mp.workprec(_size(base) // degree + 64):
+            root = Fraction(*(int(self._mp.nint(self._mp.root(part, degree))) for part in base.as_integer_ratio()))
+        return root if root**degree == base else None
+
+    def _log(self, argument: Value, base: Value) -> Value:
+        if isinstance(argument, Fraction) and isinstance(base, Fraction) and argument > 0 and base > 1:
+            power = round(self._mp.ln(argument) / self._mp.ln(base))
+            if abs(power) < LARGEST and base**power == argument:
+                return Fraction(power)
+        return self._quotient(self._natural(argument), self._natural(base))
 
     def _natural(self, value: Value) -> Value:
-        value = self.float(value)
-        if not value or self._tiny(value) or (self._real and not (_is_real(value) and value > 0)):
+        if self._tiny(value) or (self._real and not (is_real(value) and value > 0)):
             raise Undefined
-        self._spend(16)
-        return self._mp.one if value == self._mp.e * self._mp.one else self._mp.ln(value)
+        return self._mp.ln(value)
 
     # Functions
 
-    def _stepped(self, op: str, value: Value) -> Value:
-        if isinstance(value, Fraction):
-            return Fraction(math.floor(value) if op == "floor" else math.ceil(value))
-        if not _is_real(value):
-            raise Undefined
-        near = self._mp.nint(value)
-        if abs(value - near) < self._mp.ldexp(1, -self._bits // 2):
-            return Fraction(int(near))
-        return Fraction(int(self._mp.floor(value) if op == "floor" else self._mp.ceil(value)))
+    def _floor(self, value: Value) -> Value:
+        if not isinstance(value, Fraction):
+            if not is_real(value):
+                raise Undefined
+            near = self._mp.nint(value)
+            value = near if abs(value - near) < self._mp.ldexp(1, -self._bits // 2) else self._mp.floor(value)
+        return Fraction(math.floor(value))
 
     def _factorial(self, value: Value) -> Value:
-        if isinstance(value, Fraction) and value.denominator == 1:
-            if value < 0:
-                raise Undefined
-            if value > _LARGEST_FACTORIAL:
-                raise TooLarge
-            self._spend(int(value))
-            return self._seen(Fraction(math.factorial(int(value))))
-        return self._gamma(value + 1)
+        if not _is_whole(value):
+            return self._gamma(value + 1)
+        if value < 0:
+            raise Undefined
+        if value > _LARGEST_FACTORIAL:
+            raise TooLarge
+        return Fraction(math.factorial(int(value)))
 
     def _gamma(self, value: Value) -> Value:
-        if not _is_real(value) or (value <= 0 and self._tiny(self.float(value - int(value)))):
+        if not is_real(value) or (value <= 0 and self._tiny(value - int(value))):
             raise Undefined
-        if abs(value) > 400 or self._bits > _LARGEST_GAMMA:
+        if abs(value) > _LONGEST_PRODUCT or self._bits > _LARGEST_GAMMA:
             raise TooLarge
-        self._spend(200)
-        return self._seen(self._mp.gamma(self.float(value)))
+        self._spend(_GAMMA)
+        return self._mp.gamma(value)
 
     def _binomial(self, top: Value, bottom: Value) -> Value:
-        if isinstance(bottom, Fraction) and bottom.denominator == 1:
-            if not 0 <= bottom <= 400 and not (isinstance(top, Fraction) and top.denominator == 1):
-                raise TooLarge
-            if isinstance(top, Fraction) and top.denominator == 1 and 0 <= bottom <= top:
-                if top > _LARGEST_FACTORIAL:
-                    raise TooLarge
-                self._spend(int(top))
-                return self._seen(Fraction(math.comb(int(top), int(bottom))))
-            if bottom < 0:
-                return Fraction(0)
-            steps = ((top - step) / (step + 1) for step in range(int(bottom)))
-            return reduce(partial(self._both, mul), steps, Fraction(1))
-        below = self._both(mul, self._factorial(bottom), self._factorial(top - bottom))
-        return self._both(truediv, self._factorial(top), below)
+        if not _is_whole(bottom):
+            below = self._factorial(bottom) * self._factorial(top - bottom)
+            return self._quotient(self._factorial(top), below)
+        if _is_whole(top) and 0 <= bottom <= top <= _LARGEST_FACTORIAL:
+            return Fraction(math.comb(int(top), int(bottom)))
+        if bottom > _LONGEST_PRODUCT:
+            raise TooLarge
+        steps: Sequence[Value] = [(top - step) / (step + 1) for step in range(int(bottom))]
+        return reduce(mul, steps, Fraction(bottom >= 0))
 
     def _function(self, name: str, value: Value) -> Value:
-        number = self.float(value)
-        if self._mp.mag(number) > LARGEST_IRRATIONAL or (name.endswith("h") and abs(number) > LARGEST_IRRATIONAL):
+        if self._mp.mag(value) > LARGEST_IRRATIONAL or (name.endswith("h") and abs(value) > LARGEST_IRRATIONAL):
             raise TooLarge
-        if name in ("arcsin", "arccos") and self._real and not (_is_real(number) and abs(number) <= 1):
+        if name in ("arcsin", "arccos") and self._real and not (is_real(value) and abs(value) <= 1):
             raise Undefined
-        self._spend(16)
-        below = {"tan": self._mp.cos, "sec": self._mp.cos, "cot": self._mp.sin, "csc": self._mp.sin}.get(name)
-        if below is not None and self._tiny(below(number)):
+        found = getattr(self._mp, name.replace("arc", "a"))(value)
+        if name in _HAVE_POLES and found and self._tiny(1 / found):
             raise Undefined
-        return self._seen(getattr(self._mp, name.replace("arc", "a"))(number))
+        return found
 
 
-def _is_real(value: Value) -> bool:
-    return isinstance(value, Fraction) or not hasattr(value, "_mpc_")
+def _size(value: Fraction) -> int:
+    """Bits of the numerator or denominator."""
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
 
 
-def _exact_root(base: Fraction, degree: int) -> Fraction | None:
-    """The rational root of a rational number that is not negative, or None."""
-    if base < 0 or degree > 200:
-        return None
-    roots = [_integer_root(part, degree) for part in (base.numerator, base.denominator)]
-    return None if None in roots else Fraction(*(root for root in roots if root is not None))
-
-
-def _integer_root(value: int, degree: int) -> int | None:
-    if value < 2:
-        return value
-    low = math.isqrt(value) if degree == 2 else 0
-    if degree != 2:
-        high = 1 << (value.bit_length() // degree + 1)
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if middle**degree <= value else (low, middle - 1)
-    return low if low**degree == value else None
-
-
-def _exact_log(argument: Fraction, base: Fraction) -> Fraction | None:
-    """log_2 8 = 3 and log_4 8 = 3/2 for integers; None where it is irrational or not looked for."""
-    if argument.denominator > 1 and argument.numerator == 1:
-        found = _exact_log(1 / argument, base)
-        return None if found is None else -found
-    if argument.denominator != 1 or base.denominator != 1 or argument.numerator.bit_length() > 2000:
-        return None
-    top, bottom, value, power = int(argument), int(base), 1, 0
-    while value < top:
-        value, power = value * bottom, power + 1
-    return Fraction(power) if value == top else None
+def _is_whole(value: Value) -> bool:
+    return isinstance(value, Fraction) and value.denominator == 1
