@@ -44,10 +44,11 @@ architectures: $(STAMP)
 golden: $(STAMP)
 	PYTHONPATH="$(PYTHONPATH):tests/golden:tests" $(BIN)/python -m golden_runs
 
-# The documentation as a site in build/site: settings and Python names are made from the code; a warning fails it.
+# The documentation as a site in build/site: settings and Python names are made from the code, and the notebooks are run;
+# a warning fails it.
 docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS="ignore:IProgress" $(BIN)/python -m mkdocs build --quiet
 
 # What needs packages that a run does not: each tracker, lm-evaluation-harness and TRL for real, offline; verl's own
 # configurations, without the packages that it runs on. They install in a minute.
