@@ -55,7 +55,7 @@ class Rollout:
     response_text: str
     logprobs: tuple[float, ...]
     policy_version: int
-    finish_reason: str  # "stop" | "length"
+    finish_reason: str  # "stop" | "length": the recipe's limit | "horizon": a sampler's own, short of it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,10 +1,17 @@
 """The horizon: a response limit of the stage's own, as a function of the step."""
 
+from dataclasses import replace
+
 import pytest
 
+from headwater.alarms import of_stage
+from headwater.errors import NumericError
+from headwater.guard import Guard
 from headwater.interfaces import At, Seeds
+from headwater.records import StepRecord, rollouts_of
 from headwater.samplers.horizon import Horizon
 from headwater.samplers.on_policy import OnPolicy
+from headwater.signals.responses import response_metrics
 from scripted import Script, ScriptedGenerator, scripted_group
 
 
@@ -48,3 +55,25 @@ def test_at_the_recipes_limit_it_is_on_policy_and_whole():
     assert not Horizon(first=4, max_response_tokens=14).whole
     assert not Horizon(first=14, last=4, max_response_tokens=14).whole
     assert OnPolicy().whole
+
+
+def test_what_a_steps_own_limit_ends_is_not_truncated_and_stops_no_stage():
+    endless = scripted_group("p", [(1, 2)])
+    endless = replace(endless, rollouts=tuple(replace(one, finish_reason="length") for one in endless.rollouts))
+    script = Script(generator=ScriptedGenerator(by_problem={"p": endless}))
+    records = {}
+    for name, sampler in (("own", Horizon(first=4, max_response_tokens=14)), ("recipe's", OnPolicy())):
+        drawn = [
+            sampler.sample(
+                [endless.problem], script.workers(), Seeds(run=0, stream="s", step=step), At(step=step, updates=60)
+            )
+            for step in range(30)
+        ]
+        records[name] = [
+            StepRecord(step=step, metrics=response_metrics(rollouts_of(groups))) for step, groups in enumerate(drawn)
+        ]
+    Guard().check("stage", records["own"])
+    assert not {alarm.kind for alarm in of_stage("stage", records["own"], done=True)} & {"cut off"}
+    with pytest.raises(NumericError, match="truncated is 1"):
+        Guard().check("stage", records["recipe's"])
+    assert {alarm.kind for alarm in of_stage("stage", records["recipe's"], done=True)} & {"cut off"}

@@ -7,6 +7,7 @@ Short prefixes first: what a student says early is nearer to its teacher's groun
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pydantic import Field
 
@@ -31,4 +32,14 @@ class Horizon(OnPolicy):
         last = self.max_response_tokens if self.last is None else self.last
         limit = min(round(self.first + (last - self.first) * at.share), self.max_response_tokens)
         shorter = OnPolicy(samples=self.samples, temperature=self.temperature, max_response_tokens=limit)
-        return shorter.sample(problems, workers, seeds, at)
+        groups = shorter.sample(problems, workers, seeds, at)
+        return groups if limit == self.max_response_tokens else [_cut(group) for group in groups]
+
+
+def _cut(group: Group) -> Group:
+    """A response that this step's limit ended was meant to end there: no sign of a policy that finds no end."""
+    rollouts = (
+        replace(rollout, finish_reason="horizon") if rollout.finish_reason == "length" else rollout
+        for rollout in group.rollouts
+    )
+    return replace(group, rollouts=tuple(rollouts))
