@@ -165,6 +165,21 @@ def test_labels_of_an_arm_are_its_students_own_or_inherited() -> None:
     assert spent["teacher-rl-1H"] == (8, 0, 8)
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_where_a_line_is_narrow_stages_stand_once_below_and_no_word_of_them_is_broken(width: int) -> None:
+    graph = build_graph(read_recipe("beyond"))
+    out = io.StringIO()
+    print_plan(plan(graph, {}, {}), Console(file=out, width=width, color_system=None))
+    table, _, below = out.getvalue().rpartition("stages \n")[2].partition("stages 1:")
+    arms = {arm.name: ", ".join(graph.nodes[name].title for name in arm.stages) for arm in graph.arms if arm.stages}
+    rows = [line.split() for line in table.splitlines()[1:] if line.strip()]
+    assert [row[0] for row in rows] == list(arms)  # a line each
+    said = " ".join(f"1: {below}".partition("\n\n")[0].split()).split(" stages ")
+    chains = dict(one.split(": ", 1) for one in said)
+    assert {row[0]: chains[row[-1]] for row in rows} == arms
+    assert len(chains) == len(set(arms.values()))
+
+
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_the_printed_plan_fits_and_names_every_kind_of_work(width: int) -> None:
     out = io.StringIO()

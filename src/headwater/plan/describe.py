@@ -132,8 +132,10 @@ def _sum(values: Iterable[Any]) -> Any:
 
 def print_plan(plan: Mapping[str, Any], console: Console) -> None:
     """The plan as two tables and a sum; work alike stands in one line, whatever its seed and its arm."""
-    console.print(_work(plan["work"], wide=console.width >= WIDE))
-    console.print(_arms(plan))
+    wide = console.width >= WIDE
+    console.print(_work(plan["work"], wide=wide))
+    for part in _arms(plan, wide=wide):
+        console.print(part)
     for line in (*_sentences(plan), *(sentences(plan["cluster"]) if "cluster" in plan else ())):
         console.print(Text(line))
 
@@ -165,16 +167,26 @@ def _title(row: Mapping[str, Any]) -> str:
     return f"evaluate on {title.rpartition(' on ')[2]}" if " on " in title else "evaluate"
 
 
-def _arms(plan: Mapping[str, Any]) -> Table:
+def _arms(plan: Mapping[str, Any], *, wide: bool) -> Iterable[Table | Text]:
+    """An arm a line; where a console is narrow its stages stand below, once for all arms that share them."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     table.add_column("arm", overflow="fold")
     for heading in ("direct", "inherited", "updates"):
         table.add_column(f"labels {heading}" if heading == "direct" else heading, justify="right", no_wrap=True)
-    table.add_column("stages", overflow="fold")
+    table.add_column("stages", justify="left" if wide else "right", overflow="fold")
+    chains: dict[str, str] = {}
     for arm in {str(arm["arm"]): arm for arm in plan["arms"]}.values():
+        chain = ", ".join(arm["stages"])
+        number = chains.setdefault(chain, str(len(chains) + 1))
         numbers = (str(arm["direct"]), str(arm["inherited"]), f"{arm['updates']:,}")
-        table.add_row(*map(Text, (arm["arm"], *numbers, ", ".join(arm["stages"]))))
-    return table
+        table.add_row(*map(Text, (arm["arm"], *numbers, chain if wide else number)))
+    yield table
+    if not wide:
+        below = Table.grid(padding=(0, 1))
+        for chain, number in chains.items():
+            below.add_row(Text(f" stages {number}:"), Text(chain))
+        yield below
+        yield Text()
 
 
 def _sentences(plan: Mapping[str, Any]) -> Iterable[str]:
