@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from headwater.report import summarise, write_page
+from headwater.report import summarise, to_markdown, write_page
 from headwater.report.page import render_page
 
 PRIMARY = "arithmetic-test"
@@ -315,6 +315,20 @@ def test_notes_stand_before_everything_else(lab):
     page = render_page(summarise(lab))
     note = page.index(html.escape(lab.graph["notes"][0]))
     assert page.index('class="note"') < note < page.index("first planned comparison".capitalize()[:5])
+
+
+def test_another_harness_stands_beside_the_score_of_each_benchmark(make_lab):
+    lab = make_lab(seeds=(0,), more={"aime-24": 30})
+    (entry,) = (arm for arm in lab.graph["arms"] if arm["name"] == "R3-full")
+    said = {"mean": 0.875, "standard_error": 0.0625, "version": "<0.4>"}
+    lab.harness = {entry["evaluation"]["aime-24"]: said}
+    summary = summarise(lab)
+    page, markdown = render_page(summary), to_markdown(summary)
+    assert page.count("<small>lm-eval 87.5 ± 6.2</small>") == 1
+    assert markdown.count("[lm-eval 87.5 ± 6.2]") == 1
+    assert "lm-eval %" not in page + markdown  # a column is of the primary benchmark
+    lab.harness = {entry["evaluation"][PRIMARY]: said}
+    assert render_page(summarise(lab)).count("87.5 ± 6.2<") == 2  # of every arm, and of every benchmark
 
 
 def test_every_benchmark_and_the_overlap_stand_in_the_page(make_lab):

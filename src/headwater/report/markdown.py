@@ -44,7 +44,8 @@ def _arms(summary: Summary) -> Iterator[str]:
 
 def _seeds(on: ArmRow | BenchmarkScore) -> Iterator[str]:
     for score in on.scores:
-        yield str(score.average) if score.average else score.state
+        harness = f" [lm-eval {score.harness}]" if score.harness and isinstance(on, BenchmarkScore) else ""
+        yield f"{score.average}{harness}" if score.average else score.state
 
 
 def _contrasts(rows: Iterable[ContrastRow]) -> Iterator[str]:
