@@ -83,7 +83,7 @@ def proportional(gold: Sequence[Term], answer: Sequence[Term], *, positive: bool
 
 def rounds(exact: Term, decimal: Term) -> bool:
     """Whether the expression, rounded to the places of the decimal, is the decimal."""
-    places = len(decimal.text.partition(".")[2]) if "/" not in decimal.text else 0
+    places = len(decimal.text.partition(".")[2])
     bits = 300 + 4 * places
     found = _evaluated(exact, {}, bits, real=False)[0]
     if found is None or not is_real(found):
@@ -263,7 +263,7 @@ def _takes_negative(gold: Term, name: str, seed: str) -> bool:
 
 def _evaluated(node: Term, point: Point, bits: int, *, real: bool) -> tuple[Value | None, int]:
     """The value, None where there is none, and the bits of the widest number on the way. Raises TooLarge."""
-    if not point and not real:
+    if not point:
         return _evaluated_constant(node, bits)
     evaluator = Evaluator(point, bits, real=real)
     try:

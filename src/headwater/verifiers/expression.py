@@ -24,20 +24,20 @@ from headwater.verifiers.terms import PERCENT, REALS, Given, Quantity, Relation,
 from headwater.verifiers.units import GROUPS, VOCABULARY, is_prose, said_short
 from headwater.verifiers.values import TooLarge
 
-EXPRESSION_VERSION = "5"
+EXPRESSION_VERSION = "6"
 """Changes with every change of a verdict; what was made with an older one is then made again."""
 
-_INK = re.compile(r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[,;:! ]|[\s$]")
-_DRESS = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox|textrm)\s*\{([^{}\\]*)\}")
+_NO_INK = r"(?:\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[,;:! ]|[\s$])+"
+_DRESS = r"\\(?:text|mathrm|textbf|mathbf|textit|mbox|textrm)\s*\{([^{}\\]*)\}"
 _LONGEST_TEXT = 12
 """Words of a gold answer that is text; more of them are a solution, which nobody repeats word by word."""
 _SENTINELS = frozenset(VOCABULARY["phrases"]["sentinels"])
-_SOLUTION = re.compile(r"####|\\boxed|\n\s*\n|\n[^\n]*=|[a-z]{3,}[.!?]\s+[A-Z]")
+_SOLUTION = r"####|\\boxed|[a-z]{3,}[.!?]\s+[A-Z]"
 _REGIONS = frozenset({"interval", "\\cup", "\\cap", "\\setminus"})
 _LISTS = frozenset({"list", "tuple", "set"})
 _UNEQUAL = frozenset({"<", ">", "<=", ">=", "!="})
 _CLOSED = {"<": "()", "<=": "[]"}
-_SAYS_NOTHING = re.compile(r"^(?:the|an?) +(?=\w)|^(?:option|choice) +(?=\(?[A-Z]\)?$)", re.IGNORECASE)
+_SAYS_NOTHING = r"(?i)^(?:the|an?) +(?=\w)|^(?:option|choice) +(?=\(?[A-Z]\)?$)"
 
 
 class ExpressionJudge(Judge):
@@ -72,16 +72,14 @@ def decide(gold: str, answer: str) -> bool:
     bare = unwrapped(gold)
     if _inked(answer) in (_inked(gold), _inked(bare)):
         return True
-    gold = bare
-    right = _shape(gold, Context())
-    if _undressed(gold) == _undressed(answer) and (right is None or right.op == "words"):
+    right = _shape(bare, Context())
+    if (right is None or right.op == "words") and _undressed(bare) == _undressed(answer):
         return True  # April 10, without its \\text
     if right is None:
         return False
-    listed = right.op == "list"
-    number = "number" in (right.op, right.op == "quantity" and right.parts[0].op)
-    contexts = [Context(separators=listed), *([Context(measured=True)] if number else [])]
-    return any(_matches(right, answer, context) for context in contexts)
+    value = right.parts[0] if right.op == "quantity" else right
+    contexts = [Context(separators=right.op == "list"), Context(measured=True)]
+    return any(_matches(right, answer, context) for context in contexts[: 1 + (value.op == "number")])
 
 
 def _matches(right: Term, answer: str, context: Context) -> bool:
@@ -103,7 +101,7 @@ def is_readable(gold: str) -> bool:
     """Whether the gold answer has a reading, so that other ways to write it are found equal."""
     whole, gold = gold.strip(), unwrapped(gold)
     right = _shape(gold, Context())
-    if right is None or "\n" in whole or _SOLUTION.search(gold) or gold.strip().casefold() in _SENTINELS:
+    if right is None or "\n" in whole or re.search(_SOLUTION, gold) or gold.strip().casefold() in _SENTINELS:
         return False
     if right.op == "words":
         return len(right.name.split()) <= _LONGEST_TEXT and said(right).strip(" .") not in _SENTINELS
@@ -112,14 +110,14 @@ def is_readable(gold: str) -> bool:
 
 def _inked(text: str) -> str:
     """The text without bracket sizes and blanks, but for one between digits or letters; control characters stay."""
-    bare = _INK.sub(" ", re.sub(r"(?<!\.)\.$|\\!\s*", "", text.strip()))
-    return re.sub(r"(?<![0-9A-Za-z,]) +| +(?![0-9A-Za-z,])|(?<= ) +", "", bare)
+    bare = re.sub(_NO_INK, " ", re.sub(r"(?<!\.)\.$|\\!\s*", "", text.strip()))
+    return re.sub(r"(?<![0-9A-Za-z,]) | (?![0-9A-Za-z,])", "", bare)
 
 
 def _undressed(text: str) -> str:
     r"""Words without their \text, capitals and blanks; what is left of commands and braces stays, and so counts."""
-    plain = " ".join(_DRESS.sub(r" \1 ", ascii_digits(text)).replace("$", " ").split()).rstrip(".!")
-    plain = re.sub(r"\s+(?=[,.!?;:])", "", plain)
+    plain = " ".join(re.sub(_DRESS, r" \1 ", ascii_digits(text)).replace("$", " ").split()).rstrip(".!")
+    plain = re.sub(r" (?=[,.!?;:])", "", plain)
     return plain.casefold() if re.search(r"[^\W\d_]{3}", plain) and "\\" not in plain else plain
 
 
@@ -141,7 +139,7 @@ def matches(gold: Term, answer: Term) -> bool:
     if gold.op in _LISTS or answer.op == "set":
         return _listing(gold, answer)
     if answer.op == "list" and answer.name == "or":  # 3/2 or 1.5: one value, written twice
-        return len(answer.parts) < 5 and all(matches(gold, item) for item in answer.parts)
+        return all(matches(gold, item) for item in answer.parts)
     return _quantity(gold, answer) if isinstance(gold, Quantity) else _one_value(gold, answer)
 
 
@@ -178,7 +176,7 @@ def _in_order(gold: Sequence[Term], answer: Sequence[Term]) -> bool:
 def said(term: Term) -> str:
     """Words, or letters that may be a word; the case of a single letter counts, and of two."""
     text = term.name if term.op == "words" else term.text if term.op != "number" else ""
-    text = _SAYS_NOTHING.sub("", " ".join(text.replace("\u2019", "'").split()))
+    text = re.sub(_SAYS_NOTHING, "", " ".join(text.replace("\u2019", "'").split()))
     return text if len(text) < 2 or (len(text) == 2 and text.isupper() and not is_prose(text)) else text.casefold()
 
 
@@ -190,10 +188,11 @@ def _conditional(gold: Term, answer: Term) -> bool:
         if not loose and gold.domain.removeprefix("where ") != answer.domain.removeprefix("where "):
             return False
         inner[1] = inner[1].renamed(answer.letter, gold.letter)
-    else:
-        domain = gold.domain if isinstance(gold, Given) else answer.domain if isinstance(answer, Given) else ""
-        if not (is_universal(domain) or (isinstance(gold, Given) and domain[0] in "!>")):
+    elif isinstance(gold, Given):
+        if not (is_universal(gold.domain) or gold.domain[0] in "!>"):
             return False
+    elif isinstance(answer, Given) and not is_universal(answer.domain):
+        return False
     return matches(*inner)
 
 
@@ -274,8 +273,8 @@ def region(term: Term) -> Term | None:
     if isinstance(term, Relation):
         return _solutions(term)
     if term.op in ("\\cup", "\\cap", "\\setminus"):
-        parts = [region(part) for part in term.parts]
-        return None if None in parts else Term(term.op, tuple(part for part in parts if part is not None))
+        parts = tuple(part for side in term.parts if (part := region(side)) is not None)
+        return Term(term.op, parts) if len(parts) == len(term.parts) else None
     return term if term.op in ("interval", "set") else None
 
 

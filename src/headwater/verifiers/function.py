@@ -21,7 +21,6 @@ import inspect
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +34,8 @@ RewardFunction = Callable[..., Sequence[float | None]]
 
 def _settled(awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
     """What they give, or the exception that each ended with; in a thread where a loop runs already, as in notebooks."""
-    import asyncio  # noqa: PLC0415  few functions need it, and every start would pay
+    import asyncio  # noqa: PLC0415  few functions need them, and every start would pay
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
     async def together() -> list[Any]:
         return await asyncio.gather(*awaitables, return_exceptions=True)
@@ -252,11 +252,7 @@ def load_functions(
 
     Runs the files. Raises InputError when one cannot be read or run, or has no such function.
     """
-    functions = [own_code.load(reference, PLACE, "function", _is_function) for reference in references]
+    functions = [own_code.load(reference, PLACE, "function", callable) for reference in references]
     return FunctionVerifier(
         function=functions, reward_weights=reward_weights or None, packed=True, full_marks=full_marks
     )
-
-
-def _is_function(value: Any) -> bool:
-    return callable(value)

@@ -70,7 +70,7 @@ class _Shaper:
         nodes = trimmed(nodes)
         if not nodes:
             raise Unreadable("nothing")
-        if len(nodes) == 1 and nodes[0].text == "{}" and nodes[0].kind == "group":
+        if len(nodes) == 1 and nodes[0].text == "{}":
             return self.read(nodes[0].parts[0])
         if any(node.kind == "comma" for node in nodes):
             joined = nodes if self.context.separators else join_thousands(nodes)
@@ -106,8 +106,6 @@ class _Shaper:
         if len(signs) > 4:
             raise Unreadable("a long chain of relations")
         parts = split_nodes(nodes, "relation")
-        if len(parts) != len(signs) + 1:
-            raise Unreadable("a relation without one of its sides")
         if signs[0] == "=" and parts[0][0].kind == "words" and CONDITION.match(parts[0][0].text):
             raise Unreadable("a condition without what it is a condition of")
         names = tuple(name_of(part) for part in parts)
@@ -226,8 +224,6 @@ class _Shaper:
         return Quantity("quantity", (value,), unit=unit) if unit else value
 
     def _value(self, nodes: Nodes) -> Term:
-        if len(nodes) == 1 and nodes[0].text in ("{}", "()"):
-            return self.read(nodes[0].parts[0])
         if len(nodes) == 1 and nodes[0].kind == "words":
             return self._quantity(nodes)
         if len(nodes) > 1 and nodes[-1].kind == "index" and (based := _based(nodes)) is not None:
@@ -361,7 +357,7 @@ def _stamp(nodes: Nodes) -> str | None:
 def _based(nodes: Nodes) -> Term | None:
     sign = "-" if nodes[0].text == "-" else ""
     digits = nodes[bool(sign) : -1]
-    if len(digits) == 1 and digits[0].kind == "group" and digits[0].text == "()":
+    if len(digits) == 1 and digits[0].text == "()":
         digits = digits[0].parts[0]
     text = spelled(digits)
     if not re.fullmatch(r"[0-9][0-9A-Z]*|[A-Z][0-9A-Z]*[0-9][0-9A-Z]*", text):

@@ -25,6 +25,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+from headwater.verifiers.units import Unit
+
 _ANSWERS = frozenset({
     "infinity", "words", "list", "tuple", "set", "interval", "\\cup", "\\cap", "\\setminus", "matrix", "row", "based",
     "relation", "quantity", "given",
@@ -109,8 +111,6 @@ class Relation(Term):
         return replace(self, name=" ".join(self.signs[1:]), parts=self.parts[1:], names=self.names[1:])
 
 
-Unit = tuple[tuple[str, int], ...]
-"""(name, exponent), sorted."""
 PERCENT: Unit = (("percent", 1),)
 
 

@@ -181,7 +181,7 @@ class Evaluator:
             if not _is_whole(exponent) or not 1 < exponent < 1000:
                 raise Undefined
             exponent = 1 / exponent
-        if self._tiny(base) and not (is_real(exponent) and exponent > 0 and isinstance(base, Fraction)):
+        if self._tiny(base) and not (isinstance(exponent, Fraction) and exponent > 0):
             raise Undefined
         sign = 1
         if is_real(base) and base < 0 and not _is_whole(exponent):
