@@ -225,15 +225,19 @@ def _real_points(gold: Term, seed: str) -> list[Point]:
     found: list[Point] = []
     for place in range(30):
         scale = Fraction(8) if place < _POINTS and not positive else _SCALES[place % len(_SCALES)]
-        point = {}
+        point = _positive(names, seed, place, scale)
         for turn, name in enumerate(names):
-            value = scale * abs(_draw(seed, place, name))
-            point[name] = value if name in positive or (place >> turn % 3) % 2 == 0 else -value
+            if name not in positive and (place >> turn % 3) % 2:
+                point[name] *= -1
         if _evaluated(gold, point, _SHORT, real=True)[0] is not None:
             found.append(point)
         if len(found) == _POINTS:
             break
     return found
+
+
+def _positive(names: Sequence[str], seed: str, place: object, scale: Fraction) -> dict[str, Fraction]:
+    return {name: scale * abs(_draw(seed, place, name)) for name in names}
 
 
 def _everywhere(gold: Term) -> bool:
@@ -251,8 +255,8 @@ def _is_whole(node: Term) -> bool:
 def _takes_negative(gold: Term, name: str, seed: str) -> bool:
     """Whether the expression has a real value for some negative value of the letter, the others positive."""
     for place, scale in enumerate(_SCALES):
-        point = {other: scale * abs(_draw(seed, f"sign {place}", other)) for other in sorted(gold.letters)}
-        point[name] = -point[name]
+        point = _positive(sorted(gold.letters), seed, f"sign {place}", scale)
+        point[name] *= -1
         if _evaluated(gold, point, _SHORT, real=True)[0] is not None:
             return True
     return False

@@ -19,7 +19,7 @@ from headwater.verifiers.answers import Judge, respelled, unwrapped
 from headwater.verifiers.equality import equal, proportional, rounds, same_set
 from headwater.verifiers.latex import LONGEST_EXPRESSION, Unreadable, ascii_digits
 from headwater.verifiers.names import is_universal
-from headwater.verifiers.reading import Context, read
+from headwater.verifiers.reading import Reader
 from headwater.verifiers.terms import PERCENT, REALS, Given, Quantity, Relation, Term, infinity, number, words
 from headwater.verifiers.units import GROUPS, VOCABULARY, is_prose, said_short
 from headwater.verifiers.values import TooLarge
@@ -61,7 +61,7 @@ class ExpressionJudge(Judge):
 
     def several(self, gold: str) -> bool:
         """Whether the gold answer is a list or a set."""
-        right = _shape(unwrapped(gold), Context())
+        right = _shape(unwrapped(gold))
         return right is not None and right.op in ("list", "set")
 
 
@@ -72,27 +72,27 @@ def decide(gold: str, answer: str) -> bool:
     bare = unwrapped(gold)
     if _inked(answer) in (_inked(gold), _inked(bare)):
         return True
-    right = _shape(bare, Context())
+    right = _shape(bare)
     if (right is None or right.op == "words") and _undressed(bare) == _undressed(answer):
         return True  # April 10, without its \\text
     if right is None:
         return False
     value = right.parts[0] if right.op == "quantity" else right
-    contexts = [Context(separators=right.op == "list"), Context(measured=True)]
-    return any(_matches(right, answer, context) for context in contexts[: 1 + (value.op == "number")])
+    readers = [Reader(separators=right.op == "list"), Reader(measured=True)]
+    return any(_matches(right, answer, reader) for reader in readers[: 1 + (value.op == "number")])
 
 
-def _matches(right: Term, answer: str, context: Context) -> bool:
+def _matches(right: Term, answer: str, reader: Reader) -> bool:
     try:
-        return matches(right, read(answer, context))
+        return matches(right, reader.read(answer))
     except (Unreadable, TooLarge):
         return False
 
 
 @lru_cache(maxsize=8192)
-def _shape(gold: str, context: Context) -> Term | None:
+def _shape(gold: str) -> Term | None:
     try:
-        return read(gold, context)
+        return Reader().read(gold)
     except Unreadable:
         return None
 
@@ -100,12 +100,12 @@ def _shape(gold: str, context: Context) -> Term | None:
 def is_readable(gold: str) -> bool:
     """Whether the gold answer has a reading, so that other ways to write it are found equal."""
     whole, gold = gold.strip(), unwrapped(gold)
-    right = _shape(gold, Context())
+    right = _shape(gold)
     if right is None or "\n" in whole or re.search(_SOLUTION, gold) or gold.strip().casefold() in _SENTINELS:
         return False
     if right.op == "words":
         return len(right.name.split()) <= _LONGEST_TEXT and said(right).strip(" .") not in _SENTINELS
-    return _matches(right, respelled(gold), Context(separators=right.op == "list"))
+    return _matches(right, respelled(gold), Reader(separators=right.op == "list"))
 
 
 def _inked(text: str) -> str:

@@ -1,7 +1,7 @@
 r"""From the nodes of an answer to its shape: parts at commas, relations and brackets, and what stands around a number.
 
 A comma between digits has two readings, 1,000 or 1, 000; so has a letter behind a number, five metres or five times m.
-`Context` says which one is asked for.
+`Reader` says which one is asked for.
 """
 
 from __future__ import annotations
@@ -42,43 +42,30 @@ _CURRENCIES = frozenset({*MONEY.values()})
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class Reader:
     """`separators`: every comma parts two answers; `measured`: a letter behind a number may be its unit."""
 
     separators: bool = False
     measured: bool = False
 
+    def read(self, text: str) -> Term:
+        """The shape of an answer; conditions may stand behind it. Raises Unreadable for what has none."""
+        main, condition = split_condition(parse_latex(text))
+        value = self._shape(main)
+        return value if condition is None else Given("given", (value,), letter=condition[0], domain=condition[1])
 
-def read(text: str, context: Context = Context()) -> Term:
-    """The shape of an answer. Raises Unreadable for what has none."""
-    return read_nodes(parse_latex(text), context)
-
-
-def read_nodes(nodes: Nodes, context: Context) -> Term:
-    """The shape of an answer whose conditions may stand behind it."""
-    main, condition = split_condition(nodes)
-    value = _Shaper(context).read(main)
-    return value if condition is None else Given("given", (value,), letter=condition[0], domain=condition[1])
-
-
-class _Shaper:
-    def __init__(self, context: Context):
-        self.context = context
-
-    def read(self, nodes: Nodes) -> Term:
+    def _shape(self, nodes: Nodes) -> Term:
         """One answer, or several with commas between them."""
         nodes = trimmed(nodes)
         if not nodes:
             raise Unreadable("nothing")
         if len(nodes) == 1 and nodes[0].text == "{}":
-            return self.read(nodes[0].parts[0])
-        if any(node.kind == "comma" for node in nodes):
-            joined = nodes if self.context.separators else join_thousands(nodes)
-            parts = split_nodes(joined, "comma")
-            if len(parts) > 1:
-                return self._joined(parts, {node.text for node in joined if node.kind == "comma"})
-            nodes = joined
-        return self._relation(nodes) if any(node.kind == "relation" for node in nodes) else self.single(nodes)
+            return self._shape(nodes[0].parts[0])
+        nodes = nodes if self.separators else join_thousands(nodes)
+        parts = split_nodes(nodes, "comma")
+        if len(parts) > 1:
+            return self._joined(parts, {node.text for node in nodes if node.kind == "comma"})
+        return self._relation(nodes) if any(node.kind == "relation" for node in nodes) else self._single(nodes)
 
     def _joined(self, parts: list[Nodes], joints: set[str]) -> Term:
         """A list; x < 2 or x > 3 is a union, x > 2 and x < 3 an intersection."""
@@ -86,13 +73,13 @@ class _Shaper:
         signs = [{node.text for node in part if node.kind == "relation"} for part in parts]
         if len(words) == 1 and all(signs) and {"<", ">", "<=", ">="} & set[str]().union(*signs):
             operator = "\\cup" if words == {"or"} else "\\cap"
-            return Term(operator, tuple(self.read(part) for part in parts))
+            return Term(operator, tuple(self._shape(part) for part in parts))
         return replace(self._listing("list", parts), name=joints.pop() if len(joints) == 1 else "")
 
     def _listing(self, kind: str, parts: list[Nodes]) -> Term:
         items: list[Term] = []
         for part in parts:
-            item = words("...") if [node.text for node in part] == ["\\ldots"] else self.read(part)
+            item = words("...") if [node.text for node in part] == ["\\ldots"] else self._shape(part)
             if item.op == "list" and kind == "tuple":
                 raise Unreadable("a tuple with two values in one place")
             items += item.parts if item.op == "list" else [item]
@@ -102,7 +89,7 @@ class _Shaper:
     def _relation(self, nodes: Nodes) -> Term:
         signs = tuple(node.text for node in nodes if node.kind == "relation")
         if nodes[0].kind == "relation" and signs == ("~",):
-            return self.single(nodes[1:])
+            return self._single(nodes[1:])
         if len(signs) > 4:
             raise Unreadable("a long chain of relations")
         parts = split_nodes(nodes, "relation")
@@ -118,19 +105,19 @@ class _Shaper:
 
     def _side(self, nodes: Nodes, name: Name | None) -> Term:
         try:
-            return self.single(nodes)
+            return self._single(nodes)
         except Unreadable:
             if name is None:
                 raise
             return words(f"the name {name.text}")
 
-    def single(self, nodes: Nodes) -> Term:
+    def _single(self, nodes: Nodes) -> Term:
         """One answer without relations."""
         if any(node.text == "\\mathbb" for node in nodes):  # R - {0}
             nodes = tuple(Node("sign", "\\setminus") if node.text == "-" else node for node in nodes)
         for sign in ("\\cup", "\\cap", "\\setminus"):
             if any(node.text == sign for node in nodes):
-                return Term(sign, tuple(self.single(part) for part in split_nodes(nodes, "sign", sign)))
+                return Term(sign, tuple(self._single(part) for part in split_nodes(nodes, "sign", sign)))
         if len(nodes) == 1:
             if nodes[0].kind == "group" and (bracketed := self._bracketed(nodes[0])) is not None:
                 return bracketed
@@ -144,13 +131,13 @@ class _Shaper:
 
     def _bracketed(self, group: Node) -> Term | None:
         inside = group.parts[0]
-        everywhere = _Shaper(replace(self.context, separators=True))
+        everywhere = replace(self, separators=True)
         if group.text == "\\{\\}" and (condition := _set_builder(inside)):
-            return self.read(condition)
+            return self._shape(condition)
         if group.text == "\\{\\}":
             return everywhere._listing("set", split_nodes(inside, "comma")) if inside else Term("set")
         if group.text == "{}" or (group.text == "()" and not any(node.kind == "comma" for node in inside)):
-            return self.read(inside)
+            return self._shape(inside)
         if group.text in ("()", "\\langle\\rangle"):
             return everywhere._listing("tuple", split_nodes(inside, "comma"))
         if group.text in ("[]", "[)", "(]"):
@@ -158,13 +145,13 @@ class _Shaper:
                 return self._matrix(inside[0])
             ends = split_nodes(inside, "comma")
             if len(ends) == 2:
-                return Term("interval", (everywhere.read(ends[0]), everywhere.read(ends[1])), name=group.text)
+                return Term("interval", (everywhere._shape(ends[0]), everywhere._shape(ends[1])), name=group.text)
         return None
 
     def _matrix(self, node: Node) -> Term:
         inside = node.parts[0]
         lines = split_nodes(inside[:-1] if inside and inside[-1].text == "\\\\" else inside, "sign", "\\\\")
-        rows = tuple(Term("row", tuple(map(self.read, split_nodes(line, "sign", "&")))) for line in lines)
+        rows = tuple(Term("row", tuple(map(self._shape, split_nodes(line, "sign", "&")))) for line in lines)
         return Term("matrix", rows, name="v" if node.text in ("vmatrix", "Vmatrix") else "")
 
     def _plus_minus(self, nodes: Nodes) -> Term:
@@ -203,7 +190,7 @@ class _Shaper:
 
     def _with_tail(self, head: Nodes, tail: Nodes) -> Term | None:
         """The head's value where the tail is a unit or a multiplier of it; None where it is neither."""
-        text = _tail_text(tail, bare=self.context.measured and len(head) == 1 and head[0].kind == "number")
+        text = _tail_text(tail, bare=self.measured and len(head) == 1 and head[0].kind == "number")
         if not text or _of_function(head, tail):
             return None
         factor, rest = multiplier_of(text) if unit_of(text) is None else (1, text)
