@@ -9,7 +9,7 @@ it is positive. An answer must have a value wherever the gold answer has one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cmp_to_key, lru_cache
 
@@ -225,19 +225,18 @@ def _real_points(gold: Term, seed: str) -> list[Point]:
     found: list[Point] = []
     for place in range(30):
         scale = Fraction(8) if place < _POINTS and not positive else _SCALES[place % len(_SCALES)]
-        point = _positive(names, seed, place, scale)
-        for turn, name in enumerate(names):
-            if name not in positive and (place >> turn % 3) % 2:
-                point[name] *= -1
-        if _evaluated(gold, point, _SHORT, real=True)[0] is not None:
-            found.append(point)
+        negative = {name for turn, name in enumerate(names) if name not in positive and (place >> turn % 3) % 2}
+        found += _defined(gold, seed, place, scale, negative)
         if len(found) == _POINTS:
             break
     return found
 
 
-def _positive(names: Sequence[str], seed: str, place: object, scale: Fraction) -> dict[str, Fraction]:
-    return {name: scale * abs(_draw(seed, place, name)) for name in names}
+def _defined(gold: Term, seed: str, place: object, scale: Fraction, negative: Container[str]) -> list[Point]:
+    """The point of this place, where the gold answer has a real value there."""
+    sizes = {name: scale * abs(_draw(seed, place, name)) for name in sorted(gold.letters)}
+    point = {name: -size if name in negative else size for name, size in sizes.items()}
+    return [point] if _evaluated(gold, point, _SHORT, real=True)[0] is not None else []
 
 
 def _everywhere(gold: Term) -> bool:
@@ -254,12 +253,7 @@ def _is_whole(node: Term) -> bool:
 
 def _takes_negative(gold: Term, name: str, seed: str) -> bool:
     """Whether the expression has a real value for some negative value of the letter, the others positive."""
-    for place, scale in enumerate(_SCALES):
-        point = _positive(sorted(gold.letters), seed, f"sign {place}", scale)
-        point[name] *= -1
-        if _evaluated(gold, point, _SHORT, real=True)[0] is not None:
-            return True
-    return False
+    return any(_defined(gold, seed, f"sign {place}", scale, {name}) for place, scale in enumerate(_SCALES))
 
 
 # Values

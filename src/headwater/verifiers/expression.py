@@ -17,7 +17,7 @@ from functools import lru_cache
 from headwater.records import Verdict
 from headwater.verifiers.answers import Judge, respelled, unwrapped
 from headwater.verifiers.equality import equal, proportional, rounds, same_set
-from headwater.verifiers.latex import LONGEST_EXPRESSION, Unreadable, ascii_digits
+from headwater.verifiers.latex import LONGEST_EXPRESSION, NO_INK, Unreadable, ascii_digits
 from headwater.verifiers.names import is_universal
 from headwater.verifiers.reading import Reader
 from headwater.verifiers.terms import PERCENT, REALS, Given, Quantity, Relation, Term, infinity, number, words
@@ -27,7 +27,6 @@ from headwater.verifiers.values import TooLarge
 EXPRESSION_VERSION = "6"
 """Changes with every change of a verdict; what was made with an older one is then made again."""
 
-_NO_INK = r"(?:\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[,;:! ]|[\s$])+"
 _DRESS = r"\\(?:text|mathrm|textbf|mathbf|textit|mbox|textrm)\s*\{([^{}\\]*)\}"
 _LONGEST_TEXT = 12
 """Words of a gold answer that is text; more of them are a solution, which nobody repeats word by word."""
@@ -110,7 +109,7 @@ def is_readable(gold: str) -> bool:
 
 def _inked(text: str) -> str:
     """The text without bracket sizes and blanks, but for one between digits or letters; control characters stay."""
-    bare = re.sub(_NO_INK, " ", re.sub(r"(?<!\.)\.$|\\!\s*", "", text.strip()))
+    bare = re.sub(rf"(?:{NO_INK})+", " ", re.sub(r"(?<!\.)\.$|\\!\s*", "", text.strip()))
     return re.sub(r"(?<![0-9A-Za-z,]) | (?![0-9A-Za-z,])", "", bare)
 
 

@@ -48,13 +48,14 @@ _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | dict.fromkeys(
     (0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)
 )
 """Full-width forms, as Chinese text has them, are the same characters; some characters have no width at all."""
-_NO_INK = (
+NO_INK = (
     r"\\[hv]?phantom\s*(?:\{[^{}]*\}|.)|\\math(?:rm|bf|it|sf)\s+(?=[0-9A-Za-z])|\\(?:left|right)\s*\.(?![0-9])"
     r"|\\(?:textcolor|color|hspace|vspace)\*?\s*\{[^{}]*\}"
     r"|\\(?:quad|qquad|displaystyle|textstyle|limits|left|right|middle|[bB]igg?[lrm]?|strut|bf|rm|it|sf|tt|boldmath"
     r"|tiny|small|normalsize|large|Large|LARGE|huge|Huge|nobreak|hfill|newline|allowbreak)(?![A-Za-z])"
     r"|\\[,;:! >()\[\]]|(?:\\)+\s*\Z|[$~\s]"
 )
+"""What leaves nothing on the page but a blank."""
 _TEXT = (
     r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|[mh]box|math(?:rm|bf|it|sf)|operatorname\*?)\s*"
     r"\{(?P<inside>(?:[^{}\\]|\\[$%&#_ ,;:!]|\\[A-Za-z]+ )*)\}"
@@ -64,7 +65,7 @@ _PIECE = (
     r"(?P<number>[0-9]{1,3}(?:(?:(?:\{,\}|,\{\}|\\text\{,\})(?:\\[!,;: ]|~| )*|,\s?(?:\\!\s*)+|\\[,;: ]|~| )[0-9]{3})+"
     r"(?![0-9]|\s*(?:/|\\[dtc]?frac)|[ ~][0-9])(?:\.[0-9]+)?"
     r"|[0-9]*\.[0-9]*(?=\\(?:overline|bar|dot)(?![a-z]))|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
-    rf"|(?P<blank>(?:{_NO_INK})+)|(?P<text>{_TEXT})"
+    rf"|(?P<blank>(?:{NO_INK})+)|(?P<text>{_TEXT})"
     r"|(?P<begin>\\begin\s*\{(?P<environment>[pbBvV]?(?:small)?matrix|array)\}(?:\s*\{[lcr| ]*\})?)"
     r"|(?P<end>\\end\s*\{(?:[pbBvV]?(?:small)?matrix|array)\})"
     r"|(?P<line>\\\\\s*\[-?[0-9.]+\s*(?:pt|em|ex|mm|cm)\])"
@@ -376,7 +377,7 @@ class _Reader:
             nodes = (Node("sign", "-"), *self._argument(whole=True))
         else:
             node = self._node(token)
-            group = node.text == "{}" or (whole and node.text == "()" and _one(node))
+            group = node.text == "{}" or (whole and node.text == "()")  # x^(n+1), as people type it
             nodes = node.parts[0] if group else (node,)
         self.depth -= 1
         return nodes
@@ -385,11 +386,6 @@ class _Reader:
         self.depth += 1
         if self.depth > DEEPEST:
             raise Unreadable(f"nested deeper than {DEEPEST}")
-
-
-def _one(group: Node) -> bool:
-    """Whether brackets hold one expression: x^(n+1), as people type it."""
-    return bool(group.parts[0]) and not any(node.kind in ("comma", "relation") for node in group.parts[0])
 
 
 def _uprighted(nodes: Nodes) -> Nodes:

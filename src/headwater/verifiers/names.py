@@ -18,7 +18,6 @@ _MARKS = frozenset({"\\angle", "\\triangle", "\\Delta"})
 """They say what the letters behind them are."""
 _BIG = frozenset({"\\int", "\\iint", "\\oint", "\\sum", "\\prod", "\\lim", "\\max", "\\min", "\\sup", "\\inf"})
 """What stands behind one of these is a part of its name, whatever it is."""
-_STARS = frozenset({"*", "\\prime", "\\dagger", "T", "+", "\\perp"})
 _DECORATED = frozenset({"\\overline", "\\vec", "\\hat", "\\mathbb"})
 
 
@@ -85,13 +84,13 @@ def _thing(nodes: Nodes, place: int, before: str) -> int | None:
 
 def _decorates(nodes: Nodes, place: int) -> bool:
     """x^*, f^{-1}(x), f^{(n)}(x): the power is a part of the name."""
-    inside = nodes[place].parts[0]
-    if inside and all(part.text in _STARS for part in inside):
+    inside = spelled(nodes[place].parts[0])
+    if re.fullmatch(r"(?:[*T+]|\\prime|\\dagger|\\perp)+", inside):
         return True
     if nodes[place - 1].text in ("\\sigma", "\\chi"):
-        return [part.text for part in inside] == ["2"]
-    applied = place + 1 < len(nodes) and nodes[place + 1].kind == "group" and nodes[place + 1].text == "()"
-    return applied and [part.text for part in inside] in (["-", "1"], ["()"])
+        return inside == "2"
+    applied = [node.text for node in nodes[place + 1 : place + 2]] == ["()"]
+    return applied and re.fullmatch(r"-1|\(\{[^{}]*\}", inside) is not None
 
 
 def _is_derivative(node: Node) -> bool:
