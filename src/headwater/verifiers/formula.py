@@ -51,12 +51,6 @@ def written(term: Term) -> Term:
     return number(sign * factor.value * Fraction(10) ** int(exponent.value)) if whole else term
 
 
-def decimal(text: str) -> Fraction:
-    """The exact value of digits with at most one point."""
-    whole, _, places = text.partition(".")
-    return Fraction(int(whole + places or "0"), 10 ** len(places))
-
-
 def join_thousands(nodes: Nodes) -> Nodes:
     """1,000 as one number: one to three digits, then groups of a comma and three digits, without a space."""
     joined: list[Node] = []
@@ -98,9 +92,9 @@ def _quotient(top: Term, bottom: Term) -> Term:
 
 
 def _negative(term: Term) -> Term:
-    if term.op == "number":
-        return number(-term.value, "-" + term.text if term.text and term.value >= 0 else "")
-    return Term("mul", (number(-1), term))
+    """Of a negative number it is something to do: -(-5)."""
+    written_out = term.op == "number" and term.value >= 0
+    return number(-term.value, f"-{term.text}") if written_out else Term("mul", (number(-1), term))
 
 
 class _Builder:
@@ -125,14 +119,10 @@ class _Builder:
 
     def sum(self) -> Term:
         """Terms with their signs."""
-        sign = self.take().text if self.peek("sign", "+", "-") else "+"
-        first = self.term()
-        if sign == "-":  # -(-5) is a sum to do
-            alone = first.op == "number" and first.value < 0 and not self.peek("sign", "+", "-")
-            first = Term("mul", (number(-1), first)) if alone else _negative(first)
-        terms = [first]
-        while self.peek("sign", "+", "-"):
-            terms.append(_negative(self.term()) if self.take().text == "-" else self.term())
+        terms: list[Term] = []
+        while not terms or self.peek("sign", "+", "-"):
+            sign = self.take().text if self.peek("sign", "+", "-") else "+"
+            terms.append(_negative(self.term()) if sign == "-" else self.term())
         return terms[0] if len(terms) == 1 else Term("add", tuple(terms))
 
     def term(self) -> Term:
@@ -223,7 +213,7 @@ class _Builder:
     def _number(self, node: Node, first: bool) -> Term:
         if not first:
             raise Unreadable("a number behind another factor has two readings")
-        value, after = decimal(node.text), self.peek()
+        value, after = Fraction(f"0{node.text}"), self.peek()
         if after is None:
             return number(value, node.text)
         if "." in node.text and (repeating := self._repeating(value, node.text.partition(".")[2], after)) is not None:
