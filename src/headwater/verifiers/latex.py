@@ -13,7 +13,7 @@ from collections.abc import Container
 from dataclasses import dataclass, replace
 from functools import cache
 
-from headwater.verifiers.units import BARE, MONEY, VOCABULARY, group_of, is_prose, known, multiplier_of, unit_of, ways
+from headwater.verifiers.units import BARE, MONEY, VOCABULARY, is_prose, known, measure_of, ways
 
 LONGEST_EXPRESSION = 1_000
 """Characters of an answer that is an expression; the longest gold answer of MATH has 159."""
@@ -265,9 +265,7 @@ def _words(text: str) -> list[Node]:
 
 def _is_measure(text: str) -> bool:
     """Whether these words may stand behind a number and leave it one."""
-    text = text.strip()
-    ordinal = text.strip("-") in ("st", "nd", "rd", "th")
-    return ordinal or unit_of(text) is not None or multiplier_of(text)[0] > 1 or group_of(text) is not None
+    return text.strip(" -") in ("st", "nd", "rd", "th") or measure_of(text) is not None
 
 
 def _with_words(tokens: list[Node]) -> list[Node]:

@@ -28,10 +28,9 @@ from headwater.verifiers.units import (
     LETTER_UNITS,
     MONEY,
     VOCABULARY,
-    group_of,
     is_prose,
     is_word,
-    multiplier_of,
+    measure_of,
     ordinal_ending,
     unit_of,
 )
@@ -163,8 +162,6 @@ class Reader:
 
     def _quantity(self, nodes: Nodes) -> Term:
         """A value with what is written before or behind it as its unit."""
-        if (text := _stamp(nodes)) is not None:
-            return words(text)
         if all(node.kind == "words" for node in nodes):
             text = " ".join(node.text for node in nodes).strip(" .:;!()[]")
             return REALS if text.casefold() in _PHRASES["reals"] else words(text)
@@ -191,19 +188,11 @@ class Reader:
     def _with_tail(self, head: Nodes, tail: Nodes) -> Term | None:
         """The head's value where the tail is a unit or a multiplier of it; None where it is neither."""
         text = _tail_text(tail, bare=self.measured and len(head) == 1 and head[0].kind == "number")
-        if not text or _of_function(head, tail):
+        measure = measure_of(text) if text and not _of_function(head, tail) else None
+        if measure is None:
             return None
-        factor, rest = multiplier_of(text) if unit_of(text) is None else (1, text)
-        unit = unit_of(rest) if rest else ()
-        if unit is None and (group := group_of(text)) is not None:
-            unit = unit_of(group[1]) if group[1] else ()
-            unit = None if unit is None else tuple(sorted((*unit, (group[0], 1))))
-        if unit is None:
-            return None
-        if head[-1].kind == "sign" and head[-1].text == "*" and len(head) > 1:
-            head = head[:-1]
-        text_of_head = _stamp(head)
-        value = self._value(head) if text_of_head is None else words(text_of_head)
+        factor, unit = measure
+        value = self._value(head[:-1] if len(head) > 1 and head[-1].text == "*" else head)
         if factor > 1:
             if value.op != "number":
                 return None
@@ -213,6 +202,8 @@ class Reader:
     def _value(self, nodes: Nodes) -> Term:
         if len(nodes) == 1 and nodes[0].kind == "words":
             return self._quantity(nodes)
+        if (text := _stamp(nodes)) is not None:
+            return words(text)
         if len(nodes) > 1 and nodes[-1].kind == "index" and (based := _based(nodes)) is not None:
             return based
         if any(node.text == ":" for node in nodes):

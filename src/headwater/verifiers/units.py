@@ -109,13 +109,6 @@ def said_short(unit: Unit) -> Unit:
     return tuple((_SHORT.get(name, name), power) for name, power in unit)
 
 
-def group_of(text: str) -> tuple[str, str] | None:
-    """(dozen, the words behind it) where words begin with a way of counting; None without one."""
-    head, _, rest = text.strip().lower().partition(" ")
-    name = head if head in GROUPS else re.sub(r"(?<=n|d|e)s$|es$", "", head)
-    return (name, rest) if name in GROUPS else None
-
-
 def _parsed(text: str) -> Counter[str] | None:
     """A sum of exponents by name. A slash or `per` turns the next factor round; brackets hold several."""
     total: Counter[str] = Counter()
@@ -171,7 +164,19 @@ def counted(text: str) -> str | None:
     return None if found is None else " ".join([*before, found])
 
 
-def multiplier_of(words: str) -> tuple[int, str]:
+def measure_of(text: str) -> tuple[int, Unit] | None:
+    """(factor, unit) where words may stand behind a number: million, miles, dozen eggs; None where they may not."""
+    if (unit := unit_of(text)) is not None:
+        return 1, unit
+    factor, rest = _multiplied(text)
+    head, _, behind = rest.lower().partition(" ")
+    group = [(name, 1) for name in {head, re.sub(r"(?<=n|d|e)s$|es$", "", head)} if name in GROUPS]
+    rest = behind if group else rest
+    unit = unit_of(rest) if rest else ()
+    return None if unit is None or (factor, unit, group) == (1, (), []) else (factor, tuple(sorted((*unit, *group))))
+
+
+def _multiplied(words: str) -> tuple[int, str]:
     """(factor, the words behind it) where words begin with million, hundred thousand, 万, ...; else the factor 1."""
     factor, rest = 1, words.strip()
     while rest:
