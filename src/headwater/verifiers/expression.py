@@ -69,7 +69,7 @@ def decide(gold: str, answer: str) -> bool:
     if len(answer) > LONGEST_EXPRESSION:
         return False
     bare = unwrapped(gold)
-    if _inked(answer) in (_inked(gold), _inked(bare)):
+    if _inked(answer) in map(_inked, {gold, bare}):
         return True
     right = _shape(bare)
     if (right is None or right.op == "words") and _undressed(bare) == _undressed(answer):
@@ -109,7 +109,7 @@ def is_readable(gold: str) -> bool:
 
 def _inked(text: str) -> str:
     """The text without bracket sizes and blanks, but for one between digits or letters; control characters stay."""
-    bare = re.sub(rf"(?:{NO_INK})+", " ", re.sub(r"(?<!\.)\.$|\\!\s*", "", text.strip()))
+    bare = re.sub(NO_INK, " ", re.sub(r"(?<!\.)\.$|\\!\s*", "", text.strip()))
     return re.sub(r"(?<![0-9A-Za-z,]) | (?![0-9A-Za-z,])", "", bare)
 
 

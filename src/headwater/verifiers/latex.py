@@ -49,11 +49,11 @@ _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | dict.fromkeys(
 )
 """Full-width forms, as Chinese text has them, are the same characters; some characters have no width at all."""
 NO_INK = (
-    r"\\[hv]?phantom\s*(?:\{[^{}]*\}|.)|\\math(?:rm|bf|it|sf)\s+(?=[0-9A-Za-z])|\\(?:left|right)\s*\.(?![0-9])"
+    r"(?:\\[hv]?phantom\s*(?:\{[^{}]*\}|.)|\\math(?:rm|bf|it|sf)\s+(?=[0-9A-Za-z])|\\(?:left|right)\s*\.(?![0-9])"
     r"|\\(?:textcolor|color|hspace|vspace)\*?\s*\{[^{}]*\}"
     r"|\\(?:quad|qquad|displaystyle|textstyle|limits|left|right|middle|[bB]igg?[lrm]?|strut|bf|rm|it|sf|tt|boldmath"
     r"|tiny|small|normalsize|large|Large|LARGE|huge|Huge|nobreak|hfill|newline|allowbreak)(?![A-Za-z])"
-    r"|\\[,;:! >()\[\]]|(?:\\)+\s*\Z|[$~\s]"
+    r"|\\[,;:! >()\[\]]|(?:\\)+\s*\Z|[$~\s])+"
 )
 """What leaves nothing on the page but a blank."""
 _TEXT = (
@@ -65,7 +65,7 @@ _PIECE = (
     r"(?P<number>[0-9]{1,3}(?:(?:(?:\{,\}|,\{\}|\\text\{,\})(?:\\[!,;: ]|~| )*|,\s?(?:\\!\s*)+|\\[,;: ]|~| )[0-9]{3})+"
     r"(?![0-9]|\s*(?:/|\\[dtc]?frac)|[ ~][0-9])(?:\.[0-9]+)?"
     r"|[0-9]*\.[0-9]*(?=\\(?:overline|bar|dot)(?![a-z]))|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
-    rf"|(?P<blank>(?:{NO_INK})+)|(?P<text>{_TEXT})"
+    rf"|(?P<blank>{NO_INK})|(?P<text>{_TEXT})"
     r"|(?P<begin>\\begin\s*\{(?P<environment>[pbBvV]?(?:small)?matrix|array)\}(?:\s*\{[lcr| ]*\})?)"
     r"|(?P<end>\\end\s*\{(?:[pbBvV]?(?:small)?matrix|array)\})"
     r"|(?P<line>\\\\\s*\[-?[0-9.]+\s*(?:pt|em|ex|mm|cm)\])"

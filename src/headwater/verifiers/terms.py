@@ -134,7 +134,7 @@ class Given(Term):
 
 def number(value: Fraction | int, text: str = "") -> Term:
     """A rational number that is written out."""
-    return Term("number", value=Fraction(value), text=text)
+    return Term("number", value=value if isinstance(value, Fraction) else Fraction(value), text=text)
 
 
 def letter(name: str) -> Term:

@@ -65,8 +65,8 @@ def is_real(value: Value) -> bool:
 
 
 def alike(left: Value, right: Value, bits: int) -> tuple[Value, Value]:
-    """Both as fractions where they are, else both as mpmath's numbers of this precision."""
-    if isinstance(left, Fraction) and isinstance(right, Fraction):
+    """Both as fractions where they are, else both as mpmath's numbers, a fraction to this precision."""
+    if isinstance(left, Fraction) == isinstance(right, Fraction):
         return left, right
     with _context().workprec(bits):
         return _context().convert(left), _context().convert(right)
@@ -174,7 +174,8 @@ class Evaluator:
     def _quotient(self, top: Value, bottom: Value) -> Value:
         if self._tiny(bottom):
             raise Undefined
-        return ratio(top, bottom, self._bits)
+        exact = isinstance(top, Fraction) and isinstance(bottom, Fraction)
+        return top / bottom if exact else self._mp.convert(top) / self._mp.convert(bottom)
 
     def _power(self, node: Term, base: Value, exponent: Value) -> Value:
         if node.op == "root":
@@ -191,7 +192,7 @@ class Evaluator:
             elif self._real:
                 raise Undefined
         if isinstance(exponent, Fraction) and isinstance(base, Fraction):
-            root = self._exact_root(base, exponent.denominator)
+            root = _exact_root(base, exponent.denominator)
             if root is not None:
                 self._bounded(_size(root) * abs(exponent.numerator) if root not in (0, 1, -1) else 0)
                 return sign * root**exponent.numerator
@@ -206,16 +207,6 @@ class Evaluator:
             raise TooLarge
         self._bounded(abs(self._mp.ln(abs(base)) * power))
         return self._mp.power(base, int(exponent) if _is_whole(exponent) else power)
-
-    def _exact_root(self, base: Fraction, degree: int) -> Fraction | None:
-        """The rational root of a rational number, or None."""
-        if degree == 1:
-            return base
-        if base < 0 or degree > 200:
-            return None
-        with self._mp.workprec(_size(base) // degree + 64):
-            root = Fraction(*(int(self._mp.nint(self._mp.root(part, degree))) for part in base.as_integer_ratio()))
-        return root if root**degree == base else None
 
     def _log(self, argument: Value, base: Value) -> Value:
         if isinstance(argument, Fraction) and isinstance(base, Fraction) and argument > 0 and base > 1:
@@ -285,3 +276,21 @@ def _size(value: Fraction) -> int:
 
 def _is_whole(value: Value) -> bool:
     return isinstance(value, Fraction) and value.denominator == 1
+
+
+def _exact_root(base: Fraction, degree: int) -> Fraction | None:
+    """The rational root of a rational number, or None."""
+    if degree == 1 or not base:
+        return base
+    if base < 0 or degree > 200:
+        return None
+    root = Fraction(_integer_root(base.numerator, degree), _integer_root(base.denominator, degree))
+    return root if root**degree == base else None
+
+
+def _integer_root(value: int, degree: int) -> int:
+    """The largest integer whose power is not larger, by Newton's method from above."""
+    root = 1 << -(-value.bit_length() // degree)
+    while (nearer := ((degree - 1) * root + value // root ** (degree - 1)) // degree) < root:
+        root = nearer
+    return root
