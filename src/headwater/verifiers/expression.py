@@ -226,9 +226,8 @@ def _listing(gold: Term, answer: Term) -> bool:
     if gold.op not in _LISTS:  # {2} for 2
         return len(answer.parts) == 1 and answer.parts[0].op not in _LISTS and matches(gold, answer.parts[0])
     if gold.op == "tuple":
-        return _in_order(
-            gold.parts, _by_name(answer) if answer.op == "list" else answer.parts if answer.op == "tuple" else ()
-        )
+        members = _by_name(answer) if answer.op == "list" else answer.parts
+        return answer.op in ("list", "tuple") and _in_order(gold.parts, members)
     if answer.op not in ("list", "set"):
         return gold.op == "set" and answer.op != "tuple" and len(gold.parts) == 1 and matches(gold.parts[0], answer)
     if words("...") in gold.parts:
@@ -323,8 +322,7 @@ def _solutions(relation: Relation) -> Term | None:
 def _stated(gold: Term, answer: Relation) -> bool:
     """x = 2, 6/8 = 3/4, sqrt 2 ~ 1.41 or x <= 3 for a gold answer that is no relation."""
     if _UNEQUAL & set(answer.signs):  # 1 < x < 2 says that (1, 2) is no point
-        known = region(gold)
-        return known is not None and known.op != "set" and _same_region(known, answer)
+        return gold.op != "set" and _same_region(gold, answer)
     answer = _named(answer)
     if not (gold.letters or gold.has_i):  # a + b = 5, f(2) = 5: a name of what has no letters
         if answer.names[-1] and not answer.names[0]:
@@ -355,15 +353,11 @@ def _relation(gold: Relation, answer: Term) -> bool:
     if set(signs) <= {"=", "~"}:
         return _equation(gold, answer)
     if not isinstance(answer, Relation) or answer.name == "in":
-        known = region(gold)
-        return known is not None and known.op in _REGIONS and _same_region(known, answer)
-    for other in (answer, answer.turned()):
-        if gold.name == other.name and (
-            _in_order(sides, other.parts)
-            or (len(signs) == 1 and _proportional(sides, other.parts, positive=signs != ("!=",)))
-        ):
-            return True
-    return False
+        return _same_region(gold, answer)
+    alike = [other.parts for other in (answer, answer.turned()) if other.name == gold.name]
+    if any(_in_order(sides, other) for other in alike):
+        return True
+    return len(signs) == 1 and any(_proportional(sides, other, positive=signs != ("!=",)) for other in alike)
 
 
 def _equation(gold: Relation, answer: Term) -> bool:

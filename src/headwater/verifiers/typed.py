@@ -74,7 +74,7 @@ def _numeral(nodes: Nodes, *, divided: bool) -> Fraction | None:
 
 _DECIMAL = r"-?[0-9.]+"
 _FRACTION = r"-?[0-9.]+|-?[0-9]+/-?[0-9]+"
-_BRACKETS = {"tuple": ("()", "\\langle\\rangle"), "set": ("\\{\\}", "{}")}
+_BRACKETS = {"tuple": ("()", "\\langle\\rangle"), "set": ("\\{\\}", "{}", "\\emptyset")}
 
 
 def parse_numbers(text: str, kind: str) -> tuple[Fraction, ...] | frozenset[Fraction] | None:
@@ -83,14 +83,11 @@ def parse_numbers(text: str, kind: str) -> tuple[Fraction, ...] | frozenset[Frac
     A comma always parts two numbers here; a thousand may be marked by a thin space or {,}.
     """
     nodes = _nodes(text)
-    if len(nodes) == 1 and kind == "set" and nodes[0].text == "\\emptyset":
-        return frozenset()
     if len(nodes) == 1 and nodes[0].text in _BRACKETS[kind]:
-        nodes = nodes[0].parts[0]
+        nodes = next(iter(nodes[0].parts), ())
         if not nodes and kind == "set":
             return frozenset()
-    joints = {node.text for node in nodes if node.kind == "comma"}
-    if not nodes or (kind == "tuple" and joints & {"and", "or"}):
+    if kind == "tuple" and any(node.kind == "comma" and node.text in ("and", "or") for node in nodes):
         return None
     try:
         parts = split_nodes(nodes, "comma")
