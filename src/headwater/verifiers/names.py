@@ -103,13 +103,11 @@ def _differential(nodes: Nodes) -> bool:
     return first.text == "\\partial" or (first.kind in ("letters", "upright") and first.text[0] == "d")
 
 
-CONDITION = re.compile(
-    r"(?:,\s*)?\b(?:for|where|with|when|at|if|such that|provided(?: that)?|given(?: that)?|as long as)\b", re.IGNORECASE
-)
+CONDITION = r"(?i)(?:,\s*)?\b(?:for|where|with|when|at|if|such that|provided(?: that)?|given(?: that)?|as long as)\b"
 """The words that a condition begins with."""
 _KINDS = ways(VOCABULARY["conditions"]["kinds"])
 _PLAIN = known("conditions", "plain")
-_UNIVERSAL = re.compile(r"any|[ZRNQC][+*]?|(?:where )?>=-?[0-9]+|=.*|where (?:>|!=)-?[0-9]+|all of .*")
+_UNIVERSAL = r"any|[ZRNQC][+*]?|(?:where )?>=-?[0-9]+|=.*|where (?:>|!=)-?[0-9]+|all of .*"
 
 
 Condition = tuple[str, str]
@@ -118,14 +116,14 @@ Condition = tuple[str, str]
 
 def is_universal(domain: str) -> bool:
     """Whether it only names a kind of number, and may be left out."""
-    return _UNIVERSAL.fullmatch(domain) is not None
+    return re.fullmatch(_UNIVERSAL, domain) is not None
 
 
 def split_condition(nodes: Nodes) -> tuple[Nodes, Condition | None]:
     """An answer, and what is said of its letter behind it; None where nothing is."""
     for cut in range(len(nodes) - 1, 0, -1):
         node, found = nodes[cut], None
-        in_words = node.kind == "words" and CONDITION.match(node.text) is not None
+        in_words = node.kind == "words" and re.match(CONDITION, node.text) is not None
         if node.kind == "comma":
             found = _condition(nodes[cut + 1 :])
         elif node.kind == "group" and node.text == "()" and cut == len(nodes) - 1:
@@ -157,7 +155,7 @@ def _condition(nodes: Nodes) -> Condition | None:
     rest = tuple(node for node in nodes if node.kind not in ("words", "stop") and node.text != "\\forall")
     letter = next((word for word in words if len(word) == 1 and word.lower() != "a"), "")
     said = [word.lower() for word in words if len(word) > 1]
-    if not all(word in _PLAIN or word in _KINDS or CONDITION.fullmatch(word) for word in said):
+    if not all(word in _PLAIN or word in _KINDS or re.fullmatch(CONDITION, word) for word in said):
         return None
     kinds = [_KINDS[word] for word in said if word in _KINDS]
     domain = next((kind for kind in ("Z+", "N0", "Z", "N", "Q", "R") if kind in kinds), "any")

@@ -36,8 +36,9 @@ from headwater.verifiers.units import (
 )
 
 _PHRASES = VOCABULARY["phrases"]
-_ANNOUNCED = re.compile(r"(?:the )?(?:final )?answer(?: is)?:?", re.IGNORECASE)
-_CURRENCIES = frozenset({*MONEY.values()})
+_SIGNS = {"*": "*", "/": "/", "%": "%", "\\mu": "μ", "\\Omega": "Ω", **MONEY}
+"""What a unit may hold besides letters and powers."""
+_ANNOUNCED = r"(?i)(?:the )?(?:final )?answer(?: is)?:?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Reader:
         if len(signs) > 4:
             raise Unreadable("a long chain of relations")
         parts = split_nodes(nodes, "relation")
-        if signs[0] == "=" and parts[0][0].kind == "words" and CONDITION.match(parts[0][0].text):
+        if signs[0] == "=" and parts[0][0].kind == "words" and re.match(CONDITION, parts[0][0].text):
             raise Unreadable("a condition without what it is a condition of")
         names = tuple(name_of(part) for part in parts)
         if "\\equiv" in signs:
@@ -165,7 +166,7 @@ class Reader:
         if all(node.kind == "words" for node in nodes):
             text = " ".join(node.text for node in nodes).strip(" .:;!()[]")
             return REALS if text.casefold() in _PHRASES["reals"] else words(text)
-        if nodes[0].kind == "words" and _ANNOUNCED.fullmatch(nodes[0].text.strip(" :")):
+        if nodes[0].kind == "words" and re.fullmatch(_ANNOUNCED, nodes[0].text.strip(" :")):
             return self._quantity(nodes[1:])
         signed = nodes[0].kind == "sign" and nodes[0].text == "-"
         if len(nodes) > 1 + signed and (money := _money(nodes[signed])) is not None:
@@ -188,7 +189,8 @@ class Reader:
     def _with_tail(self, head: Nodes, tail: Nodes) -> Term | None:
         """The head's value where the tail is a unit or a multiplier of it; None where it is neither."""
         text = _tail_text(tail, bare=self.measured and len(head) == 1 and head[0].kind == "number")
-        measure = measure_of(text) if text and not _of_function(head, tail) else None
+        angle = is_degree(tail[0]) and any(node.kind == "function" for node in head)  # not that of a cosine
+        measure = measure_of(text) if text and not angle else None
         if measure is None:
             return None
         factor, unit = measure
@@ -220,11 +222,10 @@ class Reader:
 
 def _run(text: str) -> Term:
     """A run of letters: CD is a segment, `no` and `seat` are words, xy is a product."""
-    if len(text) > 1 and text.isupper():
-        return words(text)
-    if len(text) > 1 and is_prose(text):
-        return words(text) if len(text) > 6 or is_word(text.lower()) else words(text, product_of(text))
-    return product_of(text)
+    if len(text) == 1 or not (text.isupper() or is_prose(text)):
+        return product_of(text)
+    only_words = text.isupper() or len(text) > 6 or is_word(text.lower())
+    return words(text) if only_words else words(text, product_of(text))
 
 
 def _set_builder(inside: Nodes) -> Nodes:
@@ -266,7 +267,7 @@ def _money(node: Node) -> str | None:
     if node.text in MONEY:
         return MONEY[node.text]
     unit = unit_of(node.text) if node.kind == "words" else None
-    return unit[0][0] if unit and len(unit) == 1 and unit[0][1] == 1 and unit[0][0] in _CURRENCIES else None
+    return unit[0][0] if unit and len(unit) == 1 and unit[0][1] == 1 and unit[0][0] in MONEY.values() else None
 
 
 def _ordinal(nodes: Nodes) -> bool:
@@ -303,10 +304,8 @@ def _tail_piece(node: Node, *, bare: bool) -> str | None:
         case "letters":
             known = node.text in LETTER_UNITS or len(node.text) > 1 or node.text in ("C", "F")
             return node.text if bare and known else None
-        case "symbol":
-            return {"\\mu": "μ", "\\Omega": "Ω"}.get(node.text)
-        case "sign":
-            return {"*": "*", "/": "/", "%": "%", **MONEY}.get(node.text)
+        case "symbol" | "sign":
+            return _SIGNS.get(node.text)
         case "power":
             if is_degree(node) or [part.text for part in node.parts[0]] == ["o"]:
                 return "°"
@@ -318,11 +317,6 @@ def _tail_piece(node: Node, *, bare: bool) -> str | None:
                 if all(inner):
                     return "/".join(f"({text})" for text in inner)
     return None
-
-
-def _of_function(head: Nodes, tail: Nodes) -> bool:
-    """\\cos 30^\\circ is a function of an angle, not an angle of a cosine."""
-    return is_degree(tail[0]) and any(node.kind == "function" for node in head)
 
 
 def _stamp(nodes: Nodes) -> str | None:
