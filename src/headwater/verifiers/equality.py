@@ -9,6 +9,7 @@ it is positive. An answer must have a value wherever the gold answer has one.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cmp_to_key, lru_cache
@@ -106,7 +107,7 @@ def same_set(gold: Term, answer: Term) -> bool:
     for end in sorted(values, key=cmp_to_key(order)):
         cell += 2 * (before is None or order(before, end) != 0)
         cells[end], before = cell, end
-    return _cells(gold, cells, cell + 2) == _cells(answer, cells, cell + 2)
+    return all(_holds(gold, cells, place) == _holds(answer, cells, place) for place in range(cell + 2))
 
 
 def _ends(region: Term) -> Iterator[Term]:
@@ -117,23 +118,18 @@ def _ends(region: Term) -> Iterator[Term]:
             yield part
 
 
-def _cells(region: Term, cells: Mapping[Term, int], count: int) -> frozenset[int]:
-    """The cells of the line that a set holds: ends have odd numbers, the gaps around them even ones."""
+def _holds(region: Term, cells: Mapping[Term, int], cell: int) -> bool:
+    """Whether a set holds a cell of the line: ends have odd numbers, the gaps around them even ones."""
     if region.op == "set":
-        return frozenset(cells[part] for part in region.parts)
+        return any(cells[part] == cell for part in region.parts)
     if region.op == "interval":
-        low, high = (cells.get(end, count if end.value > 0 else -1) for end in region.parts)
-        closed = {
-            place
-            for place, bracket in zip((low, high), region.name, strict=True)
-            if bracket in "[]" and 0 <= place < count
-        }
-        held = low < high or (low == high and region.name == "[]")
-        return frozenset(closed.union(range(low + 1, high))) if held else frozenset()
-    parts = [_cells(part, cells, count) for part in region.parts]
-    if region.op == "\\cap":
-        return frozenset.intersection(*parts)
-    return frozenset.union(*parts) if region.op == "\\cup" else parts[0].difference(*parts[1:])
+        low, high = (cells.get(end, math.inf * end.value) for end in region.parts)
+        above = low <= cell if region.name[0] == "[" else low < cell
+        return above and (cell <= high if region.name[1] == "]" else cell < high)
+    first, *others = (_holds(part, cells, cell) for part in region.parts)
+    if region.op == "\\setminus":
+        return first and not any(others)
+    return all((first, *others)) if region.op == "\\cap" else any((first, *others))
 
 
 def _real_value(node: Term) -> Value | None:
