@@ -139,6 +139,22 @@ def test_every_probe_is_decided_as_a_person_decided_it(judge: ExpressionJudge) -
     assert [row for i, row in enumerate(asked) if (verdicts[str(i)] is Verdict.CORRECT) != row[2]] == []
 
 
+@pytest.mark.parametrize(
+    ("gold", "answer", "right"),
+    [
+        (r"\sqrt{-2}<x", r"2\sqrt{-2}<2x", True),
+        (r"\sqrt{-2}<x", r"\sqrt{-3}<x", False),
+        (r"\binom{5}{\sqrt{2}}", r"\binom{5}{\sqrt{2}}+0", True),
+        (r"\binom{5}{\sqrt{2}}", r"\binom{4}{\sqrt{2}}", False),
+        (r"\lfloor 7^{500}\sqrt{2}\rfloor", r"\lfloor \sqrt{2}\cdot 7^{500}\rfloor", True),
+    ],
+)
+def test_complex_sides_and_binomials_of_irrational_numbers_are_decided(
+    judge: ExpressionJudge, gold: str, answer: str, right: bool
+) -> None:
+    assert judge.verdict(gold, answer) is (Verdict.CORRECT if right else Verdict.WRONG)
+
+
 def stated_policy() -> list[tuple[str, str, str]]:
     """(gold, answer, verdict) of every row of the policy table that is only LaTeX."""
     page = Path(__file__).resolve().parents[2] / "docs" / "grading.md"

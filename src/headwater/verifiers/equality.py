@@ -79,7 +79,7 @@ def proportional(gold: Sequence[Term], answer: Sequence[Term], *, positive: bool
         ratios.append(ratio(one, other, bits))
         if not close(ratios[0], ratios[-1], bits - _GUARD):
             return False
-    return len(ratios) >= _FEWEST and bool(not positive or ratios[0] > 0)
+    return len(ratios) >= _FEWEST and bool(not positive or ratios[0].real > 0)
 
 
 def rounds(exact: Term, decimal: Term) -> bool:

@@ -223,12 +223,12 @@ class Evaluator:
     # Functions
 
     def _floor(self, value: Value) -> Value:
-        if not isinstance(value, Fraction):
-            if not is_real(value):
-                raise Undefined
-            near = self._mp.nint(value)
-            value = near if abs(value - near) < self._mp.ldexp(1, -self._bits // 2) else self._mp.floor(value)
-        return Fraction(math.floor(value))
+        if isinstance(value, Fraction):
+            return Fraction(math.floor(value))
+        if not is_real(value):
+            raise Undefined
+        near = self._mp.nint(value)
+        return Fraction(int(near if abs(value - near) < self._mp.ldexp(1, -self._bits // 2) else self._mp.floor(value)))
 
     def _factorial(self, value: Value) -> Value:
         if not _is_whole(value):
@@ -249,9 +249,9 @@ class Evaluator:
 
     def _binomial(self, top: Value, bottom: Value) -> Value:
         if not _is_whole(bottom):
-            below = self._factorial(bottom) * self._factorial(top - bottom)
+            below = self._factorial(bottom) * self._factorial(-bottom + top)
             return self._quotient(self._factorial(top), below)
-        if _is_whole(top) and 0 <= bottom <= top <= _LARGEST_FACTORIAL:
+        if _is_whole(top) and 0 <= top <= _LARGEST_FACTORIAL and bottom >= 0:
             return Fraction(math.comb(int(top), int(bottom)))
         if bottom > _LONGEST_PRODUCT:
             raise TooLarge
