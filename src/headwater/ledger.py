@@ -158,8 +158,10 @@ class Ledger:
     def labels(self, stage: str) -> dict[str, set[str]]:
         """The distinct problems of the stage's committed rows, per use."""
         problems: dict[str, set[str]] = {use: set() for use in USES}
-        for _, _, use, problem_id, _ in self._rows(stage):
-            problems[use].add(problem_id)
+        query = "SELECT DISTINCT use, problem_id FROM uses WHERE stage = ?"  # thousands of rows, hundreds of problems
+        with self._named_errors():
+            for use, problem_id in self._connection.execute(query, (stage,)):
+                problems[use].add(problem_id)
         return problems
 
     def counts(self, stage: str) -> dict[str, int]:
@@ -194,7 +196,7 @@ class Ledger:
         query = "SELECT stage, seq, step, use, problem_id, chain FROM uses"
         with self._named_errors():
             for name, seq, *use, stored in self._connection.execute(query):
-                before, chain = last.get(name, (-1, genesis(str(name))))
+                before, chain = last.get(name) or (-1, genesis(str(name)))
                 chain = link(chain, str(name), before + 1, tuple(use))
                 if str(name) < stage or seq != before + 1 or chain != stored:
                     raise IntegrityError(
