@@ -155,6 +155,14 @@ def test_complex_sides_and_binomials_of_irrational_numbers_are_decided(
     assert judge.verdict(gold, answer) is (Verdict.CORRECT if right else Verdict.WRONG)
 
 
+@pytest.mark.parametrize(
+    "gold", [r"\binom{10^{10000}}{400}", r"\log_{1.00001}(2^{39999})", "+".join(["3000!"] * 100), "(10^{9999}+1)" * 60]
+)
+def test_what_would_swell_is_refused_before_it_is_worked_out(judge: ExpressionJudge, gold: str) -> None:
+    assert judge.verdict(gold, gold) is Verdict.CORRECT
+    assert judge.verdict(gold, f"{gold}+0") is Verdict.WRONG
+
+
 def stated_policy() -> list[tuple[str, str, str]]:
     """(gold, answer, verdict) of every row of the policy table that is only LaTeX."""
     page = Path(__file__).resolve().parents[2] / "docs" / "grading.md"

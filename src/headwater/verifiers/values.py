@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from functools import cached_property, reduce
 from operator import add, mul
@@ -117,10 +117,8 @@ class Evaluator:
         parts = [self.value(part) for part in node.parts]
         self._spend(len(parts) if node.op in _SIMPLE else _FUNCTION)
         match node.op:
-            case "add":
-                found = reduce(add, parts)
-            case "mul":
-                found = reduce(mul, parts)
+            case "add" | "mul":
+                found = self._folded(add if node.op == "add" else mul, parts)
             case "div":
                 found = self._quotient(*parts)
             case "pow" | "root":
@@ -169,7 +167,11 @@ class Evaluator:
         if self._spent > _BUDGET:
             raise TooLarge
 
-    # Quotients, powers, logarithms
+    # Sums, quotients, powers, logarithms
+
+    def _folded(self, operation: Callable[[Value, Value], Value], parts: Iterable[Value]) -> Value:
+        """Over all parts, no number on the way too large."""
+        return reduce(lambda left, right: self._seen(operation(left, right)), parts)
 
     def _quotient(self, top: Value, bottom: Value) -> Value:
         if self._tiny(bottom):
@@ -211,7 +213,7 @@ class Evaluator:
     def _log(self, argument: Value, base: Value) -> Value:
         if isinstance(argument, Fraction) and isinstance(base, Fraction) and argument > 0 and base > 1:
             power = round(self._mp.ln(argument) / self._mp.ln(base))
-            if abs(power) < LARGEST and base**power == argument:
+            if abs(power) * _size(base) < 2 * LARGEST and base**power == argument:
                 return Fraction(power)
         return self._quotient(self._natural(argument), self._natural(base))
 
@@ -237,6 +239,7 @@ class Evaluator:
             raise Undefined
         if value > _LARGEST_FACTORIAL:
             raise TooLarge
+        self._spend(int(value))
         return Fraction(math.factorial(int(value)))
 
     def _gamma(self, value: Value) -> Value:
@@ -252,11 +255,12 @@ class Evaluator:
             below = self._factorial(bottom) * self._factorial(-bottom + top)
             return self._quotient(self._factorial(top), below)
         if _is_whole(top) and 0 <= top <= _LARGEST_FACTORIAL and bottom >= 0:
+            self._spend(int(top))
             return Fraction(math.comb(int(top), int(bottom)))
         if bottom > _LONGEST_PRODUCT:
             raise TooLarge
-        steps: Sequence[Value] = [(top - step) / (step + 1) for step in range(int(bottom))]
-        return reduce(mul, steps, Fraction(bottom >= 0))
+        steps = ((top - step) / (step + 1) for step in range(int(bottom)))
+        return self._folded(mul, (Fraction(bottom >= 0), *steps))
 
     def _function(self, name: str, value: Value) -> Value:
         if self._mp.mag(value) > LARGEST_IRRATIONAL or (name.endswith("h") and abs(value) > LARGEST_IRRATIONAL):
