@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test advice architectures docs integration cluster-test gpu-check check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
+.PHONY: demo test trackers pythons advice architectures docs integration cluster-test gpu-check check golden torture smollm2 smollm2-short qwen3-tokenizer install clean
 
 install: $(STAMP)
 
@@ -33,6 +33,27 @@ check: $(STAMP)
 
 test: check qwen3-tokenizer
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+# Each tracker's own library, offline. They install within a minute, so CI has them too.
+trackers: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable ".[trackers]"
+	$(BIN)/python -m pytest tests/trackers
+
+# The wheel on every Python that it names: it installs, compiles without a warning, and what only looks runs. Without torch,
+# which is gigabytes a Python. One that this machine lacks is skipped by name.
+pythons: $(STAMP)
+	rm -rf build/pythons build/lib
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/pythons .
+	@for version in 3.11 3.12 3.13; do \
+	  found=; for python in python$$version "$$HOME"/.pyenv/versions/$$version.*/bin/python; do \
+	    "$$python" -c "" 2>/dev/null && found=$$python && break; done; \
+	  test -n "$$found" || { echo "Python $$version: not on this machine, skipped"; continue; }; \
+	  at=build/pythons/$$version; \
+	  "$$found" -m venv $$at && $$at/bin/python -m pip install --quiet cyclopts jinja2 numpy pydantic pyyaml rich && \
+	  $$at/bin/python -m pip install --quiet --no-deps build/pythons/*.whl && \
+	  $$at/bin/python -W error -m compileall -q -f $$at/lib/python$$version/site-packages/headwater && \
+	  (cd $$at && bin/headwater init lab --to my.yaml && bin/headwater plan my.yaml && bin/headwater env) > $$at/said || exit 1; \
+	  echo "Python $$version: the wheel installs and compiles; init, plan and env answer"; done
 
 # Every causal architecture of the installed transformers against plain transformers: the table of docs/models.md.
 architectures: $(STAMP)

@@ -87,6 +87,11 @@ def test_a_misspelt_word_of_a_recipe_is_told_what_was_meant(override: str, meant
     assert meant in str(error.value)
 
 
+def test_a_misspelt_recipe_is_told_what_was_meant() -> None:
+    with pytest.raises(InputError, match=r"recipe 'suport-gap' \(did you mean support-gap\?\): cannot be read"):
+        read_recipe("suport-gap")
+
+
 def test_a_misspelt_arm_of_a_contrast_is_told_what_was_meant() -> None:
     contrast = "contrasts=[{name: mine, treatment: R3-ful, control: R1, declares: [x], question: q}]"
     with pytest.raises(ContrastError, match=r"no arm R3-ful \(did you mean R3-full\?\)"):

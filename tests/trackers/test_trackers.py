@@ -158,6 +158,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
         (tmp_path / name.lower()).mkdir()
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("DO_NOT_TRACK", "true")  # mlflow counts its users
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlflow").as_uri())
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.chdir(tmp_path)
@@ -194,8 +195,10 @@ def read_trackio(root: Path) -> dict[int, float]:
 
 
 def read_wandb(root: Path) -> dict[int, float]:
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
+    wandb.teardown()  # its service writes a run's last records after `finish` has returned; a process waits at its end
     rows: dict[int, float] = {}
     for path in sorted(root.rglob("*.wandb")):
         for data in wandb_records(path.read_bytes()):

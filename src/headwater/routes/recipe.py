@@ -284,7 +284,8 @@ def _file_text(source: str) -> str:
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"recipe {source!r:.200}: cannot be read as UTF-8 text ({reason}); give a YAML file or one of "
+            f"recipe {source!r:.200}{nearest(source, shipped())}: cannot be read as UTF-8 text ({reason}); "
+            "give a YAML file or one of "
             f"{', '.join(shipped())}"
         ) from error
 
