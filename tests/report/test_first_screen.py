@@ -109,10 +109,10 @@ def test_an_arm_that_learned_nothing_and_a_teacher_that_rl_did_not_help_say_so(l
         if entry["name"] == "R3-full":
             raw = lab.files[entry["teacher"]["before"][PRIMARY], "scores.json"]
             lab.files[entry["teacher"]["after"][PRIMARY], "scores.json"] = raw
-    kinds = {(alarm.kind, alarm.where) for alarm in summarise(lab).alarms}
-    assert ("no better than its start", "R1") in kinds
-    assert ("teacher no better", "R3-full") in kinds
-    assert not any(where == "R5-half" for _, where in kinds)
+    seeds = {(alarm.kind, alarm.where): alarm.seeds for alarm in summarise(lab).alarms}
+    assert seeds["no better than its start", "R1"] == tuple(before)  # it is of them together
+    assert seeds["teacher no better", "R3-full"] == tuple(before)
+    assert not any(where == "R5-half" for _, where in seeds)
 
 
 def test_responses_are_shown_by_arm_and_the_first_that_was_graded(lab: Any) -> None:

@@ -54,7 +54,7 @@ def _of_arms(folder: RunFolder, graph: Mapping[str, Any], benchmark: str) -> Ite
         )
         if found is not None:
             for alarm in alarms.of_start(name, before, found.mean, found.low):
-                yield alarm, students[0]["seed"], students[0]["evaluation"][benchmark]
+                yield from ((alarm, entry["seed"], entry["evaluation"][benchmark]) for entry in students)
         taught = [entry for entry in entries if entry.get("teacher") and entry["teacher"].get("after")]
         pairs = [(entry["teacher"]["before"], entry["teacher"]["after"]) for entry in taught]
         after = pairs[0][1].get(benchmark, "") if pairs else ""
@@ -64,7 +64,7 @@ def _of_arms(folder: RunFolder, graph: Mapping[str, Any], benchmark: str) -> Ite
         before, found = _difference(folder, pairs, benchmark)
         if found is not None:
             for alarm in alarms.of_teacher(name, before, found.mean, found.low):
-                yield alarm, taught[0]["seed"], after
+                yield from ((alarm, entry["seed"], after) for entry in taught)
 
 
 def _difference(
