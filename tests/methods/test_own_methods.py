@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import tiny
+from headwater.engines.local import LocalTeacher
+from headwater.engines.settings import EngineSettings
 from headwater.errors import ContrastError, InputError
 from headwater.folder import RunFolder
+from headwater.interfaces import At
 from headwater.plan.graph import Graph, build_graph
 from headwater.report.page import render_page
 from headwater.report.summary import summarise
@@ -109,6 +115,26 @@ def test_reading_a_recipe_runs_none_of_it(home: Path) -> None:
 def test_a_wrong_method_is_refused_before_anything_is_spent(home: Path, signal: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         build_graph(mine(f"stages.on_policy_distillation.signal={signal}"))
+
+
+def test_the_signal_and_the_recipe_of_the_how_to_page_are_what_it_says(tmp_path: Path, monkeypatch: Any) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "own-signal.md").read_text()
+    yaml, code = (re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL)[1] for kind in ("yaml", "python"))  # type: ignore[index]
+    (tmp_path / "my_methods.py").write_text(code)
+    (tmp_path / "mine.yaml").write_text(FILE.read_text().replace("routes: [R5-half, R7]", "routes: [R3-full]") + yaml)
+    monkeypatch.chdir(tmp_path)
+    graph = build_graph(mine())
+    stage = graph.nodes[opd(graph, "gated")].stage
+    assert stage is not None
+    model, other = tiny.qwen(), LocalTeacher(tiny.qwen(seed=9), EngineSettings())
+    groups = tiny.sample(model)
+    gates = []
+    for step in range(2):
+        scored = stage.signal.score(groups, tiny.workers(teacher=other), At(step=step, updates=3))
+        gates.append(scored.metrics["gate"])
+        if step == 0:
+            assert tiny.learner(model).update(scored, stage.signal)["gradient_norm"] > 0
+    assert gates == [0.5, 0.25]
 
 
 def test_an_arm_that_differs_in_an_undeclared_field_is_refused(home: Path) -> None:
