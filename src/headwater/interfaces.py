@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 from pydantic import Field
 
@@ -331,6 +331,10 @@ class Measured:
 class Signal(Method):
     """What scores the states. `score` asks the world, without gradients; `loss` is pure mathematics."""
 
+    reads_teachers: ClassVar[bool] = False
+    """Whether `score` itself reads every token of what a teacher says, which a promise kept in the update would be
+    too late for (`Learner.near`)."""
+
     @property
     def least_samples(self) -> int:
         """The fewest responses to one problem that it can learn from."""
@@ -375,6 +379,11 @@ class Signal(Method):
         watched = self.diagnostics(logits, response_ids, target)
         logits.copy_(gradient)
         return Measured(loss=loss.detach(), watched=watched)
+
+
+def reads_teachers(signal: Signal) -> bool:
+    """Whether a signal, or one that it is made of, reads a teacher's distributions before the update."""
+    return any(part.reads_teachers for part in signal.made_of if isinstance(part, Signal))
 
 
 def looks(signal: Signal) -> float:

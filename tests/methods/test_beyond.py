@@ -89,6 +89,14 @@ def test_a_signal_that_asks_the_present_weights_declares_it_and_no_other_does(na
     assert ("looks" in vars(kind)) == asks
 
 
+@pytest.mark.parametrize("name", methods.SIGNALS)
+def test_a_signal_that_reads_its_teachers_before_the_update_declares_it_and_no_other_does(name: str) -> None:
+    """Of these alone ranks are asked beforehand; the others get promises."""
+    kind = methods.SIGNALS[name]
+    reads = re.search(r"\bexact\((?!distribution: Target)", Path(inspect.getfile(kind)).read_text(encoding="utf-8"))
+    assert ("reads_teachers" in vars(kind)) == bool(reads)
+
+
 def test_no_other_room_imports_a_method_so_a_new_one_touches_its_own_files_alone() -> None:
     source = Path(inspect.getfile(methods)).parents[1]
     rooms = ("signals", "samplers", "export")  # methods made of methods, and what another trainer has for one

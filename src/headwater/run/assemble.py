@@ -15,7 +15,7 @@ from headwater.engines.opening import open_engine
 from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError, InputError
 from headwater.fingerprint import fingerprint
-from headwater.interfaces import Answers, Engine, Need, Seeds, Teacher, Verifier, Workers
+from headwater.interfaces import Answers, Engine, Need, Seeds, Teacher, Verifier, Workers, reads_teachers
 from headwater.ledger import AnswerKey, Ledger, NoAnswers
 from headwater.loop import Accountant, Stage, run_stage
 from headwater.models.choice import ModelSource
@@ -57,10 +57,11 @@ class Given:
 def assemble(stage: Stage, model: ModelSource, given: Given, engine: Engine) -> Workers:
     """The learner on this model, and the workers around it. What was not given raises when it is used."""
     learner = engine.learner(model, stage.training)
+    near = (lambda teacher: teacher) if reads_teachers(stage.signal) else learner.near
     return Workers(
         learner=learner,
         generator=engine.generator(learner),
-        teachers={name: learner.near(teacher) for name, teacher in given.teachers.items()},
+        teachers={name: near(teacher) for name, teacher in given.teachers.items()},
         reference=given.reference or _absent(stage, "reference"),
         answers=given.answers,
         verifier=given.verifier or _absent(stage, "verifier"),

@@ -10,7 +10,7 @@ the teacher's entropy is largest. alpha = 0 is on-policy distillation. Control: 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,8 @@ from headwater.signals.tokens import chances, largest
 
 class EntropyGate(Summed):
     """Reverse KL at every token, forward KL at those where the teacher's entropy is largest."""
+
+    reads_teachers: ClassVar[bool] = True
 
     teacher: str = Field(default="teacher", description="the model that is followed, by name")
     alpha: float = Field(default=1.0, ge=0, description="weight of forward KL where the gate is open")

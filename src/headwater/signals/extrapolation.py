@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -53,6 +53,8 @@ class Extrapolated(ExactDistribution):
 
 class Extrapolation(Divergence):
     """Distillation from the teacher extrapolated along what its own training changed."""
+
+    reads_teachers: ClassVar[bool] = True
 
     direction: Literal["forward", "reverse", "jsd"] = Field(
         default="reverse", description="as in divergence; extrapolation is reverse"

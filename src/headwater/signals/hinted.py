@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,8 @@ from headwater.signals.grades import following
 
 class Hinted(Divergence):
     """Distillation from the student's own start, which is told what the student is not."""
+
+    reads_teachers: ClassVar[bool] = True
 
     direction: Literal["forward", "reverse", "jsd"] = Field(default="reverse", description="as in divergence")
     teacher: str = Field(default="start", description="who gets the hint, by name; start: the student as it began")

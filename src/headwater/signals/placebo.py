@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,8 @@ from headwater.signals.policy import policy_of
 
 class Placebo(Wrapper):
     """A wrapped signal whose teacher, labels or reward say nothing about the problem."""
+
+    reads_teachers: ClassVar[bool] = True
 
     of: Inner = Field(description="the signal that is emptied")
     what: Literal["shuffled-teacher", "shuffled-labels", "constant-reward"] = Field(description="what is taken from it")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -51,6 +51,8 @@ class Mixed(ExactDistribution):
 
 class SeveralTeachers(Divergence):
     """Distillation from the teacher of each problem's source, or from a mixture of teachers."""
+
+    reads_teachers: ClassVar[bool] = True
 
     direction: Literal["forward", "reverse", "jsd"] = Field(default="reverse", description="as in divergence")
     by_source: dict[str, str] = Field(

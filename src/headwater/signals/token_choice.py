@@ -13,7 +13,7 @@ denominator is declared: over the kept tokens each weighs more, over all of them
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,8 @@ from headwater.signals.tokens import chances, largest
 
 class TokenChoice(Wrapper):
     """A wrapped divergence on a share of the tokens."""
+
+    reads_teachers: ClassVar[bool] = True
 
     of: Inner = Field(default=Divergence(direction="reverse"), description="the signal whose tokens are chosen")
     share: float = Field(default=0.5, gt=0, le=1, description="of the step's tokens, that are kept")

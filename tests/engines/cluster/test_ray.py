@@ -89,8 +89,9 @@ def test_a_run_on_ranks_is_the_run_of_one_process(whole, tmp_path):
                 assert many[name] == pytest.approx(single[name], rel=1e-4, abs=1e-5), (title, name)
 
 
-def test_a_signal_that_asks_the_learner_itself_is_answered_by_its_ranks(tmp_path):
-    asking = "stages.on_policy_distillation.signal={kind: token-choice, share: 0.5}"
+@pytest.mark.parametrize("signal", ["{kind: token-choice, share: 0.5}", "{kind: entropy-gate, share: 0.5}"])
+def test_a_signal_that_asks_learner_or_teacher_before_the_update_is_answered_by_the_ranks(signal, tmp_path):
+    asking = f"stages.on_policy_distillation.signal={signal}"
     one = micro.micro(ROUTE, "engine.device=cpu", asking)
     micro.make(one, tmp_path / "one", commit_seconds=0)
     run(recipe(asking), tmp_path / "ranks")
