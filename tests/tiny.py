@@ -43,14 +43,7 @@ def llama(seed=0, stop_ids=(1,)):
         bos_token_id=None,
         tie_word_embeddings=False,
     )
-    network = LlamaForCausalLM(config)
-    source = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim == 2:
-                parameter.normal_(0, 0.4, generator=source)
-    network.generation_config = GenerationConfig(eos_token_id=list(stop_ids), pad_token_id=0)
-    return LanguageModel(network=network, tokenizer=word_tokenizer(WORDS))
+    return _sharp(LlamaForCausalLM(config), seed)
 
 
 def windowed(window=512, seed=0):
@@ -68,13 +61,17 @@ def windowed(window=512, seed=0):
         eos_token_id=1,
         bos_token_id=None,
     )
-    network = MistralForCausalLM(config)
+    return _sharp(MistralForCausalLM(config), seed)
+
+
+def _sharp(network, seed):
+    """The network with weights large enough to be sure of something, and its config's stop ids."""
     source = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim == 2:
                 parameter.normal_(0, 0.4, generator=source)
-    network.generation_config = GenerationConfig(eos_token_id=1, pad_token_id=0)
+    network.generation_config = GenerationConfig(eos_token_id=network.config.eos_token_id, pad_token_id=0)
     return LanguageModel(network=network, tokenizer=word_tokenizer(WORDS))
 
 

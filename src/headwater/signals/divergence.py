@@ -299,7 +299,7 @@ def exact(distribution: Target, what: str) -> ExactDistribution:
     if not isinstance(distribution, ExactDistribution):
         raise ObjectiveError(
             f"{what}: needs every token's logprob before the update, and was given a {type(distribution).__name__}; "
-            "use an exact recording, or a live teacher of the local engine"
+            "use an exact recording, or a live teacher"
         )
     return distribution
 
