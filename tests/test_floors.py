@@ -1,12 +1,17 @@
 """The house stays light and small: what runs without torch, how long a file is, and the walk through it."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from headwater.models.family import build
+from headwater.models.shape import QwenShape
+from headwater.problems.arithmetic import VOCABULARY, problem_set
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "headwater"
@@ -53,12 +58,22 @@ def test_values_grading_statistics_and_report_import_no_torch():
     assert not set(HEAVY) & imported(LIGHT)
 
 
-COMMANDS = [["--help"], ["status", "none"], ["init", "lab", "--to", "mine.yaml"], ["plan", "lab", "--routes", "all"]]
+COMMANDS = [
+    ["--help"],
+    ["status", "none"],
+    ["init", "lab", "--to", "mine.yaml"],
+    ["init", "mine", "--student", "model", "--teacher", "model", "--labels", "labels.jsonl"],
+    ["plan", "lab", "--routes", "all"],
+]
 
 
-@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: " ".join(arguments[:2]))
 def test_what_only_looks_loads_no_torch_transformers_datasets_or_scipy(arguments, tmp_path):
     """In a whole process, and not only among the imports of files: a command may load them on its way."""
+    build(QwenShape(), VOCABULARY, 0).save(tmp_path / "model")
+    problems, answers = problem_set(32, 1)
+    rows = [{"problem": problem.prompt, "answer": answers[problem.problem_id]} for problem in problems]
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
     code = f"""
 import os, sys
 from headwater.cli import app

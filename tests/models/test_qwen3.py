@@ -22,8 +22,9 @@ import tiny
 from headwater.cache import Recording
 from headwater.cli import main
 from headwater.errors import InputError
+from headwater.models.files import id_faults
 from headwater.models.language_model import LanguageModel
-from headwater.models.preflight import id_faults, probes, stop_faults, template_faults
+from headwater.models.preflight import probes, stop_faults, template_faults
 from headwater.records import Message, Problem, Sampling, Verdict
 from headwater.routes.recipe import read_recipe
 from headwater.routes.stages import Step
@@ -116,7 +117,7 @@ def test_a_misspelt_argument_of_the_real_template_exits_2(tokenizer, tmp_path, m
 
 def test_rows_of_padding_may_differ_and_ids_may_not(tokenizer):
     student, teacher = model(tokenizer), model(tokenizer, rows=152_064)
-    assert id_faults(student, teacher) == []
+    assert id_faults(student.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()) == []
     assert stop_faults(student, teacher) == []
     teacher.network.generation_config.eos_token_id = END
     (fault,) = stop_faults(LanguageModel(network=student.network, tokenizer=tokenizer), teacher)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from headwater.engines.processor import Processor
-from headwater.engines.settings import EngineSettings, emulated
+from headwater.engines.settings import EngineSettings, device_memory, emulated
 from headwater.plan import build_graph, plan
 from headwater.plan.graph import Graph
-from headwater.plan.room import device_memory, disk, disk_fault, largest, memory_fault
+from headwater.plan.room import disk, disk_fault, largest, memory_fault
 from headwater.routes.recipe import read_recipe
 from micro import FILE, headwater, micro
 

@@ -50,10 +50,8 @@ def init(
         )
     else:
         from headwater.fit import Mine, fit  # noqa: PLC0415
-        from headwater.models.language_model import silence_progress  # noqa: PLC0415
         from headwater.problems.columns import Columns  # noqa: PLC0415
 
-        silence_progress()
         columns = Columns(prompt=prompt_column, answer=answer_column)
         mine = Mine(
             student=str(student), teacher=str(teacher), labels=str(labels), benchmark=benchmark, columns=columns

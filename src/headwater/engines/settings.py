@@ -9,6 +9,7 @@ give the same bytes; memory is a number of the recipe and is never read off the 
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -127,6 +128,13 @@ class EngineSettings(Value):
     def least_memory(self, sizes: Dimensions, places: int) -> int:
         """The `memory` at which one response with room for so many tokens fits the sampler's half of it."""
         return 2 * places * sizes.cache_bytes
+
+
+def device_memory(kind: Kind) -> int:
+    """Bytes of the GPU, or of the machine."""
+    if kind == "cuda":
+        return int(torch.cuda.mem_get_info()[1])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})

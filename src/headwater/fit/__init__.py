@@ -11,10 +11,9 @@ from pathlib import Path
 
 from headwater.errors import InputError
 from headwater.fit.choices import asking
-from headwater.fit.facts import Facts, Machine, asked_form, check_pair, longest, machine, model_facts
+from headwater.fit.facts import Facts, Machine, ReadModel, asked_form, check_pair, longest, machine, read_model
 from headwater.fit.labels import Labels, read_labels, write_rows
 from headwater.fit.recipe_text import Sources, recipe_text
-from headwater.models.language_model import LanguageModel
 from headwater.problems.columns import Columns
 from headwater.problems.overlap import drop_overlap
 from headwater.problems.pools import prompt_text
@@ -41,7 +40,7 @@ def fit(mine: Mine, to: Path) -> list[str]:
     Raises InputError when the models do not pair, the labels cannot be graded, or nothing fits this machine.
     """
     name = contained_name(to.stem)
-    models = {role: LanguageModel.outline(getattr(mine, role)) for role in ("student", "teacher")}
+    models = {role: read_model(role, getattr(mine, role)) for role in ("student", "teacher")}
     check_pair(models["student"], models["teacher"])
     labels = read_labels(mine.labels, mine.benchmark, mine.columns)
     shared = drop_overlap(labels.labels.problems, {"held-out": labels.benchmark.problems})[1]
@@ -72,16 +71,16 @@ def fit(mine: Mine, to: Path) -> list[str]:
     return [*_shown(labels, facts), *labels.notes, *(f"wrote {path}" for path in files), f"wrote {to}"]
 
 
-def _facts(mine: Mine, models: Mapping[str, LanguageModel], labels: Labels, kept: int, here: Machine) -> Facts:
+def _facts(mine: Mine, models: Mapping[str, ReadModel], labels: Labels, kept: int, here: Machine) -> Facts:
     problems = [*labels.labels.problems, *labels.benchmark.problems]
     golds = [*labels.labels.answers.values(), *labels.benchmark.answers.values()]
     student = models["student"]
     return Facts(
-        student=model_facts("student", student, mine.student),
-        teacher=model_facts("teacher", models["teacher"], mine.teacher),
+        student=student.facts,
+        teacher=models["teacher"].facts,
         machine=here,
         labels=kept,
-        gold_tokens=max(len(student.tokenizer(gold)["input_ids"]) for gold in golds),
+        gold_tokens=max(map(student.tokens, golds)),
         prompt_tokens=longest(student, problems),
         answer_type=labels.answer_type,
         asked=asked_form(problems),

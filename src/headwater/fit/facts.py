@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
+from headwater.engines.settings import EngineSettings, device_memory
 from headwater.errors import InputError
-from headwater.models.language_model import LanguageModel
-from headwater.models.preflight import id_faults
+from headwater.models.files import id_faults, read_files, require_model
 from headwater.problems.pools import prompt_text
 from headwater.records import Problem
 from headwater.store import REAL_DISK
@@ -65,44 +62,88 @@ class Facts:
     """prompts bring a system message of their own"""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReadModel:
+    """A model without its weights."""
+
+    facts: ModelFacts
+    vocabulary: Mapping[str, int]
+    """token -> id"""
+    tokens: Callable[[str], int]
+    """of a text"""
+
+
 def machine(folder: Path) -> Machine:
     """This machine, its disk that of the folder."""
-    gpu = torch.cuda.is_available()
-    memory = torch.cuda.mem_get_info()[1] if gpu else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(memory=int(memory), disk=free_bytes(folder, REAL_DISK), gpu=gpu)
+    kind = EngineSettings().kind
+    return Machine(memory=device_memory(kind), disk=free_bytes(folder, REAL_DISK), gpu=kind == "cuda")
 
 
-def model_facts(role: str, model: LanguageModel, path: str) -> ModelFacts:
-    """Of an outline. Raises InputError for a model that never stops."""
-    config, template = model.network.config.get_text_config(), model.tokenizer.chat_template
-    rows, hidden = model.head[0].shape
-    if not model.stop_ids:
+def read_model(role: str, path: str) -> ReadModel:
+    """From its files where they say everything, else through transformers.
+
+    Raises InputError for one that is not there or cannot be opened, and for one that never stops.
+    """
+    require_model(path)
+    found = _from_files(path) or _outlined(path)
+    if not found.facts.stop_ids:
         raise InputError(
             f"{role}: {path} names no id that ends a response; set eos_token_id in its generation_config.json"
         )
-    return ModelFacts(
+    return found
+
+
+def _from_files(path: str) -> ReadModel | None:
+    files = read_files(path)
+    if files is None:
+        return None
+    facts = ModelFacts(
+        path=path,
+        parameters=files.size.parameters,
+        hidden=files.size.hidden,
+        vocabulary=files.size.vocabulary,
+        context=files.context,
+        chat=files.chat_template is not None,
+        thinks="enable_thinking" in str(files.chat_template),
+        stop_ids=files.stop_ids,
+    )
+    return ReadModel(
+        facts=facts, vocabulary=files.vocabulary, tokens=lambda text: len(files.tokenizer.encode(text).ids)
+    )
+
+
+def _outlined(path: str) -> ReadModel:
+    from headwater.models.language_model import LanguageModel, silence_progress  # noqa: PLC0415  seconds
+
+    silence_progress()
+    model = LanguageModel.outline(path)
+    tokenizer, (rows, hidden) = model.tokenizer, model.head[0].shape
+    facts = ModelFacts(
         path=path,
         parameters=model.parameters,
         hidden=int(hidden),
         vocabulary=int(rows),
-        context=int(config.max_position_embeddings),
-        chat=template is not None,
-        thinks="enable_thinking" in str(template),
+        context=int(model.network.config.get_text_config().max_position_embeddings),
+        chat=tokenizer.chat_template is not None,
+        thinks="enable_thinking" in str(tokenizer.chat_template),
         stop_ids=model.stop_ids,
+    )
+    return ReadModel(
+        facts=facts, vocabulary=tokenizer.get_vocab(), tokens=lambda text: len(tokenizer(text)["input_ids"])
     )
 
 
-def check_pair(student: LanguageModel, teacher: LanguageModel) -> None:
+def check_pair(student: ReadModel, teacher: ReadModel) -> None:
     """Raise InputError when no recipe can bring the two together."""
-    faults = id_faults(student, teacher)
+    faults = id_faults(student.vocabulary, teacher.vocabulary)
     if faults:
         raise InputError(faults[0])
 
 
-def longest(model: LanguageModel, problems: Sequence[Problem]) -> int:
+def longest(model: ReadModel, problems: Sequence[Problem]) -> int:
     """Tokens of the longest prompt, as the model is asked with the prompts as they stand."""
     texts = sorted((prompt_text(problem) for problem in problems), key=len, reverse=True)[:MOST_READ]
-    return max(len(model.tokenizer(text)["input_ids"]) for text in texts)
+    return max(map(model.tokens, texts))
 
 
 def asked_form(problems: Sequence[Problem]) -> str | None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.utils import logging as hub_logging
 from jaxtyping import Float, Int
 from jinja2 import TemplateError
@@ -35,9 +34,9 @@ from headwater.errors import InputError, nearest
 from headwater.fingerprint import fingerprint
 from headwater.models import adapters
 from headwater.models.choice import Quantise
+from headwater.models.files import WANTED, require_model
 from headwater.models.split import Split, before_head, split
 from headwater.models.template import chat_ids, check_arguments
-from headwater.places import require_place
 from headwater.records import Problem, Rollout
 
 ONE_FILE = 10**18
@@ -51,11 +50,6 @@ DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float1
 
 TEMPLATE = "headwater_template"
 """Key in a model's config: the chat template's keyword arguments, so that a saved model is asked as it was trained."""
-
-WANTED = (
-    "give a directory with config.json, safetensors and a tokenizer, or a hub id that this machine can reach; "
-    "`headwater convert` writes one from GGUF"
-)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -364,15 +358,6 @@ def _opening(source: Path | str, revision: str | None) -> Iterator[None]:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise InputError(f"model: cannot open {source} ({reason}); {WANTED}") from error
-
-
-def require_model(source: str, revision: str | None) -> None:
-    """Raise InputError at once when there is no such directory, and no hub id that can be opened now."""
-
-    def cached() -> bool:
-        return isinstance(try_to_load_from_cache(source, "config.json", revision=revision), str)
-
-    require_place("model", source, WANTED, cached)
 
 
 def add_stop_ids(network: PreTrainedModel, stop_ids: Sequence[int]) -> None:

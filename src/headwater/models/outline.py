@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from headwater.models.adapters import parameters_added
 from headwater.models.choice import ModelChoice
 from headwater.models.family import configuration
-from headwater.models.language_model import require_model
+from headwater.models.files import require_model
 from headwater.models.size import BYTES, Dimensions, ModelSize
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from headwater.errors import InputError
+from headwater.models.files import id_faults
 from headwater.models.language_model import LanguageModel
 from headwater.records import Message, Problem
 
@@ -40,23 +41,9 @@ def check_pair(student: LanguageModel, teacher: LanguageModel) -> None:
 
     A dense signal compares distributions id by id: another id map would teach nonsense without an error.
     """
-    faults = id_faults(student, teacher)
+    faults = id_faults(student.tokenizer.get_vocab(), teacher.tokenizer.get_vocab())
     if faults:
         raise InputError(faults[0])
-
-
-def id_faults(student: LanguageModel, teacher: LanguageModel) -> list[str]:
-    """Whether an id means another token to the teacher than to the student; padded rows may differ."""
-    ours, theirs = student.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()
-    if ours == theirs:
-        return []
-    differing = sorted({*ours.items()} ^ {*theirs.items()}, key=lambda item: (item[1], item[0]))
-    token, token_id = differing[0]
-    return [
-        f"teacher and student: their tokenizers differ in {len(differing)} entries (first: {token!r} is id "
-        f"{ours.get(token)} for the student, {theirs.get(token)} for the teacher; looked at id {token_id}). "
-        "Use models of one family that share a tokenizer."
-    ]
 
 
 def template_faults(student: LanguageModel, teacher: LanguageModel, problems: Iterable[Problem]) -> list[str]:

@@ -126,8 +126,7 @@ def model_size(choice: ModelChoice, vocabulary: int) -> ModelSize | None:
     Args: vocabulary: tokens of a model that is made here.
     Raises InputError for an adapter on layers that the network has not.
     """
-    config = _made_here(choice.shape, vocabulary) if choice.path is None else _config(choice)
-    counted = None if config is None else _counted(config, choice)
+    counted = counted_size(choice, vocabulary)
     if counted is not None:
         return counted
     from headwater.models.outline import configured, network_size  # noqa: PLC0415  transformers: others do without
@@ -137,6 +136,12 @@ def model_size(choice: ModelChoice, vocabulary: int) -> ModelSize | None:
     except (InputError, OSError, ValueError, KeyError):
         return None
     return network_size(found, choice)
+
+
+def counted_size(choice: ModelChoice, vocabulary: int = 0) -> ModelSize | None:
+    """The same without transformers; None for a network that is of no family above, and for a hub id."""
+    config = _made_here(choice.shape, vocabulary) if choice.path is None else _config(choice)
+    return None if config is None else _counted(config, choice)
 
 
 def _made_here(shape: QwenShape, vocabulary: int) -> dict[str, Any]:

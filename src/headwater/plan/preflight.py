@@ -18,12 +18,13 @@ from safetensors import SafetensorError, safe_open
 from headwater.data.problems import RunData
 from headwater.engines import processor
 from headwater.engines.acceptance import accept
-from headwater.engines.settings import emulated
+from headwater.engines.settings import device_memory, emulated
 from headwater.errors import InputError
 from headwater.models.choice import ModelChoice
+from headwater.models.files import id_faults
 from headwater.models.language_model import LanguageModel
 from headwater.models.outline import dimensions
-from headwater.models.preflight import id_faults, probes, prompt_faults, stop_faults, template_faults
+from headwater.models.preflight import probes, prompt_faults, stop_faults, template_faults
 from headwater.plan import room
 from headwater.plan.cost import in_bytes
 from headwater.plan.graph import Graph, build_graph
@@ -201,7 +202,7 @@ def _pair(models: Mapping[str, LanguageModel], found: Preflight) -> None:
     if student is None:
         return
     for name, teacher in ((name, model) for name, model in models.items() if name != "student"):
-        faults = id_faults(student, teacher) or [
+        faults = id_faults(student.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()) or [
             *template_faults(student, teacher, _asked(probes(), student)),
             *stop_faults(student, teacher),
         ]
@@ -312,7 +313,7 @@ def _room(graph: Graph, found: Preflight, runs: Path | None) -> None:
     free = None if root is None else free_bytes(root, REAL_DISK)
     found.say("disk", f"{need}{'' if free is None else f'; {in_bytes(free)} free'}")
     faults = [] if root is None or free is None else [room.disk_fault(graph, free, str(root.parent))]
-    have = room.device_memory(engine.kind)
+    have = device_memory(engine.kind)
     if engine.cluster is not None and engine.kind == "cpu":
         have //= engine.cluster.gpus  # ranks are processes of this machine
     side = "a GPU" if engine.kind == "cuda" else f"a core and {max(have // most, 1):,} at most"

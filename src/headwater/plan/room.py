@@ -5,12 +5,11 @@ Each remedy is tried before it is named: the recipe with that value is costed by
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headwater.late import torch
+from headwater.engines.settings import device_memory
 from headwater.models.choice import Lora
 from headwater.plan.cost import Costs, in_bytes, total
 from headwater.plan.graph import Graph
@@ -66,13 +65,6 @@ def fitting(graph: Graph) -> int:
     """How many of the largest pieces of work the memory holds side by side; on a GPU, where each has one, all do."""
     need, device = largest(graph)[1], graph.recipe.engine.kind
     return len(graph.nodes) if device == "cuda" or not need else max(1, device_memory(device) // need)
-
-
-def device_memory(device: str) -> int:
-    """Bytes of the GPU, or of the machine."""
-    if device == "cuda":
-        return int(torch.cuda.mem_get_info()[1])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def disk_fault(graph: Graph, free: int, where: str) -> str | None:
