@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -300,6 +301,28 @@ def test_status_of_a_working_run_says_who_works_and_where_each_stage_stands(
     assert "running" not in call("status", "micro").out  # what a process that is gone has left says nothing
 
 
+def test_a_watched_run_is_said_again_until_nobody_works_on_it(
+    call: Callable[..., Said], half: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (half / STATE).write_text("{}")
+    waits: list[float] = []
+    with ExitStack() as working:
+        working.enter_context(Store(half).lock())
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 2:
+                working.close()
+
+        monkeypatch.setattr("headwater.cli.running.time.sleep", wait)
+        said = call("status", "micro", "--watch")
+    assert said.code == 0
+    assert waits == [2.0, 2.0]
+    assert said.out.count("micro: running, pid") == 2
+    assert said.out.count("pieces of work done.") == 3
+    assert "Go on: headwater run" in said.out.splitlines()[-1]
+
+
 def test_a_report_as_csv_has_a_line_an_arm_and_seed(call: Callable[..., Said], root: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(call("report", "micro", "--csv").out)))
     summary = json.loads(call("report", "micro", "--json").out)
@@ -310,12 +333,17 @@ def test_a_report_as_csv_has_a_line_an_arm_and_seed(call: Callable[..., Said], r
 
 
 def test_a_run_is_found_by_its_name_its_folder_and_its_recipe(call: Callable[..., Said], root: Path) -> None:
+    names = ("micro", root, FILE, root / RECIPE)
     for command in (["status"], ["report", "--markdown"], ["verify"]):
-        for what in ("micro", root, FILE, root / RECIPE):
+        for what in names:
             said = call(*command, what)
             assert (said.code, said.err) == (0, ""), what
-    plans = [call("plan", what, "--json").out for what in ("micro", root, FILE)]
-    assert plans[0] == plans[1] == plans[2]
+    shown = {call("show", what, "R7", "--wrong", "1", "--right", "1").out for what in names}
+    assert len(shown) == 1 and "kept responses (1 right, 1 wrong asked)" in shown.pop()
+    plans = {call("plan", what, "--json").out for what in names}
+    measured = {call("eval", root / "models" / "R7-seed0", "--recipe", what, "--json").out for what in names}
+    assert len(plans) == len(measured) == 1
+    assert json.loads(measured.pop())["benchmark"] == "held-out"
 
 
 def test_fewer_routes_do_not_take_a_larger_run_out_of_the_report(call: Callable[..., Said], root: Path) -> None:

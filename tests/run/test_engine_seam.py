@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NoReturn
 
@@ -113,3 +114,14 @@ def test_each_slot_has_a_gpu_of_its_own(
     assert engine.slots == 2  # and not one a core
     assert [engine.environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == wanted
     assert "CUDA_VISIBLE_DEVICES" not in open_engine(EngineSettings(device="cpu")).environment(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system lends all of its cores")
+def test_a_run_has_as_many_slots_as_cores_are_lent_to_it() -> None:
+    lent = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(lent)})
+        assert open_engine(EngineSettings(device="cpu")).slots == 1  # and not one for each of the machine's
+    finally:
+        os.sched_setaffinity(0, lent)
+    assert open_engine(EngineSettings(device="cpu")).slots == len(lent)

@@ -16,6 +16,7 @@ from headwater.interfaces import Engine, Learner, Training
 from headwater.models import adapters
 from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
+from headwater.posix import cores
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """Which GPUs a process sees, by number or name, joined by commas."""
@@ -31,10 +32,10 @@ class LocalEngine(Engine):
 
     @property
     def slots(self) -> int:
-        """One a GPU, or one a core."""
+        """One a GPU, or one a core that this process may use."""
         if self._settings.kind == "cuda":
             return torch.cuda.device_count()
-        return os.cpu_count() or 1
+        return cores()
 
     def environment(self, slot: int) -> Mapping[str, str]:
         """Slots beyond the number of GPUs share them."""

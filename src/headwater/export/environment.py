@@ -6,8 +6,9 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError, version
+
+from headwater.posix import cores
 
 PACKAGES = (
     "headwater", "torch", "transformers", "tokenizers", "peft", "accelerate", "datasets", "huggingface-hub",
@@ -24,7 +25,7 @@ def environment() -> dict[str, str]:
     found = {
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cores": str(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()),
+        "cores": str(cores()),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
         "free disk here": f"{shutil.disk_usage('.').free / 2**30:.1f} GiB",
         "gpu": _gpu(),
