@@ -51,6 +51,11 @@ def test_each_alarm_is_raised_where_it_is_deserved_and_not_where_it_is_near(kind
     assert kinds(near) == set()
 
 
+def test_far_from_the_reference_is_no_alarm_where_the_reward_has_risen() -> None:
+    assert kinds(stage(reference_kl=3.0, reward=RISING)) == set()
+    assert kinds(stage(reference_kl=3.0, reward=FALLING)) == {"far from the reference"}
+
+
 def test_a_healthy_stage_and_one_that_measures_nothing_raise_none() -> None:
     assert kinds(stage()) == set()
     assert kinds([StepRecord(step=0, metrics={"loss": 1e9})]) == set()

@@ -26,7 +26,7 @@ GAP = 0.01
 DRIFT = 1.0
 """Nats a token from the reference; the guard's own limit is far beyond."""
 GROWTH, NEAR = 1.25, 0.05
-"""A divergence grew when it ends at so many times its beginning, and so many nats above it."""
+"""A divergence grew when it ends at so many times its beginning, and so many nats above it; a reward by the latter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,21 +120,30 @@ def _rewards(records: Sequence[StepRecord]) -> Found:
 
 
 def _divergences(records: Sequence[StepRecord]) -> Found:
-    kl = _values(records, "kl")
-    if len(kl) >= 2:
-        part = max(1, min(STEPS, len(kl) // 2))
-        first, last = fmean(kl[:part]), fmean(kl[-part:])
-        if last > GROWTH * first and last > first + NEAR:
-            yield "KL grows", f"the divergence it should lower grew from {first:.3f} to {last:.3f} nats a token"
+    first, last = _ends(_values(records, "kl"))
+    if last > GROWTH * first and last > first + NEAR:
+        yield "KL grows", f"the divergence it should lower grew from {first:.3f} to {last:.3f} nats a token"
     drift = _last(records, "reference_kl")
     if drift is not None and drift > DRIFT:
-        yield "far from the reference", f"KL to the reference is {drift:.2f} nats a token: lower the learning rate"
+        first, last = _ends(_values(records, "reward"))
+        if last <= first + NEAR:  # where the reward has risen, the way was worth going
+            yield (
+                "far from the reference",
+                f"KL to the reference is {drift:.2f} nats a token, and the reward has not risen ({first:.3f} at the "
+                f"beginning, {last:.3f} now): lower the learning rate",
+            )
     gap = _last(records, "sampler_gap")
     if gap is not None and gap > GAP:
         yield (
             "sampler and learner disagree",
             f"sampled and trained logprobs are {gap:.3f} nats apart: they are not one policy; see engine.precision",
         )
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    """Means of the first and of the last steps; zeros where nothing was measured."""
+    part = max(1, min(STEPS, len(values) // 2))
+    return (fmean(values[:part]), fmean(values[-part:])) if values else (0.0, 0.0)
 
 
 def _values(records: Sequence[StepRecord], name: str) -> list[float]:
