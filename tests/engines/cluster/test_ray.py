@@ -149,6 +149,53 @@ def test_a_rank_that_is_stopped_is_found_and_its_process_ended(whole, tmp_path):
     assert micro.identity(tmp_path) == micro.identity(whole)
 
 
+@pytest.fixture
+def two_nodes():
+    """A Ray cluster of two nodes on this machine, each with room for one rank; the recipe joins it by its address."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    node = {"num_cpus": 1, "object_store_memory": 2**28}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    cluster.add_node(**node)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_ranks_on_two_nodes_of_a_cluster_that_the_recipe_joins(whole, two_nodes, tmp_path):
+    nodes = set()
+
+    def look(engine, over):
+        while not over.wait(0.1):
+            if engine._group is not None:
+                nodes.update(node for node, _, _ in engine._group._where)
+
+    run(recipe(f"engine.cluster.address={two_nodes.address}"), tmp_path, look)
+    assert len(nodes) == 2
+    assert micro.identity(tmp_path) == micro.identity(whole)
+
+
+def test_a_node_that_is_lost_costs_nothing_but_time(whole, two_nodes, tmp_path):
+    two_nodes.add_node(num_cpus=1, object_store_memory=2**28)  # a third, for the rank that loses its own
+    lost = []
+
+    def lose(engine, over):
+        while not over.wait(0.1):
+            group = engine._group
+            if group is not None and group._where:
+                over.wait(6)
+                used = {node for node, _, _ in group._where}
+                lost.extend(node for node in two_nodes.worker_nodes if node.node_id in used)
+                two_nodes.remove_node(lost[0], allow_graceful=False)
+                return
+
+    run(recipe(f"engine.cluster.address={two_nodes.address}"), tmp_path, lose)
+    assert lost
+    assert micro.identity(tmp_path) == micro.identity(whole)
+
+
 def opened(patience):
     engine = open_engine(recipe(patience=patience).engine)
     return engine, engine.ranks
