@@ -154,6 +154,19 @@ def test_every_make_target_in_the_pages_exists():
     assert asked <= targets
 
 
+def test_what_the_pages_hand_to_others_is_yaml_and_shell(tmp_path):
+    """Manifests stand in blocks of yml, scripts begin with #!."""
+    manifests = [text for page in PAGES for text in fenced(page, "yml")]
+    scripts = [text for page in PAGES for text in fenced(page, "bash") if text.startswith("#!")]
+    assert manifests and scripts
+    for text in manifests:
+        assert {"apiVersion", "kind", "spec"} <= yaml.safe_load(text).keys()
+    for text in scripts:
+        (tmp_path / "job.sh").write_text(text)
+        done = run("bash", "-n", tmp_path / "job.sh")
+        assert done.returncode == 0, done.stderr
+
+
 def test_every_recipe_in_the_pages_is_valid(tmp_path):
     blocks = [(page, text) for page in PAGES for text in fenced(page, "yaml")]
     assert blocks
