@@ -43,6 +43,31 @@ def test_a_limit_that_is_null_is_off(name: str) -> None:
     off.check("stage", steps(*[{**HEALTHY, name: BROKEN[name]}] * 9))
 
 
+SIGNS = ("reference_kl", "truncated", "repetition")
+
+
+@pytest.mark.parametrize("name", SIGNS)
+def test_no_sign_of_a_collapse_is_believed_while_the_reward_holds(name: str) -> None:
+    """As of a model whose answers come before the limit of a few tokens, and whose responses go on beyond it."""
+    sign = {**HEALTHY, name: BROKEN[name]}
+    GUARD.check("stage", steps(*[{**sign, "reward": 0.05 + 0.02 * step} for step in range(40)]))
+    GUARD.check("stage", steps(*[{**sign, "reward": 0.5} for _ in range(40)]))
+
+
+@pytest.mark.parametrize("name", SIGNS)
+@pytest.mark.parametrize("rewards", [[0.0] * 40, [0.1] * 10 + [0.8] * 20 + [0.3] * 10], ids=["never any", "lost again"])
+def test_a_sign_is_believed_where_there_is_no_reward_or_it_is_lost(name: str, rewards: list[float]) -> None:
+    sign = {**HEALTHY, name: BROKEN[name]}
+    with pytest.raises(NumericError, match=name):
+        GUARD.check("stage", steps(*[{**sign, "reward": reward} for reward in rewards]))
+
+
+@pytest.mark.parametrize("name", ["entropy", "mixed_groups"])
+def test_what_a_recipe_itself_bounds_is_bounded_whatever_the_reward(name: str) -> None:
+    with pytest.raises(NumericError, match=name):
+        GUARD.check("stage", steps(*[{**HEALTHY, name: BROKEN[name], "reward": 0.9} for _ in range(40)]))
+
+
 def test_the_limit_itself_is_allowed() -> None:
     at_limit = {"reference_kl": 2.0, "entropy": 0.1, "truncated": 0.5, "repetition": 0.6, "mixed_groups": 0.2}
     GUARD.check("stage", steps(*[at_limit] * 9))

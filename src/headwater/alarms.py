@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from statistics import fmean
 
-from headwater.records import StepRecord
+from headwater.records import StepRecord, ends, measured
 
 STEPS = 10
 """Steps that a judgement of a stage needs; a shorter stage is judged when it is done."""
@@ -101,8 +100,8 @@ def _learning(records: Sequence[StepRecord]) -> Found:
 
 
 def _rewards(records: Sequence[StepRecord]) -> Found:
-    rewards = _values(records, "reward")
-    mixed = _values(records, "mixed_groups")
+    rewards = measured(records, "reward")
+    mixed = measured(records, "mixed_groups")
     if rewards and max(rewards) == 0.0:
         yield (
             "reward 0 throughout",
@@ -120,12 +119,12 @@ def _rewards(records: Sequence[StepRecord]) -> Found:
 
 
 def _divergences(records: Sequence[StepRecord]) -> Found:
-    first, last = _ends(_values(records, "kl"))
+    first, last = ends(records, "kl")
     if last > GROWTH * first and last > first + NEAR:
         yield "KL grows", f"the divergence it should lower grew from {first:.3f} to {last:.3f} nats a token"
     drift = _last(records, "reference_kl")
     if drift is not None and drift > DRIFT:
-        first, last = _ends(_values(records, "reward"))
+        first, last = ends(records, "reward")
         if last <= first + NEAR:  # where the reward has risen, the way was worth going
             yield (
                 "far from the reference",
@@ -140,19 +139,7 @@ def _divergences(records: Sequence[StepRecord]) -> Found:
         )
 
 
-def _ends(values: Sequence[float]) -> tuple[float, float]:
-    """Means of the first and of the last steps; zeros where nothing was measured."""
-    part = max(1, min(STEPS, len(values) // 2))
-    return (fmean(values[:part]), fmean(values[-part:])) if values else (0.0, 0.0)
-
-
-def _values(records: Sequence[StepRecord], name: str) -> list[float]:
-    """What was measured of it, as far as it is finite; JSON's null is not."""
-    found = (record.metrics.get(name) for record in records)
-    return [value for value in found if value is not None and isfinite(value)]
-
-
 def _last(records: Sequence[StepRecord], name: str) -> float | None:
     """The mean over the last steps that measured it."""
-    values = _values(records, name)[-STEPS:]
+    values = measured(records, name)[-STEPS:]
     return fmean(values) if values else None

@@ -6,18 +6,21 @@ A guard changes no result: it only ends, with its reason, a run that nobody woul
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from statistics import fmean
 
 from pydantic import Field
 
 from headwater.errors import NumericError
-from headwater.records import StepRecord
+from headwater.records import ENDS, StepRecord, measured
 from headwater.value import Value
 
 
 class Guard(Value):
     """Limits on what a step measures; a limit that is broken for `patience` steps in a row stops the stage.
 
-    A sampler that is not the learner's policy is no collapse but a fault, and stops it at once.
+    KL, truncation and repetition are signs of a collapse, and no sign is believed against the reward itself: a stage
+    that is far from its reference, or whose responses are cut, goes on while its reward holds. A sampler that is not
+    the learner's policy is no collapse but a fault, and stops it at once.
     """
 
     reference_kl: float | None = Field(10.0, gt=0, description="most KL to the reference, nats a token; null is off")
@@ -38,9 +41,10 @@ class Guard(Value):
         last = records[-self.patience :]
         if len(last) < self.patience:
             return
-        self._above(stage, last, "reference_kl", self.reference_kl)
-        self._above(stage, last, "truncated", self.truncated)
-        self._above(stage, last, "repetition", self.repetition)
+        if not _holds(measured(records, "reward")):
+            self._above(stage, last, "reference_kl", self.reference_kl)
+            self._above(stage, last, "truncated", self.truncated)
+            self._above(stage, last, "repetition", self.repetition)
         self._below(stage, last, "entropy", self.entropy)
         self._below(stage, last, "mixed_groups", self.mixed_groups)
 
@@ -74,3 +78,9 @@ class Guard(Value):
             f"{limit:g} for {self.patience} steps: the run is collapsing. Lower the learning rate, or set "
             f"guard.{name} (null turns it off); the last commit is kept."
         )
+
+
+def _holds(rewards: Sequence[float]) -> bool:
+    """Whether the last steps' reward is more than half of the best that as many steps in a row had."""
+    runs = [fmean(rewards[end - ENDS : end]) for end in range(ENDS, len(rewards) + 1)]
+    return bool(runs) and runs[-1] > max(runs) / 2

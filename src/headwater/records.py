@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from math import isfinite
+from statistics import fmean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +106,23 @@ class StepRecord:
 
     step: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+ENDS = 10
+"""Steps that are looked at when a beginning is compared with an end."""
+
+
+def measured(records: Sequence[StepRecord], name: str) -> list[float]:
+    """What was measured of it, as far as it is finite; JSON's null is not."""
+    found = (record.metrics.get(name) for record in records)
+    return [value for value in found if value is not None and isfinite(value)]
+
+
+def ends(records: Sequence[StepRecord], name: str) -> tuple[float, float]:
+    """Means of a metric over the first and over the last steps; zeros where it was not measured."""
+    values = measured(records, name)
+    part = max(1, min(ENDS, len(values) // 2))
+    return (fmean(values[:part]), fmean(values[-part:])) if values else (0.0, 0.0)
 
 
 def rollouts_of(groups: Sequence[Group]) -> list[Rollout]:
