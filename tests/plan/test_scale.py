@@ -52,7 +52,8 @@ def test_what_is_sharded_falls_with_the_number_of_gpus_and_what_is_whole_does_no
     assert four["weights"] == SIZE.bytes // 8
     assert four["moments"] == MOMENTS * four["gradients"]
     assert four["learner's head"] == 2 * 4 * 50_000 * 2000  # and its gradient
-    assert four[WRITER] == 1.5 * SIZE.bytes  # with its layers rounded
+    whole = SIZE.head + SIZE.embedding
+    assert four[WRITER] == 4 * whole + 2 * (SIZE.parameters - whole)  # its layers as they are multiplied
 
 
 def test_the_parts_of_every_piece_of_work_are_its_memory() -> None:

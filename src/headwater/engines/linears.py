@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
+from transformers import PreTrainedModel
 
 from headwater.engines.plain import TakenOver
 from headwater.engines.products import on_onednn, routed
@@ -56,9 +57,11 @@ def linear(
     """x @ weight.T + bias, as `torch.nn.functional.linear`, with gradients to all three.
 
     float32 tensors on a CPU take the fast product; other dtypes and devices take PyTorch's own. "bfloat16"
-    rounds float32 tensors for the product alone, to these copies where there are any; the result is float32.
+    rounds float32 tensors for the product alone, to these copies where there are any; the result is float32. A weight
+    that is kept rounded (`keep_rounded`) gives the same bits.
     """
-    if weight.dtype != torch.float32 or x.dtype != torch.float32:
+    kept = weight.dtype == torch.bfloat16 and precision == "bfloat16"
+    if x.dtype != torch.float32 or not (kept or weight.dtype == torch.float32):
         return nn.functional.linear(x, weight, bias)
     if precision == "bfloat16":
         short = rounded(x, copies), rounded(weight, copies)
@@ -112,6 +115,17 @@ def take_over(network: nn.Module, precision: Precision) -> None:
         if type(module) in (nn.Linear, FastLinear):
             module.__class__ = FastLinear
             cast(FastLinear, module).precision = precision
+
+
+def keep_rounded(network: PreTrainedModel) -> None:
+    """Let go of what bfloat16 products never read of a network that will not learn: two bytes a weight for four.
+
+    The head and the embeddings stay, since more than products reads them.
+    """
+    kept = network.get_output_embeddings()
+    for module in network.modules():
+        if isinstance(module, FastLinear) and module.precision == "bfloat16" and module is not kept:
+            module.weight = nn.Parameter(rounded(module.weight), requires_grad=False)
 
 
 class _OneDnnLinear(torch.autograd.Function):

@@ -98,9 +98,11 @@ class Costs:
     def _model(self, name: str, node: Node) -> Cost:
         size = self.sizes[name]
         if node.stage is None:
-            weights = size.bytes if size else None
-            parts = {"weights": size.bytes} if size else {}
-            return Cost(memory=weights, parts=parts, disk=weights, flops=None if size is None else 0.0)
+            if size is None:
+                return Cost(memory=None, disk=None, flops=None)
+            on_device = self.graph.recipe.engine.cluster is None  # a cluster's driver brings it in, on no GPU
+            parts = {"weights": size.bytes} if on_device else {}
+            return Cost(memory=sum(parts.values()), parts=parts, disk=size.bytes, flops=0.0)
         whole = None if size is None else replace(size, adapter=0)  # the recipe's adapter is for the stages after this
         return self._learning(whole, node.updates * node.stage.schedule.problems * self._length, {}, writes=False)
 

@@ -62,10 +62,15 @@ def asking(models: Mapping[str, ModelSize], engine: EngineSettings) -> Parts:
 
 
 def _copy(size: ModelSize, engine: EngineSettings) -> int:
-    """A whole model that writes; headwater's own generator keeps its layers rounded beside it."""
+    """A whole model that writes; headwater's own generator keeps its layers as they are multiplied.
+
+    It is opened whole before that, when nothing of `engine.memory` is used yet.
+    """
     own = engine.cluster is not None and engine.cluster.generator == "own"
-    rounded = own and engine.precision == "bfloat16" and size.weight_bytes > BYTES["bfloat16"]
-    return size.bytes * 3 // 2 if rounded else size.bytes
+    if not own or engine.precision != "bfloat16" or size.quantise is not None:
+        return size.bytes
+    layers = size.parameters - size.head - size.embedding
+    return size.bytes - layers * (size.weight_bytes - BYTES["bfloat16"])
 
 
 def _share(size: int, ranks: int) -> int:

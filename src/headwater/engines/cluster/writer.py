@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from headwater.engines.generation import Drawn
+from headwater.engines.linears import keep_rounded
 from headwater.engines.local import LocalGenerator, grouped, refuse_not_finite
 from headwater.engines.settings import VLLM_SHARE, EngineSettings
 from headwater.errors import HeadwaterError
@@ -61,11 +62,12 @@ class _Copied:
 
 
 class OwnWriter(Writer):
-    """headwater's generator on a whole copy of the model in this process."""
+    """headwater's generator on a whole copy of the model in this process, its layers as they are multiplied."""
 
     def __init__(self, model: LanguageModel, engine: EngineSettings):
         self._model, self._copied = model, _Copied()
         self._generator = LocalGenerator(model, self._copied, engine)
+        keep_rounded(model.network)
 
     def generate(self, problems: Sequence[Problem], samples: int, sampling: Sampling, seeds: Seeds) -> list[Group]:
         return self._generator.generate(problems, samples, sampling, seeds)
