@@ -50,6 +50,7 @@ def test_what_is_sharded_falls_with_the_number_of_gpus_and_what_is_whole_does_no
     for part in ("learner's head", "teacher's head", "gathered", WRITER, ENGINE):
         assert one[part] == four[part]
     assert four["weights"] == SIZE.bytes // 8
+    assert 8 * four["teacher"] == four[WRITER]  # both as they are multiplied
     assert four["moments"] == MOMENTS * four["gradients"]
     assert four["learner's head"] == 2 * 4 * 50_000 * 2000  # and its gradient
     whole = SIZE.head + SIZE.embedding

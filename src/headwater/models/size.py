@@ -84,6 +84,13 @@ class ModelSize:
         kept = self.head + self.embedding
         return kept * self.weight_bytes + round((self.parameters - kept) * QUANTISED[self.quantise])
 
+    def frozen_bytes(self, precision: str) -> int:
+        """Of the weights of one that does not learn, on a cluster: layers are kept as they are multiplied there."""
+        if precision != "bfloat16" or self.quantise is not None:
+            return self.bytes
+        layers = self.parameters - self.head - self.embedding
+        return self.bytes - layers * (self.weight_bytes - BYTES["bfloat16"])
+
     @property
     def head(self) -> int:
         """Parameters of the head."""

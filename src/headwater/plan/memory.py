@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from headwater.engines.settings import EngineSettings
-from headwater.models.size import BYTES, ModelSize
+from headwater.models.size import ModelSize
 
 MOMENTS = 2
 """AdamW's moments, each as large as the weights."""
@@ -30,17 +30,19 @@ def learning(size: ModelSize, frozen: Mapping[str, ModelSize], engine: EngineSet
     ranks = 1 if engine.cluster is None else engine.cluster.gpus
     own = size.adapter * size.weight_bytes
     copies = 1.5 if engine.precision == "bfloat16" and engine.cluster is None else 1  # rounded, kept for one update
+    beside = {name: _frozen(model, engine) for name, model in frozen.items()}
     parts = {
         "weights": _share(round(size.bytes * copies) + own, ranks),
         "gradients": _share(size.trained_bytes, ranks),
         "moments": _share(MOMENTS * size.trained_bytes, ranks),
-        **{name: _share(model.bytes, ranks) for name, model in frozen.items()},
+        **{name: _share(held, ranks) for name, held in beside.items()},
     }
     if engine.cluster is not None:
         head = size.head * size.weight_bytes
         parts["learner's head"] = head if size.adapter else 2 * head
         parts |= {f"{name}'s head": model.head * model.weight_bytes for name, model in frozen.items()}
-        parts["gathered"] = max(map(_gathered, (size, *frozen.values())))
+        passed = [(size, size.bytes), *((model, beside[name]) for name, model in frozen.items())]
+        parts["gathered"] = max(_gathered(model, held) for model, held in passed)
         if writes:
             parts[WRITER] = _copy(size, engine)
     return {**parts, ENGINE: engine.memory}
@@ -55,29 +57,31 @@ def asking(models: Mapping[str, ModelSize], engine: EngineSettings) -> Parts:
         if name == "writer":
             parts[WRITER] = _copy(model, engine)
         else:
-            parts[name] = _share(model.bytes, engine.cluster.gpus)
+            held = _frozen(model, engine)
+            parts[name] = _share(held, engine.cluster.gpus)
             parts[f"{name}'s head"] = model.head * model.weight_bytes
-            parts["gathered"] = max(_gathered(model), parts.get("gathered", 0))
+            parts["gathered"] = max(_gathered(model, held), parts.get("gathered", 0))
     return {**parts, ENGINE: engine.memory}
 
 
 def _copy(size: ModelSize, engine: EngineSettings) -> int:
-    """A whole model that writes; headwater's own generator keeps its layers as they are multiplied.
+    """A whole model that writes: headwater's own generator, or vLLM with weights as they are stored.
 
-    It is opened whole before that, when nothing of `engine.memory` is used yet.
+    It is opened whole before its layers are rounded, when nothing of `engine.memory` is used yet.
     """
     own = engine.cluster is not None and engine.cluster.generator == "own"
-    if not own or engine.precision != "bfloat16" or size.quantise is not None:
-        return size.bytes
-    layers = size.parameters - size.head - size.embedding
-    return size.bytes - layers * (size.weight_bytes - BYTES["bfloat16"])
+    return _frozen(size, engine) if own else size.bytes
+
+
+def _frozen(size: ModelSize, engine: EngineSettings) -> int:
+    return size.bytes if engine.cluster is None else size.frozen_bytes(engine.precision)
 
 
 def _share(size: int, ranks: int) -> int:
     return -(-size // ranks)
 
 
-def _gathered(size: ModelSize) -> int:
-    """The embedding, which a pass keeps whole, and the layers that are whole with it."""
-    layers = size.parameters - size.head - size.embedding
-    return (size.head + GATHERED * (layers // size.dimensions.layers)) * size.weight_bytes
+def _gathered(size: ModelSize, held: int) -> int:
+    """The embedding, which a pass keeps whole, and the layers that are whole with it, of a model of so many bytes."""
+    layers = held - (size.head + size.embedding) * size.weight_bytes
+    return size.head * size.weight_bytes + GATHERED * layers // size.dimensions.layers

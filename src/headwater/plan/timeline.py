@@ -99,7 +99,7 @@ class Step:
     def sent(self) -> Mapping[str, float]:
         """Bytes that a GPU receives or sends: a pass, and a sync."""
         part = (self.gpus - 1) / self.gpus
-        teacher = 0 if self.teacher is None else self.teacher.bytes
+        teacher = 0 if self.teacher is None else self.teacher.frozen_bytes(self.engine.precision)
         # gathered for the forward and for the backward pass, gradients reduced; a frozen model gathered once
         return {"pass": part * (3 * self.learner.bytes + teacher), "sync": part * self.learner.bytes}
 
@@ -144,7 +144,8 @@ def simulate(step: Step, lengths: Lengths, seed: int = 0) -> Timeline:
     }
     if step.reference:
         busy["score"] = [load * step.learner.forward(mean / 2) / step.gpu.flops for load in loads]
-        gathered = passes * step.learner.bytes * (step.gpus - 1) / step.gpus / link
+        held = step.learner.frozen_bytes(step.engine.precision)
+        gathered = passes * held * (step.gpus - 1) / step.gpus / link
         seconds["score"] = max(*busy["score"], gathered)
     idle = {name: 1 - sum(busy[name]) / step.gpus / spent if spent else 0.0 for name, spent in seconds.items()}
     thin = sum(share * own for own, share in written) / max(sum(own for own, _ in written), 1e-9)

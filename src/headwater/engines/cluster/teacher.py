@@ -19,6 +19,7 @@ from headwater.batch import HiddenDistribution, PerToken, TeacherDistribution
 from headwater.engines.body import Body
 from headwater.engines.cluster.sharding import reshard, shard, told, whole
 from headwater.engines.head import Head, tiled_logprobs
+from headwater.engines.linears import keep_rounded
 from headwater.engines.local import make_head
 from headwater.engines.packing import Layout
 from headwater.engines.settings import EngineSettings
@@ -118,5 +119,6 @@ class ShardedTeacher(AskedOnRanks):
         model.to(engine.torch_device)
         body = Body(model, engine.precision)
         body.keeps = False
+        keep_rounded(model.network)  # half of what is held, and half of what is gathered
         shard(model, mesh)
         super().__init__(model, body, engine, mesh)
