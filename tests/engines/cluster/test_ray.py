@@ -3,6 +3,7 @@
 Needs Ray: `make cluster-test` sets up an environment with it and runs these.
 """
 
+import itertools
 import json
 import os
 import random
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.cluster
 
 ROUTE = "routes=[R3-full]"
 GPUS = 2
+DEATHS = int(os.environ.get("HEADWATER_DEATHS", "6"))
 
 
 def recipe(*more, patience=60):
@@ -111,25 +113,33 @@ def test_a_run_begun_in_one_process_goes_on_on_ranks_and_back(whole, tmp_path):
     assert labels(tmp_path) == labels(whole)
 
 
-@pytest.mark.parametrize("moment", range(4))
-def test_a_rank_that_is_killed_costs_nothing_but_time(whole, tmp_path, moment):
-    killed = []
+def test_ranks_that_die_or_stop_at_random_moments_cost_nothing_but_time(whole, tmp_path):
+    """`HEADWATER_DEATHS=60 make cluster-test` is the full count: 50 are killed, 10 stopped."""
+    draw, dead = random.Random(0), []
 
-    def kill(engine, over):
-        draw = random.Random(moment)
-        while not over.wait(0.2):
+    def disturb(engine, over):
+        while len(dead) < DEATHS and not over.wait(0.2):
             group = engine._group
-            if group is not None and len(group.pids) == GPUS:
-                over.wait(draw.uniform(0, 12))
-                pid = draw.choice(group.pids or [0])
-                if pid and alive(pid):
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
-                return
+            if group is None or len(group.pids) != GPUS or over.wait(draw.uniform(0, 8)):
+                continue
+            pid = draw.choice(group.pids or [0])
+            if pid and alive(pid):
+                os.kill(pid, signal.SIGSTOP if len(dead) % 6 == 5 else signal.SIGKILL)
+                dead.append(pid)
+                while alive(pid) and not over.wait(0.1):
+                    pass
 
-    run(recipe(), tmp_path, kill)
-    assert killed
-    assert micro.identity(tmp_path) == micro.identity(whole)
+    for number in itertools.count():
+        while True:
+            try:
+                run(recipe("engine.cluster.patience=8"), tmp_path / str(number), disturb)
+                break
+            except EngineLost:  # three in a row without a commit between: a person gives the command again
+                continue
+        assert micro.identity(tmp_path / str(number)) == micro.identity(whole)
+        if len(dead) >= DEATHS:
+            break
+    assert not any(map(alive, dead))
 
 
 def test_a_rank_that_is_stopped_is_found_and_its_process_ended(whole, tmp_path):
