@@ -109,6 +109,15 @@ def test_what_only_transformers_can_read_is_left_to_it(file: str, fields: dict[s
     assert read_files(str(tmp_path)) is None
 
 
+def test_an_end_that_only_an_older_file_names_is_left_to_transformers(tmp_path: Path) -> None:
+    tiny.qwen().save(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"eos_token": settings.pop("eos_token")}))
+    path.write_text(json.dumps(settings))
+    assert read_files(str(tmp_path)) is None
+
+
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "tokenizer_config.json"])
 def test_a_directory_that_lacks_a_file_is_left_to_transformers(file: str, tmp_path: Path) -> None:
     tiny.qwen().save(tmp_path)

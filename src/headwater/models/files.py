@@ -61,6 +61,8 @@ def read_files(path: str) -> ModelFiles | None:
     context = (config or {}).get("max_position_embeddings")
     if config is None or settings is None or size is None or not isinstance(context, int):
         return None
+    if "eos_token" not in settings and (folder / "special_tokens_map.json").exists():
+        return None
     kind = str(settings.get("tokenizer_class")).removesuffix("Fast")
     template = _template(folder, settings)
     if kind not in {name.removesuffix("Fast") for name in _PLAIN} or not isinstance(template, str | None):
