@@ -103,10 +103,13 @@ cluster-test: .venv-cluster/.installed .venv-vllm/.installed
 	@touch $@
 
 # One card, nothing to download: what only a GPU can show, then the paper's student under an 8B teacher with random weights.
+# Peers of the kernel are measured where they are installed (trl, liger-kernel); vLLM is tried with HEADWATER_VLLM_PYTHON.
 gpu-check: $(STAMP)
 	@$(BIN)/python -c "import sys, torch; torch.cuda.is_available() or sys.exit('gpu-check: torch finds no GPU here; run it on one')"
-	$(BIN)/python -m pytest -m gpu -v tests/gpu
+	$(BIN)/python -m pytest -m gpu -v tests/gpu tests/engines/cluster/test_vllm.py
 	$(BIN)/python -m bench generation grpo opd --shape qwen3-1.7b --repeat 3 --json bench/results/gpu.json
+	$(BIN)/python -m bench kl --shape 2048x2048x49152 --repeat 3 --json bench/results/gpu.json $$($(BIN)/python -c \
+	  "from importlib.util import find_spec as f; print(*(f'--against {p}' for p, m in (('trl', 'trl'), ('liger', 'liger_kernel')) if f(m)))")
 	$(BIN)/python -m bench --json bench/results/gpu.json --page docs/benchmarks-gpu.md
 
 # The full counts of docs/reliability.md, with the figures that stand there; two cores, nothing else running.

@@ -24,7 +24,7 @@ from bench.results import code, figures, new_document, ratios, read_document, wr
 from headwater.bench.floor import floor_seconds, probe
 from headwater.errors import HeadwaterError, InputError
 
-PEERS = ("trl", "transformers", "vllm")
+PEERS = ("trl", "liger", "transformers", "vllm")
 app = App(name="bench", help=__doc__)
 
 
@@ -35,7 +35,7 @@ def bench(
     shape: Annotated[str | None, Parameter(help="tiny, lab, a, b, c, qwen3-1.7b, or the sizes of a kernel")] = None,
     precision: Annotated[Literal["float32", "bfloat16"] | None, Parameter(help="headwater's; not given: both")] = None,
     repeat: Annotated[int, Parameter(help="rounds that count, after one that does not")] = 5,
-    against: Annotated[list[str] | None, Parameter(help="a peer: trl, transformers, vllm")] = None,
+    against: Annotated[list[str] | None, Parameter(help="a peer: trl, liger, transformers, vllm")] = None,
     peer_python: Annotated[list[str] | None, Parameter(help="PEER=PYTHON, the Python of a peer's environment")] = None,
     core: Annotated[int | None, Parameter(help="CPU core that every side is pinned to")] = None,
     file: Annotated[Path | None, Parameter(name="--json", help="raw rounds; what it holds is not run again")] = None,

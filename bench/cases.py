@@ -2,7 +2,8 @@
 
 A side is `headwater` or a peer in one of its settings. Peers' settings: `default` is a trainer as it comes (bfloat16
 autocast, gradient checkpointing), `amp` the same without checkpointing (its fastest setting whose weights stay
-float32), `float32` without autocast.
+float32), `float32` without autocast. TRL's trainer with vLLM is no side: on a CPU no vLLM that TRL takes can be given
+new weights, since it drops what it has packed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from headwater.bench.work import WORKS, Work, on_shape
 FLOAT32, BFLOAT16 = "headwater float32", "headwater bfloat16"
 TRL_DEFAULT, TRL_AMP, TRL_FLOAT32 = "trl default", "trl amp", "trl float32"
 GKD, DISTILLATION = "trl gkd amp", "trl distillation amp"
-CHUNKED = "trl chunked"
+CHUNKED, LIGER = "trl chunked", "liger chunked"
 GENERATE32, GENERATE16 = "transformers float32", "transformers bfloat16"
 VLLM32, VLLM16 = "vllm float32", "vllm bfloat16"
 
@@ -66,8 +67,8 @@ def _kernel(shape: str, time: float, memory: float) -> Case:
     large = KERNELS[shape].operations > KERNELS["2048x576x49152"].operations
     return Case(
         work=Work(kind="kl", shape=shape),
-        sides=(FLOAT32, CHUNKED),
-        bars=(Bar(ours=FLOAT32, theirs=(CHUNKED,), time=time, memory=memory),),
+        sides=(FLOAT32, CHUNKED, LIGER),
+        bars=tuple(Bar(ours=FLOAT32, theirs=(their,), time=time, memory=memory) for their in (CHUNKED, LIGER)),
         repeat=1 if large else 3,
     )
 
@@ -154,7 +155,7 @@ def _plain(work: Work) -> Case:
     peers = {
         "opd": (GKD, DISTILLATION),
         "forward-kl": (GKD,),
-        "kl": (CHUNKED,),
+        "kl": (CHUNKED, LIGER),
         "generation": (GENERATE32, GENERATE16, VLLM32, VLLM16),
     }
     ours = (FLOAT32,) if work.kind == "kl" else (FLOAT32, BFLOAT16)

@@ -48,7 +48,9 @@ class Options:
         return (*ours, *theirs)
 
 
-def _module(side: str) -> str:
+def _module(side: str, work: str) -> str:
+    if work == "kl" and not side.startswith("headwater"):
+        return "bench.peer_kernel"
     modules = {
         "headwater": OURS,
         "trl": "bench.peer_trl",
@@ -137,7 +139,9 @@ def _alive(jobs: dict[str, Any], options: Options, directory: Path) -> Iterator[
     with contextlib.ExitStack() as stack:
         living = []
         for name, job in jobs.items():
-            living.append(Side(name, job, pythons[name.split(" ")[0]], directory, module=_module(name), home=HERE))
+            living.append(
+                Side(name, job, pythons[name.split(" ")[0]], directory, module=_module(name, job["work"]), home=HERE)
+            )
             stack.callback(living[-1].stop)
         yield living
 

@@ -222,30 +222,6 @@ def _model(path: str) -> Any:
     return model
 
 
-def chunked(job: dict[str, Any], channel: Channel) -> None:
-    """TRL's chunked divergence on hidden states, forward and backward."""
-    from trl.kernels.chunked_divergence import ChunkedDivergenceFunction  # noqa: PLC0415
-
-    size = job["kernel"]
-    draw = torch.Generator().manual_seed(0)
-
-    def noise(rows: int) -> torch.Tensor:
-        return torch.randn(rows, size["hidden"], generator=draw) / size["hidden"] ** 0.5
-
-    hidden = noise(size["tokens"]).mul_(size["hidden"] ** 0.5).requires_grad_()
-    head = torch.nn.Parameter(noise(size["vocab"]))
-    teacher, teacher_head = noise(size["tokens"]).mul_(size["hidden"] ** 0.5), noise(size["vocab"])
-    memory = Memory()
-    channel.say(versions=versions())
-    while channel.wait():
-        parts = Parts(WAIT)
-        hidden.grad = head.grad = None
-        loss, _ = ChunkedDivergenceFunction.apply(hidden, head, None, teacher, teacher_head, None, 1.0, 1.0)
-        (loss.sum() / size["tokens"]).backward()
-        parts.part("update")
-        channel.say(**parts.measured, tokens=size["tokens"], memory=memory.measured)
-
-
 def versions() -> dict[str, str]:
     """What this side runs on."""
     return {"trl": trl.__version__, "transformers": transformers.__version__, "torch": torch.__version__}
@@ -256,10 +232,7 @@ def main() -> None:
     torch.set_num_threads(1)
     channel = Channel()
     job = read_job(sys.argv[1])
-    if job["work"] == "kl":
-        chunked(job, channel)
-    else:
-        Trainers(job, channel).train()
+    Trainers(job, channel).train()
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ Needs Ray: `make cluster-test` sets up an environment with it and runs these.
 import itertools
 import json
 import os
-import random
 import signal
 import threading
 import time
 
 import pytest
 import torch
+from deaths import Deaths, alive, left
 
 import micro
 from headwater.engines.opening import open_engine
@@ -70,13 +70,6 @@ def labels(root):
         return ledger.digest()
 
 
-def alive(pid):
-    try:
-        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def test_a_run_on_ranks_is_the_run_of_one_process(whole, tmp_path):
     one = micro.micro(ROUTE, "engine.device=cpu")
     micro.make(one, tmp_path, commit_seconds=0)
@@ -113,33 +106,17 @@ def test_a_run_begun_in_one_process_goes_on_on_ranks_and_back(whole, tmp_path):
     assert labels(tmp_path) == labels(whole)
 
 
-def test_ranks_that_die_or_stop_at_random_moments_cost_nothing_but_time(whole, tmp_path):
-    """`HEADWATER_DEATHS=60 make cluster-test` is the full count: 50 are killed, 10 stopped."""
-    draw, dead = random.Random(0), []
-
-    def disturb(engine, over):
-        while len(dead) < DEATHS and not over.wait(0.2):
-            group = engine._group
-            if group is None or len(group.pids) != GPUS or over.wait(draw.uniform(0, 8)):
-                continue
-            pid = draw.choice(group.pids or [0])
-            if pid and alive(pid):
-                os.kill(pid, signal.SIGSTOP if len(dead) % 6 == 5 else signal.SIGKILL)
-                dead.append(pid)
-                while alive(pid) and not over.wait(0.1):
-                    pass
-
+def test_deaths_of_ranks_and_drivers_at_random_moments_cost_nothing_but_time(whole, tmp_path):
+    """`HEADWATER_DEATHS=60 make cluster-test` is the full count; each sixth is a stop, and not of a driver."""
+    deaths = Deaths(DEATHS, GPUS)
+    changed = [f"--set={one}" for one in (ROUTE, "engine.device=cpu", f"engine.cluster={{gpus: {GPUS}, patience: 8}}")]
     for number in itertools.count():
-        while True:
-            try:
-                run(recipe("engine.cluster.patience=8"), tmp_path / str(number), disturb)
-                break
-            except EngineLost:  # three in a row without a commit between: a person gives the command again
-                continue
-        assert micro.identity(tmp_path / str(number)) == micro.identity(whole)
-        if len(dead) >= DEATHS:
+        deaths.until_it_ends(tmp_path, "run", micro.FILE, *changed, "--commit-seconds", 0, "--runs", str(number))
+        assert micro.identity(tmp_path / str(number) / "micro") == micro.identity(whole)
+        if deaths.enough:
             break
-    assert not any(map(alive, dead))
+    print(dict(deaths.hit))
+    assert left() == []
 
 
 def test_a_rank_that_is_stopped_is_found_and_its_process_ended(whole, tmp_path):

@@ -1,11 +1,18 @@
 """A rank's own writer: a copy of the model, kept as it is multiplied, that writes what the model itself would."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 import torch
+from deaths import alive
 from torch import nn
 
 import tiny
-from headwater.engines.cluster.writer import OwnWriter
+from headwater.engines.cluster.writer import OwnWriter, VllmWriter
 from headwater.engines.local import LocalGenerator
 from headwater.engines.settings import EngineSettings
 from headwater.interfaces import Seeds
@@ -48,3 +55,30 @@ def test_a_writer_takes_up_weights_as_they_are_multiplied():
     expected = written(LocalGenerator(learner, None, engine("bfloat16")))
     assert written(writer) == expected != before
     assert {parameter.dtype for parameter in learner.network.parameters()} == {torch.float32}
+
+
+PARENT = """
+import subprocess, sys, time
+served = subprocess.Popen([sys.executable, sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+print('{"do": "nothing"}', file=served.stdin, flush=True)
+served.stdout.readline()
+print(served.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it ends at the end of its input, once it goes on")
+def test_a_vllm_process_that_is_stopped_ends_with_the_process_that_started_it():
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, VllmWriter.script], stdout=subprocess.PIPE, text=True)
+    pid = int(parent.stdout.readline())
+    os.kill(pid, signal.SIGSTOP)
+    assert alive(pid)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = alive(pid)
+    if left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left

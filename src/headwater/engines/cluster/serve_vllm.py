@@ -9,8 +9,10 @@ registered below; the prefix cache, which vLLM leaves to whoever changes the wei
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -170,7 +172,16 @@ def register() -> None:
     WeightTransferEngineFactory.register_engine(BACKEND, Files)
 
 
+def end_with_parent() -> None:
+    """Have the kernel end this process with the one that started it, even while it is stopped."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+PR_SET_PDEATHSIG = 1
+
 if __name__ == "__main__":
+    end_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     serve(sys.stdin, answers)

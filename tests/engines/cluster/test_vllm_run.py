@@ -1,0 +1,92 @@
+"""A whole recipe whose responses vLLM writes beside two ranks: the labels of one process; deaths leave it whole.
+
+Needs a Python that has vLLM, by HEADWATER_VLLM_PYTHON: `make cluster-test` sets one up and runs these.
+"""
+
+import itertools
+import json
+import os
+
+import pytest
+from deaths import Deaths, left
+
+import micro
+from headwater.folder import RunFolder
+
+pytestmark = pytest.mark.cluster
+
+GPUS = 2
+DEATHS = int(os.environ.get("HEADWATER_VLLM_DEATHS", "2"))
+WIDE = "shape={hidden_size: 64, layers: 1, heads: 2, kv_heads: 1, head_dim: 32, ff_size: 64, max_positions: 64}"
+"""vLLM's attention on a CPU has no heads narrower than 32."""
+LOCAL = ("routes=[R3-full]", "engine.device=cpu", f"student.{WIDE}", f"teacher.{WIDE}")
+GAP = 1e-4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_core_each():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+        patch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+def command(*more, runs, patience=120):
+    python = os.environ["HEADWATER_VLLM_PYTHON"]
+    cluster = f"engine.cluster={{gpus: {GPUS}, generator: vllm, vllm_python: {python}, patience: {patience}}}"
+    return "run", micro.FILE, *(f"--set={one}" for one in (*LOCAL, cluster)), "--runs", runs, *more
+
+
+def steps(folder):
+    """Title of a trained node -> what each of its steps said."""
+    return {
+        node["title"]: [json.loads(line)["metrics"] for line in folder.result(name, "metrics.jsonl").splitlines()]
+        for name, node in folder.graph["nodes"].items()
+        if node["kind"] == "train"
+    }
+
+
+def labels(folder):
+    """Title of a node -> which labels it used, and for what."""
+    return {node["title"]: folder.labels(name) for name, node in folder.graph["nodes"].items()}
+
+
+def check(folder, local):
+    """What must hold of a run whose numbers vLLM drew: the labels and steps of one process, and no gap."""
+    assert folder.verify() == []
+    assert labels(folder) == labels(local)
+    found, expected = steps(folder), steps(local)
+    assert {title: len(own) for title, own in found.items()} == {title: len(own) for title, own in expected.items()}
+    gaps = [step["sampler_gap_max"] for own in found.values() for step in own if "sampler_gap_max" in step]
+    assert 0 < max(gaps) <= GAP
+    assert len(folder.responses("R3-full")) == len(local.responses("R3-full"))
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """The same recipe in one process."""
+    home = tmp_path_factory.mktemp("local")
+    done = micro.headwater("run", micro.FILE, *(f"--set={one}" for one in LOCAL), "--workers", "1", cwd=home)
+    assert done.returncode == 0, done.stderr
+    return RunFolder(home / "runs" / "micro")
+
+
+def test_a_whole_recipe_with_vllm_on_two_ranks_uses_the_labels_of_one_process(local, tmp_path):
+    done = micro.headwater(*command(runs="runs"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    check(RunFolder(tmp_path / "runs" / "micro"), local)
+    assert left() == []
+
+
+def test_deaths_of_engines_ranks_and_drivers_at_random_moments_leave_a_run_that_holds(local, tmp_path):
+    """`HEADWATER_VLLM_DEATHS=12 make cluster-test` for more; each sixth is a stop, and not of a driver."""
+    deaths = Deaths(DEATHS, GPUS, longest=60.0)
+    for number in itertools.count():
+        runs = str(number)
+        deaths.until_it_ends(tmp_path, *command("--commit-seconds", 0, runs=runs, patience=60))
+        check(RunFolder(tmp_path / runs / "micro"), local)
+        if deaths.enough:
+            break
+    print(dict(deaths.hit))
+    assert left() == []
