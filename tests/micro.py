@@ -43,6 +43,19 @@ def headwater(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[
     return subprocess.run([*HEADWATER, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
 
 
+def children(pid: int) -> list[int]:
+    """The processes that this one started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def make(recipe: Recipe, root: Path, disk: Disk = REAL_DISK, nodes: Iterable[str] | None = None, **limits: Any) -> None:
     """Make every node of the recipe, or these, in this process, in order: what `headwater run` has its workers do.
 

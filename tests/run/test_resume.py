@@ -19,7 +19,20 @@ from headwater.errors import Interrupted
 from headwater.plan import build_graph
 from headwater.run.processes import SECOND_WISH, _Wish
 from headwater.store import Store
-from micro import FILE, HEADWATER, Finished, finished, heads, headwater, identity, make, make_until_killed, micro
+from micro import (
+    FILE,
+    HEADWATER,
+    Finished,
+    alive,
+    children,
+    finished,
+    heads,
+    headwater,
+    identity,
+    make,
+    make_until_killed,
+    micro,
+)
 
 PATIENCE = 300.0
 """Seconds after which a wait is a failure; no test passes or fails by speed below that."""
@@ -86,17 +99,6 @@ def running(started: subprocess.Popen[str], what: str, happened: Callable[[], bo
     """Wait until it happened, while the run still works."""
     wait_for(what, lambda: happened() or started.poll() is not None)
     assert started.poll() is None, started.communicate()
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def imports_torch(pid: int) -> bool:

@@ -8,44 +8,31 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import micro
+from micro import HEADWATER, alive, children
 
 STOPS = 6
-"""each so many-th process that can be stopped is, by SIGSTOP; the others are killed"""
-
-
-def alive(pid):
-    """Whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+"""each so many-th death is a SIGSTOP, where it is not the driver's turn; all others are SIGKILL"""
 
 
 def processes(command=None):
     """What computes: process ids by kind. The driver is the one worker process of this run's command."""
     found = {"rank": [], "vllm": [], "driver": []}
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
+    for pid in sorted(int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()):
+        words = _words(pid)
         if words.startswith("ray::WatchedRank"):
-            found["rank"].append(int(folder.name))
+            found["rank"].append(pid)
         elif "serve_vllm" in words:
-            found["vllm"].append(int(folder.name))
-        elif "spawn_main" in words and _parent(folder) == command:
-            found["driver"].append(int(folder.name))
+            found["vllm"].append(pid)
+    if command is not None and alive(command):
+        found["driver"] = [pid for pid in children(command) if "spawn_main" in _words(pid)]
     return found
 
 
-def _parent(folder):
+def _words(pid):
     try:
-        return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
-        return None
+        return ""
 
 
 class Deaths:
@@ -69,7 +56,7 @@ class Deaths:
         while True:
             with (home / "said").open("wb") as said:
                 run = subprocess.Popen(
-                    [*micro.HEADWATER, *map(str, command)], cwd=home, stdout=said, stderr=subprocess.STDOUT
+                    [*HEADWATER, *map(str, command)], cwd=home, stdout=said, stderr=subprocess.STDOUT
                 )
                 while run.poll() is None:
                     self._strike(run)
@@ -86,7 +73,7 @@ class Deaths:
         ):
             self._ends_within(run, 0.2)
             return
-        there = [(kind, pid) for kind, pids in processes(run.pid).items() for pid in sorted(pids)]
+        there = [(kind, pid) for kind, pids in processes(run.pid).items() for pid in pids]
         if not any(kind == "rank" for kind, _ in there):
             return
         kind, pid = self._draw.choice(there)

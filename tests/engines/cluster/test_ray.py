@@ -12,7 +12,7 @@ import time
 
 import pytest
 import torch
-from deaths import Deaths, alive, left
+from deaths import Deaths, left
 
 import micro
 from headwater.engines.opening import open_engine
@@ -132,7 +132,7 @@ def test_a_rank_that_is_stopped_is_found_and_its_process_ended(whole, tmp_path):
                 return
 
     run(recipe("engine.cluster.patience=8"), tmp_path, stop)
-    assert stopped and not alive(stopped[0])
+    assert stopped and not micro.alive(stopped[0])
     assert micro.identity(tmp_path) == micro.identity(whole)
 
 
@@ -196,7 +196,7 @@ def test_a_call_that_stands_still_is_told_with_its_ranks_in_time():
         with pytest.raises(EngineLost, match=r"rank 0 gave no sign for 5 s in forget"):
             group.all("forget", [])
         assert time.monotonic() - begun < 30
-        assert not any(alive(pid) for pid in pids)
+        assert not any(micro.alive(pid) for pid in pids)
 
 
 def test_what_a_rank_refuses_is_raised_here_and_leaves_the_ranks_usable():
@@ -212,4 +212,4 @@ def test_closing_leaves_no_process():
     engine, group = opened(patience=30)
     pids = group.pids
     engine.close()
-    assert not any(alive(pid) for pid in pids)
+    assert not any(micro.alive(pid) for pid in pids)

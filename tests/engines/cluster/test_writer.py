@@ -8,7 +8,6 @@ import time
 
 import pytest
 import torch
-from deaths import alive
 from torch import nn
 
 import tiny
@@ -17,6 +16,7 @@ from headwater.engines.local import LocalGenerator
 from headwater.engines.settings import EngineSettings
 from headwater.interfaces import Seeds
 from headwater.records import Sampling
+from micro import alive
 
 SAMPLING = Sampling(temperature=1.0, max_response_tokens=8)
 

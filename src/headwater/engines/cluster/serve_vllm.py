@@ -172,13 +172,14 @@ def register() -> None:
     WeightTransferEngineFactory.register_engine(BACKEND, Files)
 
 
+PR_SET_PDEATHSIG = 1
+
+
 def end_with_parent() -> None:
-    """Have the kernel end this process with the one that started it, even while it is stopped."""
+    """Have the kernel end this process with the thread that started it: while it is stopped it reads no end of input."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
-
-PR_SET_PDEATHSIG = 1
 
 if __name__ == "__main__":
     end_with_parent()
