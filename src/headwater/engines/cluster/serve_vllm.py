@@ -176,7 +176,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> None:
-    """Have the kernel end this process with the thread that started it: while it is stopped it reads no end of input."""
+    """Have the kernel end this process with the thread that started it: stopped, it reads no end of its input."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
