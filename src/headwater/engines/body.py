@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headwater.engines import embeddings, feed_forward, linears, norms
+from headwater.engines import linears, norms
 from headwater.engines.attention import our_attention
 from headwater.engines.linears import Copies, Precision
 from headwater.engines.packing import Layout, pack, pack_trees
@@ -72,8 +72,6 @@ class Body:
         """whether to keep it: of weights that are gathered layer by layer, copies would be the whole network"""
         linears.take_over(model.network, precision)
         norms.take_over(model.network)
-        embeddings.take_over(model.network)
-        feed_forward.take_over(model.network)
         self._given = ways
         checked: tuple[Scoring, ...] = () if ways else ("trees", "open rows", "rows")
         self._fails = frozenset(way for way in checked if not self._agrees(way))

@@ -136,6 +136,33 @@ def test_a_rank_that_is_stopped_is_found_and_its_process_ended(whole, tmp_path):
     assert micro.identity(tmp_path) == micro.identity(whole)
 
 
+def test_without_the_deadline_a_stopped_rank_holds_the_run_for_good(whole, tmp_path):
+    """The control of the test before: for longer than its deadline nothing is written and nobody is found, until the
+    rank is woken."""
+    seen = []
+
+    def stop(engine, over):
+        while not over.wait(0.2):
+            group = engine._group
+            if group is not None and len(group.pids) == GPUS and group._ranks:
+                over.wait(6)
+                os.kill(group.pids[1], signal.SIGSTOP)
+                over.wait(3)  # for what was under way
+                before = written(tmp_path)
+                over.wait(20)
+                seen.append((before == written(tmp_path), engine._group is group, over.is_set()))
+                os.kill(group.pids[1], signal.SIGCONT)
+                return
+
+    run(recipe(patience=3600), tmp_path, stop)
+    assert seen == [(True, True, False)]
+    assert micro.identity(tmp_path) == micro.identity(whole)
+
+
+def written(root):
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in root.rglob("*") if path.is_file()}
+
+
 @pytest.fixture
 def two_nodes():
     """A Ray cluster of two nodes on this machine, each with room for one rank; the recipe joins it by its address."""
