@@ -61,8 +61,12 @@ def weights(learner):
 
 
 def written(writer, step, problems=5, samples=3):
+    return written_for(writer, step, tiny.problems(problems), samples)
+
+
+def written_for(writer, step, problems, samples):
     sampling = Sampling(temperature=TEMPERATURE, max_response_tokens=24)
-    return writer.generate(tiny.problems(problems), samples, sampling, Seeds(run=0, stream="vllm", step=step))
+    return writer.generate(problems, samples, sampling, Seeds(run=0, stream="vllm", step=step))
 
 
 def updated(learner, writer, step):
@@ -100,6 +104,16 @@ def test_after_each_of_twenty_updates_vllm_samples_from_the_learners_weights(pai
         assert (one.finish_reason == "stop") == (one.response_ids[-1] in learner.model.stop_ids)
     alone = rollouts_of(written(writer, 20, problems=2))  # a response follows from its seed, not from its neighbours
     assert [one.response_ids for one in alone] == [one.response_ids for one in rollouts[: len(alone)]]
+
+
+@pytest.mark.parametrize("pair", ["tied"], indirect=True)
+def test_more_prompts_than_vllm_reads_at_once_are_answered_each_from_its_seed(pair):
+    learner, writer = pair
+    writer.take(weights(learner), 0)
+    problems = tiny.problems(200, longest=91)  # 9,000 tokens, where one pass takes 4,096
+    many = rollouts_of(written_for(writer, 0, problems, 1))
+    alone = [one for i in range(0, 200, 20) for one in rollouts_of(written_for(writer, 0, problems[i : i + 1], 1))]
+    assert [one.response_ids for one in alone] == [one.response_ids for one in many[::20]]
 
 
 def test_weights_that_did_not_come_or_came_in_part_are_seen_at_the_first_step(pair):

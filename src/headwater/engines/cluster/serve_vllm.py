@@ -20,6 +20,8 @@ from typing import Any, TextIO
 
 BEAT = 1.0
 """Seconds between two signs of life."""
+PASS = 4096
+"""Prompt tokens of one pass on a CPU, at least."""
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:
@@ -53,8 +55,11 @@ class Server:
         from vllm.distributed.weight_transfer.base import WeightTransferInitRequest  # noqa: PLC0415
 
         register()
-        # on a CPU there is no share to take, and compiling the network would take minutes
-        options: dict[str, Any] = {"enforce_eager": True} if memory is None else {"gpu_memory_utilization": memory}
+        options: dict[str, Any] = {"gpu_memory_utilization": memory}
+        if memory is None:  # on a CPU, where there is no share to take, and compiling the network would take minutes
+            options = {"enforce_eager": True}
+            # a prompt that is read in parts draws at each, which vLLM takes back; a CPU's generator goes nowhere back
+            options |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(longest, PASS)}
         self._llm = vllm.LLM(
             model=model,
             dtype=dtype,
