@@ -84,7 +84,7 @@ integration: $(STAMP) .venv-verl/.installed
 	@touch $@
 
 # The cluster engine under Ray, and vLLM beside a learner, in two environments of their own (5 GB). See docs/cluster.md.
-cluster-test: .venv-cluster/.installed .venv-vllm/.installed
+cluster-test: .venv-cluster/.installed .venv-vllm/.installed models/smollm2-25 data/sums
 	HEADWATER_VLLM_PYTHON="$(CURDIR)/.venv-vllm/bin/python" .venv-cluster/bin/python -m pytest -m cluster -v
 
 .venv-cluster/.installed: pyproject.toml

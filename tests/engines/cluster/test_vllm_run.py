@@ -1,4 +1,5 @@
-"""A whole recipe whose responses vLLM writes beside two ranks: the labels of one process; deaths leave it whole.
+"""A whole recipe whose responses vLLM writes beside two ranks: the labels of one process; deaths leave it whole; a
+real model.
 
 Needs a Python that has vLLM, by HEADWATER_VLLM_PYTHON: `make cluster-test` sets one up and runs these.
 """
@@ -6,6 +7,7 @@ Needs a Python that has vLLM, by HEADWATER_VLLM_PYTHON: `make cluster-test` sets
 import itertools
 import json
 import os
+from pathlib import Path
 
 import pytest
 from deaths import Deaths, left
@@ -32,10 +34,10 @@ def one_core_each():
         yield
 
 
-def command(*more, runs, patience=120):
+def command(*more, runs, patience=120, recipe=micro.FILE, changed=LOCAL):
     python = os.environ["HEADWATER_VLLM_PYTHON"]
     cluster = f"engine.cluster={{gpus: {GPUS}, generator: vllm, vllm_python: {python}, patience: {patience}}}"
-    return "run", micro.FILE, *(f"--set={one}" for one in (*LOCAL, cluster)), "--runs", runs, *more
+    return "run", recipe, *(f"--set={one}" for one in (*changed, cluster)), "--runs", runs, *more
 
 
 def steps(folder):
@@ -90,3 +92,31 @@ def test_deaths_of_engines_ranks_and_drivers_at_random_moments_leave_a_run_that_
             break
     print(dict(deaths.hit))
     assert left() == []
+
+
+ROOT = Path(__file__).parents[3]
+SHORTER = (
+    "routes=[R3-full]",
+    "engine.device=cpu",
+    "problems.labelled=16",
+    "problems.benchmarks={one-digit: {source: {path: data/sums/one-digit.jsonl}, problems: 4}}",
+    "evaluation={samples: 2, temperature: 1.0, closeness_problems: 2}",
+)
+
+
+@pytest.mark.skipif(not (ROOT / "models" / "smollm2-25").is_dir(), reason="make models/smollm2-25 data/sums makes them")
+def test_smollm2_goes_through_a_short_recipe_with_vllm_on_two_ranks(tmp_path):
+    done = micro.headwater(*command(runs=tmp_path, recipe="smollm2-short", changed=SHORTER, patience=600), cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    folder = RunFolder(tmp_path / "smollm2-short")
+    assert folder.verify() == []
+    used = {title: len(own["answer"]) for title, own in labels(folder).items() if own["answer"]}
+    assert used == {"teacher-rl on pool": 16}
+    found = steps(folder)
+    assert {title.partition(" ")[0]: len(own) for title, own in found.items()} == {
+        "teacher-rl": 4,
+        "warm-up": 2,
+        "on-policy-distillation": 2,
+    }
+    gaps = [step["sampler_gap_max"] for own in found.values() for step in own if "sampler_gap_max" in step]
+    assert 0 < max(gaps) <= GAP
