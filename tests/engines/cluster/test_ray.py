@@ -56,6 +56,15 @@ def run(given, root, disturb=None):
             thread.join()
 
 
+def at_work(engine, over):
+    """The engine's group once each of its ranks has a process; None where the run ends before."""
+    while not over.wait(0.1):
+        group = engine._group
+        if group is not None and len(group.pids) == GPUS:
+            return group
+    return None
+
+
 def metrics(given, root):
     store = Store(root)
     return {
@@ -123,13 +132,10 @@ def test_a_rank_that_is_stopped_is_found_and_its_process_ended(whole, tmp_path):
     stopped = []
 
     def stop(engine, over):
-        while not over.wait(0.2):
-            group = engine._group
-            if group is not None and len(group.pids) == GPUS and group._ranks:
-                over.wait(6)
-                stopped.append(group.pids[1])
-                os.kill(stopped[0], signal.SIGSTOP)
-                return
+        if group := at_work(engine, over):
+            over.wait(6)
+            stopped.append(group.pids[1])
+            os.kill(stopped[0], signal.SIGSTOP)
 
     run(recipe("engine.cluster.patience=8"), tmp_path, stop)
     assert stopped and not micro.alive(stopped[0])
@@ -142,17 +148,14 @@ def test_without_the_deadline_a_stopped_rank_holds_the_run_for_good(whole, tmp_p
     seen = []
 
     def stop(engine, over):
-        while not over.wait(0.2):
-            group = engine._group
-            if group is not None and len(group.pids) == GPUS and group._ranks:
-                over.wait(6)
-                os.kill(group.pids[1], signal.SIGSTOP)
-                over.wait(3)  # for what was under way
-                before = written(tmp_path)
-                over.wait(20)
-                seen.append((before == written(tmp_path), engine._group is group, over.is_set()))
-                os.kill(group.pids[1], signal.SIGCONT)
-                return
+        if group := at_work(engine, over):
+            over.wait(6)
+            os.kill(group.pids[1], signal.SIGSTOP)
+            over.wait(3)  # for what was under way
+            before = written(tmp_path)
+            over.wait(20)
+            seen.append((before == written(tmp_path), engine._group is group, over.is_set()))
+            os.kill(group.pids[1], signal.SIGCONT)
 
     run(recipe(patience=3600), tmp_path, stop)
     assert seen == [(True, True, False)]
@@ -182,9 +185,8 @@ def test_ranks_on_two_nodes_of_a_cluster_that_the_recipe_joins(whole, two_nodes,
     nodes = set()
 
     def look(engine, over):
-        while not over.wait(0.1):
-            if engine._group is not None:
-                nodes.update(node for node, _, _ in engine._group._where)
+        if group := at_work(engine, over):
+            nodes.update(node for node, _, _ in group._where)
 
     run(recipe(f"engine.cluster.address={two_nodes.address}"), tmp_path, look)
     assert len(nodes) == 2
@@ -196,14 +198,11 @@ def test_a_node_that_is_lost_costs_nothing_but_time(whole, two_nodes, tmp_path):
     lost = []
 
     def lose(engine, over):
-        while not over.wait(0.1):
-            group = engine._group
-            if group is not None and group._where:
-                over.wait(6)
-                used = {node for node, _, _ in group._where}
-                lost.extend(node for node in two_nodes.worker_nodes if node.node_id in used)
-                two_nodes.remove_node(lost[0], allow_graceful=False)
-                return
+        if group := at_work(engine, over):
+            over.wait(6)
+            used = {node for node, _, _ in group._where}
+            lost.extend(node for node in two_nodes.worker_nodes if node.node_id in used)
+            two_nodes.remove_node(lost[0], allow_graceful=False)
 
     run(recipe(f"engine.cluster.address={two_nodes.address}"), tmp_path, lose)
     assert lost
