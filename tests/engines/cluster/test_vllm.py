@@ -45,10 +45,8 @@ def student(form):
 
 
 @pytest.fixture(params=["tied", "untied"])
-def pair(request, tmp_path, monkeypatch):
+def pair(request, tmp_path):
     """A learner, and a vLLM on the model that it starts from."""
-    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0")
     model = student(request.param)
     model.save(tmp_path)
     writer = VllmWriter(tmp_path, os.environ["HEADWATER_VLLM_PYTHON"], ENGINE, lambda: None)
@@ -140,11 +138,9 @@ def test_a_tied_head_that_is_not_packed_again_is_seen_at_the_first_step(pair, tm
     assert seen(learner, writer, 0)
 
 
-def test_ranks_under_ray_learn_from_what_a_vllm_beside_each_of_them_writes(tmp_path, monkeypatch):
+def test_ranks_under_ray_learn_from_what_a_vllm_beside_each_of_them_writes(tmp_path):
     from headwater.engines.opening import open_engine
 
-    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0")
     student("tied").save(tmp_path)
     cluster = Cluster(gpus=2, generator="vllm", vllm_python=os.environ["HEADWATER_VLLM_PYTHON"])
     with open_engine(EngineSettings(device="cpu", cluster=cluster)) as engine:

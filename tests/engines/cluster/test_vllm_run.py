@@ -25,15 +25,6 @@ LOCAL = ("routes=[R3-full]", "engine.device=cpu", f"student.{WIDE}", f"teacher.{
 GAP = 1e-4
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_core_each():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-        patch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
-
-
 def command(*more, runs, patience=120, recipe=micro.FILE, changed=LOCAL):
     python = os.environ["HEADWATER_VLLM_PYTHON"]
     cluster = f"engine.cluster={{gpus: {GPUS}, generator: vllm, vllm_python: {python}, patience: {patience}}}"

@@ -48,22 +48,22 @@ class Server:
         self._llm: Any = None
         self._count = 0
 
-    def open(self, model: str, dtype: str, longest: int, memory: float | None) -> str:
-        """Start vLLM on a model directory; vLLM's version."""
+    def open(self, model: str, dtype: str, longest: int, share: float | None, cache: int | None) -> str:
+        """Start vLLM on a model directory, on a share of a GPU or on a CPU with so many bytes of cache; its version."""
         import vllm  # noqa: PLC0415  after the environment is set
         from vllm.config import WeightTransferConfig  # noqa: PLC0415
         from vllm.distributed.weight_transfer.base import WeightTransferInitRequest  # noqa: PLC0415
 
         register()
-        options: dict[str, Any] = {"gpu_memory_utilization": memory}
-        if memory is None:  # on a CPU, where there is no share to take, and compiling the network would take minutes
-            options = {"enforce_eager": True}
+        options: dict[str, Any] = {"gpu_memory_utilization": share}
+        if share is None:  # on a CPU, whose memory each vLLM would take nearly all of; compiling would take minutes
+            options = {"kv_cache_memory_bytes": cache, "enforce_eager": True}
             # a prompt that is read in parts draws at each, which vLLM takes back; a CPU's generator goes nowhere back
             options |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(longest, PASS)}
         self._llm = vllm.LLM(
             model=model,
             dtype=dtype,
-            max_model_len=longest,
+            max_model_len=-1,  # what the model can, as far as it fits the cache
             seed=0,
             enable_prefix_caching=True,
             logprobs_mode="processed_logprobs",  # of the distribution that was drawn from, temperature and all

@@ -91,7 +91,7 @@ class VllmWriter(Writer):
 
     def __init__(self, model: Path, python: str | None, engine: EngineSettings, beat: Callable[[], None]):
         self._outline = LanguageModel.outline(model, dtype="auto")
-        self._beat, self._version, self._longest = beat, -1, 0
+        self._beat, self._version = beat, -1
         self._path, self._python, self._engine = model, python or sys.executable, engine
         self._encode = lru_cache(maxsize=4096)(self._outline.encode)
         self._process: subprocess.Popen[str] | None = None
@@ -151,8 +151,8 @@ class VllmWriter(Writer):
             self._process = self._started()
             longest = int(self._outline.network.config.get_text_config().max_position_embeddings)
             dtype = str(self._outline.network.dtype).removeprefix("torch.")
-            memory = None if self._engine.kind == "cpu" else VLLM_SHARE
-            self._say("open", model=str(self._path), dtype=dtype, longest=longest, memory=memory)
+            share, cache = (None, self._engine.memory // 2) if self._engine.kind == "cpu" else (VLLM_SHARE, None)
+            self._say("open", model=str(self._path), dtype=dtype, longest=longest, share=share, cache=cache)
         return self._say(what, **given)
 
     def _say(self, what: str, **given: Any) -> Any:
