@@ -134,3 +134,11 @@ def test_the_walk_from_the_command_to_a_tokens_gradient_has_twelve_stops_that_ar
     assert len(re.findall(r"^\d+\. ", walk, re.MULTILINE)) == len(stops)
     for file, name in stops:
         assert re.search(rf"^ *(def|class) {name}\b", (PACKAGE / file).read_text(), re.MULTILINE), (file, name)
+
+
+def test_every_file_that_the_page_of_the_house_names_is_there():
+    named = set(re.findall(r"`([\w./]+\.py)`", (ROOT / "ARCHITECTURE.md").read_text()))
+    named -= {"signals/NAME.py", "samplers/NAME.py"}
+    assert len(named) > 60
+    for name in named:
+        assert (ROOT / name).exists() or list(PACKAGE.rglob(name)), name

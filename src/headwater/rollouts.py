@@ -6,7 +6,7 @@ recording may hold more tokens than fit there.
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -39,7 +39,8 @@ SCHEMA = pa.schema(
 
 def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
     """One row each, in order."""
-    table = pa.Table.from_pylist([dataclasses.asdict(rollout) for rollout in rollouts], SCHEMA)
+    columns = {name: [getattr(rollout, name) for rollout in rollouts] for name in SCHEMA.names}
+    table = pa.Table.from_pydict(columns, SCHEMA)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as stream:
         stream.write_table(table)
 
@@ -94,12 +95,12 @@ class RolloutTable(Mapping[str, Rollout]):
 
     def _read_row(self, rollout_id: str) -> Rollout:
         number, place, checksum = self._places[rollout_id]
-        table = self._tables[number].slice(place, 1)
-        if _checksums(table) != [checksum]:
+        row: dict[str, Any] = self._tables[number].slice(place, 1).to_pylist()[0]
+        ids = (np.array(row[name], dtype=np.int32) for name in ("prompt_ids", "response_ids"))
+        if _checksum(*ids) != checksum:
             raise IntegrityError(
                 f"teacher cache: rollout {rollout_id} was changed since its file was opened; record it again"
             )
-        row: dict[str, Any] = table.to_pylist()[0]
         row |= {name: tuple(row[name]) for name in ("prompt_ids", "response_ids", "logprobs")}
         return Rollout(**row)
 
@@ -143,8 +144,14 @@ def _bounds(column: pa.ChunkedArray) -> np.ndarray:
 
 def _checksums(table: pa.Table) -> list[int]:
     """Of each rollout's prompt and response ids."""
-    sums = [0] * len(table)
-    for name in ("prompt_ids", "response_ids"):
-        flat, bounds = _flat(table[name]), _bounds(table[name])
-        sums = [zlib.crc32(flat[a:b].tobytes(), s) for s, a, b in zip(sums, bounds[:-1], bounds[1:], strict=True)]
-    return sums
+    prompts, responses = (_lists(table[name]) for name in ("prompt_ids", "response_ids"))
+    return [_checksum(*ids) for ids in zip(prompts, responses, strict=True)]
+
+
+def _checksum(prompt_ids: np.ndarray, response_ids: np.ndarray) -> int:
+    return zlib.crc32(response_ids.tobytes(), zlib.crc32(prompt_ids.tobytes()))
+
+
+def _lists(column: pa.ChunkedArray) -> list[np.ndarray]:
+    flat, bounds = _flat(column), _bounds(column)
+    return [flat[a:b] for a, b in itertools.pairwise(bounds)]

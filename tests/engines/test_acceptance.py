@@ -120,6 +120,25 @@ def test_an_architecture_is_measured_once_whatever_folder_it_was_opened_from(mon
     assert len(measured) == 2
 
 
+def test_what_was_right_further_on_is_not_measured_again_nearer_by_and_what_was_not_is(monkeypatch):
+    measured, measure = [], acceptance._measured
+    monkeypatch.setattr(acceptance, "_known", {})
+    monkeypatch.setattr(acceptance, "_measured", lambda one, *asked: measured.append(asked[0]) or measure(one, *asked))
+    plain, window = config("Qwen3Config"), config("MistralConfig", sliding_window=24)
+    assert accept(plain, 40).ways == accept(plain, 20).ways
+    assert measured == [48]
+    assert accept(window, 30).refused and not accept(window, 20).refused
+    assert measured == [48, 32, 24]
+
+
+def test_a_network_asks_once_for_each_length(monkeypatch):
+    asked, one = [], Body(tiny.qwen())
+    monkeypatch.setattr(acceptance, "accept", lambda *given: asked.append(given[1]) or accept(*given))
+    for length in (20, 20, 30, 20):
+        assert one.ways(length).scoring == "trees"
+    assert asked == [20, 30]
+
+
 def test_a_network_that_looks_ahead_and_positions_that_end_are_refused_in_one_line():
     looks = transformers.BertConfig(
         vocab_size=32, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2

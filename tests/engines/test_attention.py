@@ -181,6 +181,13 @@ def test_rms_norm_has_the_value_and_gradient_of_pytorchs():
         tiny.assert_near(found, expected, 2e-6)
 
 
+def test_rms_norm_has_the_same_bits_with_and_without_a_gradient_to_come():
+    x, weight = torch.randn((3, 7, 16)), torch.linspace(-1, 2, 16)
+    with torch.no_grad():
+        sampled = rms_norm(x, weight, 1e-6)
+    assert torch.equal(rms_norm(x.clone().requires_grad_(), weight, 1e-6), sampled)
+
+
 def test_bfloat16_linear_layers_stay_near_the_float32_gradient():
     scored = Imitation().score(tiny.sample(tiny.qwen()), tiny.workers(), ONCE)
     found = []

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tiny
-from headwater.engines import decoding, linears, plain
+from headwater.engines import body, decoding, linears, plain
 from headwater.engines.body import Body
 from headwater.engines.head import Head
 from headwater.engines.linears import Copies
@@ -58,6 +58,20 @@ def test_nothing_of_ours_runs_in_it_and_everything_is_back_afterwards(family, pr
 def test_the_first_updates_and_every_sixteenth_are_checked_and_the_distance_is_logged():
     logged = [i for i, metrics in enumerate(updates(tiny.qwen(), 34)) if "weights_gap" in metrics]
     assert logged == [0, 1, 2, 3, 16, 32]
+
+
+def test_the_probe_goes_the_way_on_which_the_batch_was_scored(monkeypatch):
+    laid, hidden = [], Body.scored_hidden
+    monkeypatch.setattr(body, "LONG", 4)
+    monkeypatch.setattr(plain, "PROMPT", 1)
+    monkeypatch.setattr(plain, "RESPONSE", 2)  # shorter than LONG, as the batch is not
+    scored = Imitation().score(tiny.sample(tiny.qwen()), tiny.workers(), ONCE)
+    learner = tiny.learner(tiny.qwen(), SMALL)
+    kept = lambda one, layout: (one is learner._body and laid.append(layout)) or hidden(one, layout)  # noqa: E731
+    monkeypatch.setattr(Body, "scored_hidden", kept)
+    learner.update(scored, Imitation())
+    *_, probe = laid
+    assert probe.input_ids.numel() == 3 and probe.open
 
 
 @FAMILIES

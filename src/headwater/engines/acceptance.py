@@ -48,6 +48,7 @@ class Acceptance:
 
     kind: str
     length: int
+    """at least what was asked for"""
     measured: int
     """tokens of the longest rollout that was compared: `length`, unless the config names no length for far below it"""
     ways: Ways
@@ -70,8 +71,8 @@ class Acceptance:
         )
 
 
-_known: dict[tuple[str, int, frozenset[Scoring]], Acceptance | str] = {}
-"""What was found, or why it is refused: a memo of what comes out the same each time."""
+_known: dict[tuple[str, frozenset[Scoring]], dict[int, Acceptance | str]] = {}
+"""What was found up to which length, or why it is refused: a memo of what comes out the same each time."""
 
 
 def accept(config: PretrainedConfig, length: int, without: frozenset[Scoring] = frozenset()) -> Acceptance:
@@ -82,13 +83,16 @@ def accept(config: PretrainedConfig, length: int, without: frozenset[Scoring] = 
     without |= idle(length)
     plain = {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}
     reach = min(edge for edge in (*_numbers(plain), *(2**k for k in range(3, 40))) if edge >= length)
-    key = (json.dumps(plain, sort_keys=True, default=str), reach, without)
-    if key not in _known:
+    known = _known.setdefault((json.dumps(plain, sort_keys=True, default=str), without), {})
+    for further, found in known.items():  # where no way was refused further on, none is before
+        if further > reach and isinstance(found, Acceptance) and not found.refused:
+            return found
+    if reach not in known:
         try:
-            _known[key] = _measured(config, reach, without)
+            known[reach] = _measured(config, reach, without)
         except InputError as error:
-            _known[key] = str(error)
-    found = _known[key]
+            known[reach] = str(error)
+    found = known[reach]
     if isinstance(found, str):
         raise InputError(found)
     return found

@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -21,6 +22,8 @@ from headwater.engines.attention import our_attention
 from headwater.engines.linears import Copies, Precision
 from headwater.engines.packing import Layout, pack, pack_trees
 from headwater.models.language_model import LanguageModel
+from headwater.models.outline import dimensions
+from headwater.models.size import Dimensions
 from headwater.models.split import as_it_was
 from headwater.records import Rollout
 
@@ -68,18 +71,23 @@ class Body:
         self.precision: Precision = precision
         self.copies: Copies | None = None
         """what is rounded for the work in hand"""
-        self.keeps = True
+        self.keeps = precision == "bfloat16"
         """whether to keep it: of weights that are gathered layer by layer, copies would be the whole network"""
         linears.take_over(model.network, precision)
         norms.take_over(model.network)
         self._given = ways
-        checked: tuple[Scoring, ...] = () if ways else ("trees", "open rows", "rows")
-        self._fails = frozenset(way for way in checked if not self._agrees(way))
+        self._found: dict[int, Ways] = {}
+        self._fails = frozenset() if ways else self._failing("trees", "open rows", "rows")
 
     def ways(self, length: int) -> Ways:
         """The fastest ways that are right for rollouts of so many tokens. Raises InputError where none is right."""
         if self._given is not None:
             return self._given
+        if length not in self._found:  # asked at every pass, and the account of an architecture is long
+            self._found[length] = self._measured(length)
+        return self._found[length]
+
+    def _measured(self, length: int) -> Ways:
         from headwater.engines.acceptance import accept  # noqa: PLC0415  it measures with bodies of its own
 
         without: frozenset[Scoring] = frozenset()
@@ -88,6 +96,11 @@ class Body:
             if found.scoring not in self._fails:
                 return found
             without |= {found.scoring}
+
+    @cached_property
+    def sizes(self) -> Dimensions:
+        """The network's, by which memory goes."""
+        return dimensions(self.model.network)
 
     @contextmanager
     def work(self) -> Iterator[None]:
@@ -108,9 +121,12 @@ class Body:
         """Drawing tokens in this way goes inside it."""
         return our_attention(self.model.network.config) if way == "slots" else nullcontext()
 
-    def pack(self, rollouts: Sequence[Rollout], budget: int) -> Iterator[Layout]:
-        """The rollouts in micro-batches of at most so many tokens, those over LONG apart, each as is fastest."""
-        lengths = [len(rollout.prompt_ids) + len(rollout.response_ids) for rollout in rollouts]
+    def pack(self, rollouts: Sequence[Rollout], budget: int, beside: int = 0) -> Iterator[Layout]:
+        """The rollouts in micro-batches of at most so many tokens, those over LONG apart, each as is fastest.
+
+        Args: beside: tokens of a longer rollout, as which they are laid out.
+        """
+        lengths = [max(beside, len(rollout.prompt_ids) + len(rollout.response_ids)) for rollout in rollouts]
         for long in (False, True):
             members = [i for i, length in enumerate(lengths) if (length > LONG) is long]
             if members:
@@ -136,11 +152,15 @@ class Body:
         return hidden.reshape(-1, hidden.shape[-1]).index_select(0, layout.scored_at.to(device))
 
     @torch.no_grad()
-    def _agrees(self, way: Scoring) -> bool:
-        """Whether this network's own weights, gone through in this way, give what plain transformers gives."""
+    def _failing(self, *checked: Scoring) -> frozenset[Scoring]:
+        """In which of these ways this network's own weights do not give what plain transformers gives."""
         rollouts = probes(PROBE, self.model.emitted)
         with as_it_was(self.model.network):
             plain = [self.scored_hidden(layout) for one in rollouts for layout in pack([one], 1, self.model.pad_id)]
+        expected = torch.cat(plain).float()
+        return frozenset(way for way in checked if not self._agrees(way, rollouts, expected))
+
+    def _agrees(self, way: Scoring, rollouts: Sequence[Rollout], expected: Float[Tensor, "token hidden"]) -> bool:
         found: dict[int, Tensor] = {}
         try:
             for layout in self._packed(rollouts, 10**9, way):
@@ -149,7 +169,6 @@ class Body:
                 found.update(zip(layout.members, hidden.split(layout.response_lengths), strict=True))
         except Exception:  # noqa: BLE001  other people's network code; there is another way
             return False
-        expected = torch.cat(plain).float()
         apart = (torch.cat([found[i] for i in range(len(rollouts))]).float() - expected).norm()
         return bool(apart <= AGREEMENT * (ROUNDED if self.rounds else 1) * expected.norm())
 

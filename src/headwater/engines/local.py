@@ -27,7 +27,6 @@ from headwater.engines.sums import Sums, compared, stride_of
 from headwater.errors import HeadwaterError, NumericError
 from headwater.interfaces import Generator, Learner, Seeds, Signal, Teacher, Training
 from headwater.models.language_model import LanguageModel
-from headwater.models.outline import dimensions
 from headwater.records import Group, Problem, Rollout, Sampling
 
 T = TypeVar("T")
@@ -167,7 +166,7 @@ class LocalLearner(Learner):
         fresh = self.version == self._drawn_at
         head = self._whole_head()
         work = Work(scored=scored, signal=signal, head=head, compared=stride_of(tokens) if fresh else None)
-        layouts = list(self._body.pack(rollouts, self._engine.tokens_a_pass(dimensions(self.model.network))))
+        layouts = list(self._body.pack(rollouts, self._engine.tokens_a_pass(self._body.sizes)))
         parts: list[Sums] = []
         with self._body.work():
             for k in range(max(self._everywhere(len(layouts)))):
@@ -175,7 +174,8 @@ class LocalLearner(Learner):
                     parts.append(self._pass(layouts[k], work))
                 else:
                     self._idle()
-            probed = self._probed(head) if tokens and self._unsure() else None
+            longest = max((len(one.prompt_ids) + len(one.response_ids) for one in rollouts), default=0)
+            probed = self._probed(head, longest) if tokens and self._unsure() else None
         self._give_back(head)
         sums = Sums.of(self._everywhere(Sums.of(parts)))
         if sums.fault is not None:
@@ -218,9 +218,9 @@ class LocalLearner(Learner):
         """Whether the weights are compared with a plain pass: when due, and first of all after opening or loading."""
         return plain.due(self.version) or not self._checked
 
-    def _probed(self, head: Head) -> PerToken:
-        """The probe's logprobs, on the way on which the batch was scored; inside `work`."""
-        (layout,) = self._body.pack([self._probe], plain.PROMPT + plain.RESPONSE)
+    def _probed(self, head: Head, beside: int) -> PerToken:
+        """The probe's logprobs, on the way on which rollouts of up to so many tokens were scored; inside `work`."""
+        (layout,) = self._body.pack([self._probe], plain.PROMPT + plain.RESPONSE, beside)
         with self._body.attention(layout):
             hidden = self._body.scored_hidden(layout).detach()
         return tiled_logprobs(hidden, head, layout.response_ids.to(hidden.device))
@@ -290,7 +290,7 @@ class LocalGenerator(Generator):
         prompts = [self._encode(problem) for problem in problems]
         order = sorted(range(len(problems)), key=lambda i: (len(prompts[i]), i))
         places = max((len(prompt) for prompt in prompts), default=0) + sampling.max_response_tokens
-        rows = self._engine.rows_a_wave(dimensions(self._model.network), places)
+        rows = self._engine.rows_a_wave(self._body.sizes, places)
         row_seeds = [[seeds.of(problems[i].problem_id, s) for s in range(samples)] for i in order]
         drawn = draw_responses(self._body, [prompts[i] for i in order], row_seeds, sampling, rows)
         refuse_not_finite([problems[i] for i in order], drawn, seeds.step)
@@ -371,7 +371,7 @@ class LocalTeacher(Teacher):
     def _hidden(self, rollouts: Sequence[Rollout]) -> list[Float[Tensor, "token hidden"]]:
         found: dict[int, Tensor] = {}
         with self._body.work():
-            for layout in self._body.pack(rollouts, self._engine.tokens_a_pass(dimensions(self._model.network))):
+            for layout in self._body.pack(rollouts, self._engine.tokens_a_pass(self._body.sizes)):
                 with self._body.attention(layout):
                     hidden = self._body.scored_hidden(layout)
                 found.update(zip(layout.members, hidden.split(layout.response_lengths), strict=True))

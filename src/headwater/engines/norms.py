@@ -22,15 +22,20 @@ def rms_norm(
     """The formula above, with gradients to x and the weight."""
     if torch.is_grad_enabled():
         return _RmsNorm.apply(x, weight, epsilon)
-    return nn.functional.rms_norm(x, weight.shape, weight, epsilon)
+    return _normal(x, epsilon)[0].mul_(weight)
+
+
+def _normal(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """x / sqrt(mean(x²) + ε), and what x was multiplied by."""
+    scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    scale = scale.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+    return x * scale, scale
 
 
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, epsilon):  # type: ignore[no-untyped-def]
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = scale.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
-        normal = x * scale
+        normal, scale = _normal(x, epsilon)
         ctx.save_for_backward(normal, scale, weight)
         return normal * weight
 

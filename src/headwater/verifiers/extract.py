@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 LONGEST_ANSWER = 10_000
@@ -126,6 +126,7 @@ def _without_marks(answer: str) -> str:
     return (emphasis["inside"].strip() or answer) if emphasis else answer
 
 
+@cache
 def _bold(marker: str) -> str:
     """The marker as a pattern, with the bold marks that may close between its last word and the sign behind that."""
     word = re.fullmatch(r"(.*\w)(\W*)", marker, re.DOTALL)

@@ -110,8 +110,8 @@ class ShardedLearner(LocalLearner):
             self._teachers[self._asking].idle()
         hidden.backward(torch.zeros_like(hidden))
 
-    def _probed(self, head: Head) -> Tensor:
-        found = super()._probed(head)
+    def _probed(self, head: Head, beside: int) -> Tensor:
+        found = super()._probed(head, beside)
         reshard(self.model)  # no backward pass follows, which would let go of what was gathered
         return found
 

@@ -25,7 +25,6 @@ from headwater.engines.packing import Layout
 from headwater.engines.settings import EngineSettings
 from headwater.interfaces import Teacher
 from headwater.models.language_model import LanguageModel
-from headwater.models.outline import dimensions
 from headwater.records import Rollout
 
 
@@ -98,7 +97,7 @@ class AskedOnRanks:
 
     @torch.no_grad()
     def _over(self, rollouts: Sequence[Rollout], made: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
-        layouts = list(self._body.pack(rollouts, self._engine.tokens_a_pass(dimensions(self.model.network))))
+        layouts = list(self._body.pack(rollouts, self._engine.tokens_a_pass(self._body.sizes)))
         found: dict[int, Tensor] = {}
         for k in range(max(told(len(layouts), self._mesh))):
             if k >= len(layouts):
