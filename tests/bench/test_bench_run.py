@@ -17,6 +17,7 @@ from headwater.bench.protocol import Parts
 from headwater.bench.shapes import BATCHES, KERNELS, Batch
 from headwater.bench.side import build
 from headwater.bench.work import WORKS, Work, on_shape
+from headwater.engines import products
 from headwater.errors import InputError
 
 PEAK = {"float32": 100.0, "bfloat16": 400.0}
@@ -45,6 +46,15 @@ def test_a_round_does_the_whole_batch(work, tmp_path):
         assert parts.measured["seconds"] == pytest.approx(sum(parts.seconds.values()))
         assert set(parts.seconds) <= {"generate", "score", "update"}
     assert memory.measured["peak"] >= memory.measured["base"] > 0
+
+
+@pytest.mark.parametrize(("shape", "small"), [("lab", True), ("a", False)])
+def test_products_take_the_library_that_a_run_of_such_networks_takes(shape, small, tmp_path, monkeypatch):
+    asked, rule = [], products.rule
+    monkeypatch.setattr(products, "_kept", [])
+    monkeypatch.setattr(products, "rule", lambda here, *, tiny: asked.append(tiny) or rule(here, tiny=tiny))
+    build({**write_inputs(on_shape("grpo", shape), tmp_path), "side": FLOAT32, "micro": None})
+    assert set(asked) == {small}
 
 
 def test_responses_are_of_full_length_unless_they_are_to_be_ragged(tmp_path):

@@ -20,6 +20,7 @@ from headwater.bench.protocol import Channel, Memory, Parts, read_job
 from headwater.bench.recording import read_problems
 from headwater.bench.shapes import SHAPES, Batch, KernelSize
 from headwater.cache import CachedTeacher
+from headwater.engines import products
 from headwater.engines.head import Head, HeadBatch, tiled_backward
 from headwater.engines.opening import open_engine
 from headwater.engines.settings import EngineSettings
@@ -27,6 +28,7 @@ from headwater.interfaces import Generator, Learner, Sampler, Seeds, Signal, Tea
 from headwater.loop import Schedule, Stage, run_stage
 from headwater.models.choice import ModelSource
 from headwater.models.language_model import LanguageModel
+from headwater.models.outline import dimensions
 from headwater.models.unpretrained import random_weights
 from headwater.optimiser import Optimiser
 from headwater.records import Grade, Group, Problem, Rollout, Sampling, StepRecord, Verdict, rollouts_of
@@ -271,6 +273,8 @@ def build(job: dict[str, Any]) -> tuple[Rounds, Memory]:
         return rounds, measure()
     model = open_model(job, "student")
     model.to(engine.torch_device)
+    sizes = dimensions(model.network)
+    products.keep(products.fitting(tiny=sizes.hidden * sizes.inner < products.TINY))  # as a run chooses
     memory = measure()
     kind = Generation if job["work"] == "generation" else Steps
     return kind(job, model, engine), memory

@@ -51,6 +51,11 @@ def exact_or_default(library: Library) -> Library:
     return library if library == "default" or error_here() <= ERROR else "default"
 
 
+def fitting(*, tiny: bool) -> Library:
+    """What the rule names for this processor, where it is exact."""
+    return exact_or_default(rule(processor.here(), tiny=tiny))
+
+
 def keep(library: Library) -> None:
     """Use this library in this process. Raises ResourceError where its products are not float32."""
     if exact_or_default(library) != library:
@@ -68,7 +73,7 @@ def library() -> Library:
 
 @cache
 def _by_rule() -> Library:
-    return exact_or_default(rule(processor.here(), tiny=False))
+    return fitting(tiny=False)
 
 
 @cache

@@ -21,19 +21,20 @@ from headwater.errors import InputError
 @contextmanager
 def recomputed(network: nn.Module, *, wanted: bool) -> Iterator[None]:
     """Forward passes inside keep the layers' inputs only. Raises InputError for a network that has no such layers."""
+    if not wanted:
+        yield
+        return
     layers = [module for module in network.modules() if isinstance(module, GradientCheckpointingLayer)]
-    if wanted and not layers:
+    if not layers:
         raise InputError(
             f"engine.gradient_checkpointing: the layers of {type(network).__name__} cannot run again; set it to false, "
             "and engine.micro_batch_tokens lower"
         )
     try:
-        if wanted:
-            _set(layers, recompute=True)
+        _set(layers, recompute=True)
         yield
     finally:
-        if wanted:
-            _set(layers, recompute=False)
+        _set(layers, recompute=False)
 
 
 def _set(layers: list[GradientCheckpointingLayer], *, recompute: bool) -> None:
