@@ -274,7 +274,7 @@ def build(job: dict[str, Any]) -> tuple[Rounds, Memory]:
     model = open_model(job, "student")
     model.to(engine.torch_device)
     sizes = dimensions(model.network)
-    products.keep(products.fitting(tiny=sizes.hidden * sizes.inner < products.TINY))  # as a run chooses
+    products.keep(products.fitting(tiny=products.is_tiny(sizes.hidden, sizes.inner)))  # as a run chooses
     memory = measure()
     kind = Generation if job["work"] == "generation" else Steps
     return kind(job, model, engine), memory

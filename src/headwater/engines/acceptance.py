@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
@@ -84,18 +84,21 @@ def accept(config: PretrainedConfig, length: int, without: frozenset[Scoring] = 
     plain = {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}
     reach = min(edge for edge in (*_numbers(plain), *(2**k for k in range(3, 40))) if edge >= length)
     known = _known.setdefault((json.dumps(plain, sort_keys=True, default=str), without), {})
-    for further, found in known.items():  # where no way was refused further on, none is before
-        if further > reach and isinstance(found, Acceptance) and not found.refused:
-            return found
     if reach not in known:
         try:
-            known[reach] = _measured(config, reach, without)
+            known[reach] = _clear_beyond(known, reach) or _measured(config, reach, without)
         except InputError as error:
             known[reach] = str(error)
     found = known[reach]
     if isinstance(found, str):
         raise InputError(found)
     return found
+
+
+def _clear_beyond(known: Mapping[int, Acceptance | str], reach: int) -> Acceptance | None:
+    """What was measured further on without refusing any way: none is refused before."""
+    beyond = (found for length, found in known.items() if length > reach and isinstance(found, Acceptance))
+    return next((found for found in beyond if not found.refused), None)
 
 
 def _numbers(value: Any) -> Iterator[int]:

@@ -36,6 +36,11 @@ _kept: list[Library] = []
 """The library that this process was told to keep to, if it was; the one setting here, made before any product."""
 
 
+def is_tiny(hidden: int, inner: int) -> bool:
+    """Whether a network of such widths (of its states, of its feed-forward layers) counts as tiny."""
+    return hidden * inner < TINY
+
+
 def rule(here: Processor, *, tiny: bool) -> Library:
     """The library that fits a processor and the networks of a run.
 

@@ -184,7 +184,7 @@ def _products(root: Path, recipe: Recipe, console: Console) -> dict[str, str]:
         begun = before[PRODUCTS]
     except (HeadwaterError, KeyError):  # a new run, or a damaged file that --change is about to write anew
         models = recipe.all_models.values()
-        tiny = all(m.path is None and m.shape.hidden_size * m.shape.ff_size < products.TINY for m in models)
+        tiny = all(m.path is None and products.is_tiny(m.shape.hidden_size, m.shape.ff_size) for m in models)
         return {PRODUCTS: products.fitting(tiny=tiny), PROCESSOR: now}
     used = products.exact_or_default(begun)  # type: ignore[arg-type]
     first = before.get(PRODUCTS_BEFORE) or (begun if used != begun else None)
