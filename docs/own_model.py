@@ -52,8 +52,8 @@ def reinforce(student, problems, answers, arguments):
         schedule=hw.Schedule(updates=arguments.rl_updates, problems=min(4, len(problems))),
         optimiser=hw.Optimiser(learning_rate=arguments.learning_rate),
     )
-    # The answer is the integer after the last "####"; TypedVerifier(extractor="boxed") reads the last \boxed{...}.
-    labels = hw.Labels(answers=answers, verifier=hw.TypedVerifier(answer_type="integer", extractor="marker"))
+    # The answer is the integer after the last "####"; extractor="boxed" reads the last \boxed{...}.
+    labels = hw.Labels(answers=answers, verifier=hw.Grading(answer_type="integer", extractor="marker"))
     hw.train(stage, student, problems, labels=labels, on_step=show("reward"))
 
 

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from headwater.samplers import OnPolicy, Recorded
     from headwater.signals import Divergence, Imitation, Reward
     from headwater.verifiers.function import FunctionVerifier
-    from headwater.verifiers.typed import TypedVerifier
+    from headwater.verifiers.grading import Grading
 
 _HOMES = {
     "CachedTeacher": "headwater.cache",
     "Divergence": "headwater.signals",
     "EngineSettings": "headwater.engines.settings",
     "FunctionVerifier": "headwater.verifiers.function",
+    "Grading": "headwater.verifiers.grading",
     "HeadwaterError": "headwater.errors",
     "Imitation": "headwater.signals",
     "Labels": "headwater.run.assemble",
@@ -49,7 +50,6 @@ _HOMES = {
     "Sampling": "headwater.records",
     "Schedule": "headwater.loop",
     "Stage": "headwater.loop",
-    "TypedVerifier": "headwater.verifiers.typed",
     "read_recipe": "headwater.routes.recipe",
     "record": "headwater.run.assemble",
     "run_recipe": "headwater.run.workflow",
@@ -57,10 +57,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "CachedTeacher", "Divergence", "EngineSettings", "FunctionVerifier", "HeadwaterError", "Imitation", "Labels",
-    "LanguageModel", "Message", "OnPolicy", "Optimiser", "Problem", "Recipe", "Recorded", "Reward", "Route",
-    "RunFolder", "RunOptions", "Sampling", "Schedule", "Stage", "TypedVerifier", "read_recipe", "record",
-    "run_recipe", "train",
+    "CachedTeacher", "Divergence", "EngineSettings", "FunctionVerifier", "Grading", "HeadwaterError", "Imitation",
+    "Labels", "LanguageModel", "Message", "OnPolicy", "Optimiser", "Problem", "Recipe", "Recorded", "Reward", "Route",
+    "RunFolder", "RunOptions", "Sampling", "Schedule", "Stage", "read_recipe", "record", "run_recipe", "train",
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import pytest
 from headwater.records import Verdict
 from headwater.verifiers.answers import AnswerVerifier
 from headwater.verifiers.expression import ExpressionJudge
-from headwater.verifiers.typed import TypedVerifier
+from headwater.verifiers.typed import TypedJudge
 from hostile import hostile, mutated
 
 COUNTS = [pytest.param(1, id="reduced"), pytest.param(20, id="full", marks=pytest.mark.torture)]
@@ -81,7 +81,7 @@ def test_grading_opens_nothing_imports_nothing_and_runs_no_code(tmp_path: Path) 
 @pytest.mark.parametrize("answer_type", TYPES)
 def test_hostile_answers_are_graded_at_once_by_the_typed_graders(answer_type: str) -> None:
     golds = {"tuple": "(1,2)", "set": r"\{1,2\}", "choice": "B"}
-    verifier = TypedVerifier(answer_type=answer_type, extractor="boxed")
+    verifier = AnswerVerifier(judge=TypedJudge(answer_type=answer_type))
     pairs = {str(i): (golds.get(answer_type, "42"), text) for i, (_, text) in enumerate(hostile(3, 500, "x", 9))}
     assert Verdict.UNGRADED not in verifier.grade(pairs).values()
 

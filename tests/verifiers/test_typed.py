@@ -14,19 +14,22 @@ from hypothesis import strategies as st
 from headwater.errors import InputError
 from headwater.problems.arithmetic import problem_set
 from headwater.records import Verdict
-from headwater.verifiers.typed import TypedVerifier, parse_integer, parse_number
+from headwater.verifiers.answers import AnswerVerifier
+from headwater.verifiers.typed import TypedJudge, parse_integer, parse_number
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-BOXED = TypedVerifier(extractor="boxed")
-MARKED = TypedVerifier(marker="#", end="<eos>")
+BOXED = AnswerVerifier(judge=TypedJudge(answer_type="integer"), extractor="boxed")
+MARKED = AnswerVerifier(judge=TypedJudge(answer_type="integer"), extractor="marker", marker="#", end="<eos>")
+HASHES = AnswerVerifier(judge=TypedJudge(answer_type="integer"), extractor="marker")
+"""GSM8K's form: the answer behind ####."""
 
 
-def verdict(verifier: TypedVerifier, gold: str, text: str) -> Verdict:
+def verdict(verifier: AnswerVerifier, gold: str, text: str) -> Verdict:
     return verifier.grade({"r": (gold, text)})["r"]
 
 
 def boxed(answer_type: str, gold: str, answer: str) -> Verdict:
-    verifier = TypedVerifier(answer_type=answer_type, extractor="boxed")
+    verifier = AnswerVerifier(judge=TypedJudge(answer_type=answer_type))
     return verdict(verifier, gold, f"So the answer is $\\boxed{{{answer}}}$.")
 
 
@@ -270,7 +273,7 @@ def test_tuples_have_an_order_sets_have_none_and_a_choice_is_one_letter(
     [("3.14", True), ("3.15", True), ("3.13", True), ("3.1501", False), (r"\frac{22}{7}", True), ("3", False)],
 )
 def test_a_decimal_may_be_off_by_its_declared_tolerance_and_no_more(answer: str, right: bool) -> None:
-    verifier = TypedVerifier(answer_type="decimal", extractor="boxed", tolerance=0.01)
+    verifier = AnswerVerifier(judge=TypedJudge(answer_type="decimal", tolerance=0.01))
     assert verdict(verifier, "3.14", f"\\boxed{{{answer}}}") is (Verdict.CORRECT if right else Verdict.WRONG)
 
 
@@ -388,9 +391,12 @@ def test_a_gold_that_is_no_integer_is_refused_before_training(gold: str) -> None
 
 
 def test_unknown_settings_are_refused() -> None:
-    for setting in ({"answer_type": "matrix"}, {"extractor": "regex"}, {"marker": ""}, {"tolerance": 0.1}):
+    for setting in ({"answer_type": "matrix"}, {"tolerance": 0.1}):
         with pytest.raises(InputError, match="verifier"):
-            TypedVerifier(**setting)
+            TypedJudge(**setting)
+    for setting in ({"extractor": "regex"}, {"marker": ""}):
+        with pytest.raises(InputError, match="verifier"):
+            AnswerVerifier(judge=TypedJudge(), **setting)
 
 
 def test_every_arithmetic_gold_is_right_against_itself() -> None:
@@ -410,12 +416,12 @@ def shared_rows(name: str) -> list[dict[str, str]]:
         ("aime24", BOXED),
         ("dapo_math_17k_en", BOXED),
         ("dapo_math_17k_zh", BOXED),
-        ("gsm8k_train", TypedVerifier()),
-        ("gsm8k_test_even", TypedVerifier()),
+        ("gsm8k_train", HASHES),
+        ("gsm8k_test_even", HASHES),
     ],
 )
 def test_every_gold_of_the_integer_sets_is_right_against_itself_and_wrong_against_its_neighbour(
-    name: str, verifier: TypedVerifier
+    name: str, verifier: AnswerVerifier
 ) -> None:
     rows = shared_rows(name)
     verifier.check_golds({row["id"]: row["answer"] for row in rows})
@@ -425,7 +431,7 @@ def test_every_gold_of_the_integer_sets_is_right_against_itself_and_wrong_agains
 
 def test_all_labelled_gsm8k_outputs_are_decided_as_labelled() -> None:
     rows = shared_rows("verifier/gsm8k_model_outputs_even")
-    verifier = TypedVerifier(marker="A:")
+    verifier = AnswerVerifier(judge=TypedJudge(), extractor="marker", marker="A:")
     verdicts = verifier.grade({row["id"]: (row["answer"], row["response"]) for row in rows})
     assert len(verdicts) == len(rows) == 2640
     assert [r["id"] for r in rows if (verdicts[r["id"]] is Verdict.CORRECT) != r["label"]] == []
@@ -450,7 +456,7 @@ def test_no_wrong_case_is_accepted_and_right_ones_fail_only_by_the_stated_policy
         if build:
             inside = build["repeat"] * build["times"] + build["middle"] + (build["close"] or "") * build["times"]
             text = build["template"].replace("@", inside)
-        graded = verdict(TypedVerifier(answer_type="fraction", extractor="boxed"), row["gold"], text)
+        graded = verdict(AnswerVerifier(judge=TypedJudge(answer_type="fraction")), row["gold"], text)
         if graded is Verdict.CORRECT and row["expect"] is False:
             accepted.add(row["id"])
         if graded is Verdict.WRONG and row["expect"] is True and "boxed" in text:

@@ -25,7 +25,7 @@ from headwater.recording import Recording
 from headwater.records import Problem, Rollout, Sampling, StepRecord
 from headwater.run.measuring import piece_of
 from headwater.verifiers.function import FunctionVerifier, RewardFunction
-from headwater.verifiers.typed import TypedVerifier
+from headwater.verifiers.grading import Grading, make_verifier
 
 LEARNER, REFERENCE = "the learner", "its reference"
 """Names of live models in `train`, which no teacher has."""
@@ -106,15 +106,20 @@ def record(  # noqa: PLR0913  a notebook's settings are parameters
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """Answers by problem id, how they are graded, and the ledger that notes each use."""
+    """Answers by problem id, how they are graded, and the ledger that notes each use.
+
+    `verifier`: a `Grading`, which is what a recipe gives; a plain reward function in TRL's form; or a verifier.
+    """
 
     answers: Mapping[str, str] = field(repr=False)
-    verifier: Verifier | RewardFunction = field(default_factory=TypedVerifier)
+    verifier: Grading | RewardFunction | Verifier = field(default_factory=lambda: Grading(extractor="marker"))
     ledger: str = ":memory:"
 
     @property
     def grader(self) -> Verifier:
-        """The verifier; a plain reward function in TRL's form becomes one."""
+        """The verifier; a grading or a plain function becomes one."""
+        if isinstance(self.verifier, Grading):
+            return make_verifier(self.verifier)
         return FunctionVerifier(function=self.verifier) if callable(self.verifier) else self.verifier
 
 

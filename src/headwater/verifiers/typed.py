@@ -22,7 +22,7 @@ from functools import partial
 
 from headwater.errors import InputError
 from headwater.records import Verdict
-from headwater.verifiers.answers import AnswerVerifier, Extractor, Judge, respelled, unwrapped
+from headwater.verifiers.answers import Judge, respelled, unwrapped
 from headwater.verifiers.formula import formula
 from headwater.verifiers.latex import (
     LONGEST_EXPRESSION,
@@ -213,24 +213,3 @@ class TypedJudge(Judge):
     def several(self, gold: str) -> bool:
         """Whether the gold answer is a set."""
         return self.answer_type == "set"
-
-
-class TypedVerifier(AnswerVerifier):
-    r"""A `Verifier` for one answer type, with the answer after a marker, in the last \boxed{...} or in <answer>.
-
-    Raises InputError for a type or extractor that is not known.
-    """
-
-    __slots__ = ()
-
-    def __init__(
-        self,
-        *,
-        answer_type: str = "integer",
-        extractor: Extractor = "marker",
-        marker: str = "####",
-        end: str = "",
-        tolerance: float = 0.0,
-    ):
-        judge = TypedJudge(answer_type=answer_type, tolerance=tolerance)
-        super().__init__(judge=judge, extractor=extractor, marker=marker, end=end)
