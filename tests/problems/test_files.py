@@ -17,7 +17,7 @@ from headwater.errors import InputError
 from headwater.problems.columns import Columns, Example
 from headwater.problems.files import FileSource, read_problems
 from headwater.problems.labels import LabelSet
-from headwater.problems.pools import find_overlap, identity, prompt_text
+from headwater.problems.pools import find_overlaps, identity, prompt_text
 from headwater.records import Message
 
 PLAIN = [{"prompt": "What is $2+2$?", "answer": "4"}, {"prompt": "What is $2+3$?", "answer": "5"}]
@@ -201,7 +201,8 @@ def test_worked_examples_stand_before_every_prompt_and_change_content_but_no_id(
     assert [p.problem_id for p in told.problems] == [p.problem_id for p in bare.problems]
     assert [prompt_text(p) for p in told.problems] == [prompt_text(p) for p in bare.problems]
     assert told.content_digest != bare.content_digest
-    assert find_overlap(told.problems, bare.problems).same == find_overlap(bare.problems, bare.problems).same
+    held = {"held": bare.problems}
+    assert find_overlaps(told.problems, held) == find_overlaps(bare.problems, held)
 
 
 def test_worked_examples_of_a_chat_are_turns_behind_the_system_message(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from headwater.problems.arithmetic import problem_set
 from headwater.problems.files import FileSource, read_problems
 from headwater.problems.frame import unframed
 from headwater.problems.overlap import drop_overlap
-from headwater.problems.pools import find_overlap
+from headwater.problems.pools import find_overlaps
 from headwater.records import Message, Problem
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -55,7 +55,7 @@ def test_copies_and_variants_are_taken_out_and_near_duplicates_listed() -> None:
     assert [p.problem_id for p in kept] == ["own", "near"]
     assert record.dropped == ("copy", "variant")
     assert (record.problems, record.kept, record.near_dropped) == (4, 2, False)
-    one, two = record.benchmarks
+    one, two = record.benchmarks["one"], record.benchmarks["two"]
     assert (one.exact, one.normalised) == ((("copy", "b1"),), ())
     assert (two.exact, two.normalised) == ((), (("copy", "b4"), ("variant", "b3")))
     assert [(pair.pool_id, pair.benchmark_id) for pair in one.near] == [("near", "b2")]
@@ -68,10 +68,9 @@ def test_near_duplicates_are_taken_out_when_asked() -> None:
 
 
 def test_what_is_kept_holds_no_problem_of_a_benchmark() -> None:
-    assert find_overlap(pool(), BENCHMARKS["one"]).same
+    assert find_overlaps(pool(), BENCHMARKS)["one"].same
     kept, _ = drop_overlap(pool(), BENCHMARKS)
-    for problems in BENCHMARKS.values():
-        assert not find_overlap(kept, problems).same
+    assert not any(found.same for found in find_overlaps(kept, BENCHMARKS).values())
 
 
 def test_a_pool_without_overlap_is_kept_as_it_is() -> None:
@@ -84,11 +83,11 @@ def test_a_pool_without_overlap_is_kept_as_it_is() -> None:
     )
 
 
-def test_the_record_is_plain_data_without_a_text() -> None:
+def test_the_record_holds_no_text() -> None:
     _, record = drop_overlap(pool(), BENCHMARKS)
     written = json.dumps(plain(record))
     assert "sheep" not in written
-    assert json.loads(written)["benchmarks"][0]["near"] == [{"pool_id": "near", "benchmark_id": "b2", "share": 1.0}]
+    assert json.loads(written)["benchmarks"]["one"]["near"] == [{"pool_id": "near", "benchmark_id": "b2", "share": 1.0}]
 
 
 def test_a_pool_of_which_nothing_is_left_is_refused() -> None:
@@ -110,21 +109,21 @@ def test_a_copy_is_found_inside_the_instruction_around_every_problem(
 ) -> None:
     labels = [problem(f"p{n}", f"{mine[0]}{text}{mine[1]}") for n, text in enumerate(QUESTIONS)]
     held = [problem(f"b{n}", f"{theirs[0]}{text}{theirs[1]}") for n, text in enumerate(QUESTIONS[:9])]
-    found = find_overlap(labels, held)
-    assert {(f"p{n}", f"b{n}") for n in range(9)} <= set(found.same)
-    assert len(found.same) == 9
+    found = find_overlaps(labels, {"held": held})["held"]
+    assert {*found.exact, *found.normalised} == {(f"p{n}", f"b{n}") for n in range(9)}
+    assert len(found.exact) == (9 if mine == theirs else 0)
 
 
 def test_an_instruction_in_messages_is_seen_through_as_well() -> None:
     turns = [(Message(role="user", content=f"{DAPO[0]}{text}{DAPO[1]}"),) for text in QUESTIONS]
     labels = [Problem(problem_id=f"p{n}", prompt=turn, source="math_dapo") for n, turn in enumerate(turns)]
-    assert len(find_overlap(labels, [problem("b", QUESTIONS[3])]).same) == 1
+    assert len(find_overlaps(labels, {"held": [problem("b", QUESTIONS[3])]})["held"].same) == 1
 
 
 def test_two_templates_with_the_same_number_are_two_problems() -> None:
     mine = [problem(f"p{n}", f"What is the double of the number {n}?") for n in range(20)]
     theirs = [problem(f"b{n}", f"Please tell me half of the number {n}?") for n in range(20)]
-    assert find_overlap(mine, theirs).same == ()
+    assert not find_overlaps(mine, {"held": theirs})["held"].same
 
 
 def test_a_frame_is_cut_at_words_and_only_off_many_texts_of_one_source() -> None:
@@ -146,7 +145,7 @@ def shared(name: str) -> list[Problem]:
 def test_dapo_in_verls_layout_gives_up_the_same_math_500_problems_as_without_its_instruction() -> None:
     dapo, math500 = shared("dapo_math_17k_en"), shared("math500_even")
     _, record = drop_overlap(dapo, {"math-500": math500}, pool_name="dapo")
-    found = record.benchmarks[0]
+    found = record.benchmarks["math-500"]
     assert len(record.dropped) == 4
     assert len({pair.pool_id for pair in found.near} - found.same) == 9
     some = [*dapo[:1000], *(p for p in dapo[1000:] if p.problem_id in record.dropped)]

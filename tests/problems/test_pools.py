@@ -14,8 +14,9 @@ from headwater.errors import InputError
 from headwater.problems.arithmetic import problem_set
 from headwater.problems.pools import (
     PILOT_PROBLEMS,
+    Overlap,
     cluster_ids,
-    find_overlap,
+    find_overlaps,
     halves,
     normalise,
     words_of,
@@ -52,6 +53,10 @@ VARIANTS: dict[str, Callable[[str], str]] = {
 
 def problem(name: str, text: str) -> Problem:
     return Problem(problem_id=name, prompt=text, source="test")
+
+
+def overlap(pool: list[Problem], benchmark: list[Problem]) -> Overlap:
+    return find_overlaps(pool, {"held": benchmark})["held"]
 
 
 def texts(*prompts: str) -> list[Problem]:
@@ -108,8 +113,8 @@ def test_every_planted_copy_is_found(variant: str) -> None:
     original = benchmark()
     planted = [problem(f"copy of {p.problem_id}", VARIANTS[variant](str(p.prompt))) for p in original]
     own = problem_set(50, 0)[0]
-    found = find_overlap([*own, *planted], original).same
-    assert set(found) == {(f"copy of {p.problem_id}", p.problem_id) for p in original}
+    found = overlap([*own, *planted], original)
+    assert {*found.exact, *found.normalised} == {(f"copy of {p.problem_id}", p.problem_id) for p in original}
 
 
 LONG = (
@@ -128,7 +133,7 @@ LONG = (
     ],
 )
 def test_near_duplicates_are_no_copies(kind: str, text: str, least: float) -> None:
-    near = find_overlap([problem("mine", text)], [*benchmark(), problem("sheep", LONG)]).near
+    near = overlap([problem("mine", text)], [*benchmark(), problem("sheep", LONG)]).near
     assert [(pair.pool_id, pair.benchmark_id) for pair in near] == [("mine", "sheep")], kind
     assert least <= near[0].share <= 1
 
@@ -139,15 +144,15 @@ def test_short_and_unrelated_texts_are_no_near_duplicates() -> None:
         "A train leaves the station at noon and travels for seven hours at a constant speed before it stops "
         "at the last town. How far from the station is the town if the speed was sixty miles an hour?",
     )
-    found = find_overlap(pool, [problem("sheep", LONG)])
-    assert (found.same, found.near) == ((), ())
+    found = overlap(pool, [problem("sheep", LONG)])
+    assert (found.same, found.near) == (frozenset(), ())
 
 
 def test_a_set_phrase_that_many_problems_hold_makes_no_near_duplicate() -> None:
     phrase = "Please reason step by step and put your final answer within a box at the very end of it."
     bench = [problem(f"b{i}", f"{phrase} Topic {i} a{i} b{i} c{i} d{i} e{i} f{i} g{i} h{i}") for i in range(60)]
-    found = find_overlap([problem("mine", f"{phrase} Quite something else.")], bench)
-    assert (found.same, found.near) == ((), ())
+    found = overlap([problem("mine", f"{phrase} Quite something else.")], bench)
+    assert (found.same, found.near) == (frozenset(), ())
 
 
 def test_words_are_numbers_letters_and_single_ideographs() -> None:
@@ -205,7 +210,7 @@ def test_twenty_thousand_problems_are_split_and_checked_quickly() -> None:
     problems = problem_set(20_000, 0)[0]
     begin = time.process_time()
     pools = halves(problems, 0)
-    found = find_overlap(problems, problems[:500]).same
+    found = overlap(problems, problems[:500]).same
     assert time.process_time() - begin < 10
     assert len(pools.ids["1H"]) == 10_000
     assert len(found) == 500
@@ -221,8 +226,8 @@ def shared_problems(name: str) -> list[Problem]:
 
 def test_dapo_holds_math_500_problems_and_gsm8k_train_no_test_problem() -> None:
     dapo = shared_problems("dapo_math_17k_en")
-    assert find_overlap(dapo, shared_problems("math500_even")).same
+    assert overlap(dapo, shared_problems("math500_even")).same
     gsm8k = shared_problems("gsm8k_train"), shared_problems("gsm8k_test_even")
-    found = find_overlap(*gsm8k)
+    found = overlap(*gsm8k)
     assert not found.same
     assert len(found.near) < 10

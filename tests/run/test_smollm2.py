@@ -11,7 +11,7 @@ import pytest
 from headwater.plan import build_graph
 from headwater.plan.preflight import check_labels
 from headwater.problems.files import FileSource, read_problems
-from headwater.problems.pools import find_overlap
+from headwater.problems.pools import find_overlaps
 from headwater.routes.recipe import read_recipe
 
 SUMS = Path(__file__).parents[2] / "docs" / "sums.py"
@@ -28,7 +28,7 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_no_sum_is_in_the_pool_and_in_a_benchmark_in_either_order(at_home: Path) -> None:
     sets = [read_problems(FileSource(path=str(at_home / f"{name}.jsonl"))) for name in ("labels", "one-digit")]
     (labels, held_out) = sets
-    assert not find_overlap(labels.problems, held_out.problems).same
+    assert not find_overlaps(labels.problems, {"held out": held_out.problems})["held out"].same
     asked = [{tuple(sorted(p.prompt[0].content.split()[2:5:2])) for p in found.problems} for found in sets]
     assert not asked[0] & asked[1]
 

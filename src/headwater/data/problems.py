@@ -213,7 +213,7 @@ class RunData:
         return notes
 
     def _refused_or_near(self, drawn: frozenset[str]) -> list[str]:
-        shared = {found.benchmark: sorted(found.same & drawn) for found in self.overlap.benchmarks}
+        shared = {name: sorted(found.same & drawn) for name, found in self.overlap.benchmarks.items()}
         parts = [f"{len(ids)} problems of pool also occur in benchmark {name}" for name, ids in shared.items() if ids]
         if parts:
             first = next(ids[0] for ids in shared.values() if ids)
@@ -221,7 +221,7 @@ class RunData:
                 f"labels: {', '.join(parts)} (first: {first}). Remove them with --drop-overlap (recorded in the "
                 "report) or change the split."
             )
-        near = {found.benchmark: {pair.pool_id for pair in found.near} & drawn for found in self.overlap.benchmarks}
+        near = {name: {pair.pool_id for pair in found.near} & drawn for name, found in self.overlap.benchmarks.items()}
         words = "problems of the pool are near-duplicates of"
         return [f"{len(ids)} {words} {name} problems" for name, ids in near.items() if ids]
 
@@ -234,13 +234,13 @@ class RunData:
             "near_removed": self.overlap.near_dropped,
             "benchmarks": [
                 {
-                    "benchmark": found.benchmark,
+                    "benchmark": name,
                     "problems": found.problems,
                     "exact": len({pool_id for pool_id, _ in found.exact} & ids),
                     "normalised": len({pool_id for pool_id, _ in found.normalised} & ids),
                     "near": len(({pair.pool_id for pair in found.near} & ids) - found.same),
                 }
-                for found in self.overlap.benchmarks
+                for name, found in self.overlap.benchmarks.items()
             ],
         }
 

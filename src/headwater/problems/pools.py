@@ -192,15 +192,27 @@ class NearDuplicate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overlap:
-    """Pairs (pool id, benchmark id) of the same problem, and the near-duplicates besides."""
+    """What of a pool is in a benchmark of so many `problems`: pairs (pool id, benchmark id), each pair in one list.
 
-    same: tuple[tuple[str, str], ...]
+    exact: the same text; normalised: the same but for case, spaces, LaTeX marks or an instruction around it;
+    near: shared word 8-grams. A problem that is in two benchmarks is in the overlap of both.
+    """
+
+    problems: int
+    exact: tuple[tuple[str, str], ...]
+    normalised: tuple[tuple[str, str], ...]
     near: tuple[NearDuplicate, ...]
+
+    @property
+    def same(self) -> frozenset[str]:
+        """Ids of the pool's problems that are in the benchmark, near-duplicates not counted."""
+        return frozenset(pool_id for pool_id, _ in (*self.exact, *self.normalised))
 
 
 class _Asked(NamedTuple):
-    """What a problem asks: the identity of its text, and its text without the frame of its data set."""
+    """What a problem asks: its text, the identity of that, and its text without the frame of its data set."""
 
+    text: str
     whole: str
     inner: str
     framed: bool
@@ -209,29 +221,27 @@ class _Asked(NamedTuple):
 def _asked(problems: Sequence[Problem]) -> list[_Asked]:
     texts = [prompt_text(problem) for problem in problems]
     inner = unframed(texts, [problem.source for problem in problems])
-    return [_Asked(identity(text), inside, inside != text) for text, inside in zip(texts, inner, strict=True)]
-
-
-def find_overlap(pool: Sequence[Problem], benchmark: Sequence[Problem]) -> Overlap:
-    """What of a pool also occurs in a benchmark, in time linear in their length.
-
-    A problem is found also inside the instruction that its data set writes around every problem (see `frame`).
-    """
-    return find_overlaps(pool, {"": benchmark})[""]
+    return [_Asked(text, identity(text), inside, inside != text) for text, inside in zip(texts, inner, strict=True)]
 
 
 def find_overlaps(pool: Sequence[Problem], benchmarks: Mapping[str, Sequence[Problem]]) -> dict[str, Overlap]:
-    """The same for several benchmarks by name; the pool's texts are taken apart once."""
-    asked = _asked(pool)
-    held = {name: _asked(benchmark) for name, benchmark in benchmarks.items()}
-    same = {name: _same((pool, asked), (benchmark, held[name])) for name, benchmark in benchmarks.items()}
-    near = _near_duplicates((pool, asked), {name: (benchmarks[name], held[name]) for name in benchmarks})
-    return {name: Overlap(same=same[name], near=_beside(same[name], near[name])) for name in benchmarks}
+    """What of a pool also occurs in each benchmark, in time linear in their length.
+
+    A problem is found also inside the instruction that its data set writes around every problem (see `frame`).
+    """
+    mine = (pool, _asked(pool))
+    held = {name: (benchmark, _asked(benchmark)) for name, benchmark in benchmarks.items()}
+    near = _near_duplicates(mine, held)
+    return {name: _overlap(_same(mine, benchmark), near[name], benchmark) for name, benchmark in held.items()}
 
 
-def _beside(same: Iterable[tuple[str, str]], near: Iterable[NearDuplicate]) -> tuple[NearDuplicate, ...]:
-    known = frozenset(same)
-    return tuple(pair for pair in near if (pair.pool_id, pair.benchmark_id) not in known)
+def _overlap(same: Mapping[tuple[str, str], bool], near: Iterable[NearDuplicate], benchmark: _Side) -> Overlap:
+    return Overlap(
+        problems=len(benchmark[0]),
+        exact=tuple(pair for pair, exact in same.items() if exact),
+        normalised=tuple(pair for pair, exact in same.items() if not exact),
+        near=tuple(pair for pair in near if (pair.pool_id, pair.benchmark_id) not in same),
+    )
 
 
 def _grams(text: str) -> set[tuple[str, ...]]:
@@ -244,14 +254,15 @@ def _grams(text: str) -> set[tuple[str, ...]]:
 _Side = tuple[Sequence[Problem], Sequence[_Asked]]
 
 
-def _same(pool: _Side, benchmark: _Side) -> tuple[tuple[str, str], ...]:
-    """Pairs of one problem, each once."""
+def _same(pool: _Side, benchmark: _Side) -> dict[tuple[str, str], bool]:
+    """Pairs of one problem -> whether their texts are the same word for word."""
+    texts = {problem.problem_id: asked.text for problem, asked in zip(*benchmark, strict=True)}
     whole, inner = defaultdict(list), defaultdict(list)
     for problem, text in zip(*benchmark, strict=True):
         whole[text.whole].append(problem.problem_id)
         if text.framed:
             inner[identity(text.inner)].append(problem.problem_id)
-    same = []
+    same: dict[tuple[str, str], bool] = {}
     for problem, text in zip(*pool, strict=True):
         found = [*whole.get(text.whole, ()), *inner.get(text.whole, ())]
         if text.framed:
@@ -259,8 +270,8 @@ def _same(pool: _Side, benchmark: _Side) -> tuple[tuple[str, str], ...]:
             found += whole.get(key, ())
             # Of two frames ("What is half of N", "What is the double of N") a short inside says nothing.
             found += inner.get(key, ()) if len(text.inner.split()) >= GRAM else ()
-        same += [(problem.problem_id, benchmark_id) for benchmark_id in dict.fromkeys(found)]
-    return tuple(same)
+        same |= {(problem.problem_id, benchmark_id): texts[benchmark_id] == text.text for benchmark_id in found}
+    return same
 
 
 class _Held(NamedTuple):

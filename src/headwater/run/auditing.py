@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from headwater.errors import InputError
 from headwater.plan.node import Node
+from headwater.run.committer import as_json
 from headwater.store import Store
 from headwater.verifiers.answers import AnswerVerifier, Judge
 from headwater.verifiers.function import FunctionAgain, FunctionVerifier
@@ -56,11 +56,11 @@ class Auditor:
         if audited is None:
             return {}
         if not done:
-            return {SAMPLE: _json(audited.sample)}
+            return {SAMPLE: as_json(audited.sample)}
         first = self.verifier(grading)
         if grading not in self._second:
             self._second[grading] = second_judge(grading, first)
-        return {AUDIT: _json(audit(audited.sample, first.name, self._second[grading]))}
+        return {AUDIT: as_json(audit(audited.sample, first.name, self._second[grading]))}
 
     def close(self) -> None:
         """End the grading processes."""
@@ -71,8 +71,3 @@ class Auditor:
 def _files(grading: Grading) -> str:
     files = grading.functions
     return f"the file of {files[0]}" if len(files) == 1 else f"a file of {', '.join(files)}"
-
-
-def _json(value: Any) -> bytes:
-    # ASCII: an answer may hold halves of surrogate pairs, which UTF-8 cannot write
-    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode("ascii")

@@ -101,5 +101,5 @@ def files_in(directory: Path, prefix: str) -> dict[str, Source]:
 
 
 def as_json(value: Any) -> bytes:
-    """Plain data as a file."""
-    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+    """Plain data as a file, in ASCII: an answer may hold halves of surrogate pairs, which UTF-8 cannot write."""
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode("ascii")
