@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headwater.batch import HiddenDistribution, LogitDistribution, Logits, PerToken, Target, TokenIds
+from headwater.engines.embeddings import gradient_of
 from headwater.engines.linears import Copies, Precision, round_up, rounded
 from headwater.engines.products import product_into
 from headwater.errors import HeadwaterError
@@ -168,9 +169,9 @@ class _Pass:
         """The tile's share of the head's own gradient, added where it is kept."""
         weight, bias, rows = self._head.weight, self._head.bias, self._head.rows
         if weight.requires_grad:
-            product_into(_gradient_of(weight)[:rows], slope.t(), states, add=True)
+            product_into(gradient_of(weight)[:rows], slope.t(), states, add=True)
         if bias is not None and bias.requires_grad:
-            _gradient_of(bias)[:rows].add_(slope.sum(dim=0))
+            gradient_of(bias)[:rows].add_(slope.sum(dim=0))
 
 
 class _TeacherHead:
@@ -244,10 +245,3 @@ def _first_not_finite(loss: PerToken, gradient: Float[Tensor, "token hidden"]) -
     """Looks at the gradient too: a clipped ratio that overflowed has a finite loss and a gradient of NaN."""
     bad = ~torch.isfinite(loss + gradient.sum(dim=-1))
     return int(bad.nonzero()[0]) if bool(bad.any()) else None
-
-
-def _gradient_of(parameter: Tensor) -> Tensor:
-    """Where a parameter's gradient adds up, 0 at first: a tied table gets it from both of its uses."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad

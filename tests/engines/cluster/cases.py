@@ -12,6 +12,7 @@ import torch
 
 import tiny
 from headwater.batch import Scored, ScoredRollout, TopKDistribution, token_mean_weights
+from headwater.engines import embeddings
 from headwater.engines.cluster import learner as limits
 from headwater.engines.cluster.learner import ShardedLearner
 from headwater.engines.cluster.sharding import whole
@@ -54,13 +55,18 @@ def engine(**more):
 
 
 def student(form="tied", seed=1):
-    """A tiny network: tied, untied (its head's rows then differ from its table's) or with an adapter."""
+    """A tiny network: tied, untied (its head's rows then differ from its table's), with an adapter or a large table."""
     model = build(tiny.SHAPE, WORDS, seed)
     if form == "untied":
         network = model.network
         network.config.tie_word_embeddings = False
         with torch.no_grad():
             network.lm_head.weight = torch.nn.Parameter(network.lm_head.weight.detach().clone() * 0.5)
+    if form == "large":
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(seed)
+            rows = embeddings.LARGE // model.network.config.hidden_size
+            model.network.resize_token_embeddings(rows, mean_resizing=False)
     if form == "adapter":
         adapters.attach(model.network, Lora(rank=4, alpha=8), seed=3)
     return model

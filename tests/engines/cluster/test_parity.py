@@ -24,7 +24,7 @@ def test_ranks_learn_what_one_process_learns(ranks, signal, count):
 
 
 @pytest.mark.parametrize("signal", ["reward", "reverse"])
-@pytest.mark.parametrize("form", ["untied", "adapter"])
+@pytest.mark.parametrize("form", ["untied", "adapter", "large"])
 def test_ranks_learn_what_one_process_learns_whatever_the_network(ranks, form, signal):
     assert_one_update(ranks.run("parity", 3, signal=signal, form=form))
 
