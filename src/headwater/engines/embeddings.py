@@ -1,7 +1,8 @@
 """Embeddings whose gradient is added row by row where it is kept.
 
 PyTorch makes a gradient of the whole table for every micro-batch, most of it 0, and adds it to what is there: at 50,000
-ids of width 576 that is 113 MB and three passes over them for a few hundred rows: a tenth of a step where products are fast.
+ids of width 576 that is 113 MB and three passes over them for a few hundred rows; a tenth of a step where products are
+fast.
 """
 
 from __future__ import annotations
