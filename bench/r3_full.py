@@ -92,9 +92,7 @@ def run_side(python: str, script: str, job: dict[str, Any], out: Path, setting: 
 
 def accuracy(model: Path, recipe: Recipe) -> dict[str, float]:
     """avg@k of a student on the lab's held-out problems, with its standard error over problems."""
-    scores = evaluate_model(str(model), recipe)
-    if "correct" not in scores:  # one set of scores a benchmark
-        scores = next(iter(scores.values()))
+    scores, _ = next(iter(evaluate_model(str(model), recipe).values()))  # the first is the primary benchmark
     estimate = average_at_k(scores["correct"], scores["samples"])
     return {"mean": estimate.mean, "standard_error": estimate.standard_error}
 
