@@ -13,7 +13,7 @@ import torch
 from headwater import Labels, LanguageModel, record, train
 from headwater.bench.protocol import Memory, Parts, read_job
 from headwater.data.problems import RunData
-from headwater.engines import products
+from headwater.engines.cpu import products
 from headwater.engines.settings import EngineSettings
 from headwater.folder import RunFolder
 from headwater.records import Sampling

@@ -13,7 +13,7 @@ from typing import Any
 
 import headwater
 from bench.cases import Bar, Case
-from headwater.engines import processor
+from headwater.engines.cpu import processor
 from headwater.errors import InputError
 from headwater.fingerprint import fingerprint
 from headwater.folder import write_json

@@ -11,7 +11,7 @@ import torch  # noqa: E402
 
 torch.set_num_threads(1)
 
-from headwater.engines import products  # noqa: E402
+from headwater.engines.cpu import products  # noqa: E402
 
 products.keep("default")  # as runs of tiny networks do; worker processes choose for themselves
 

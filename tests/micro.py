@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from headwater.data.problems import RunData
-from headwater.engines import products
+from headwater.engines.cpu import products
 from headwater.folder import LEDGER, RunFolder
 from headwater.ledger import Ledger
 from headwater.models.language_model import silence_progress

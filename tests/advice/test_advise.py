@@ -19,7 +19,7 @@ from headwater.advice.advise import advice
 from headwater.advice.pilot import pilot, pilot_graph
 from headwater.advice.words import lines
 from headwater.data.problems import RunData
-from headwater.engines import products
+from headwater.engines.cpu import products
 from headwater.engines.local import LocalGenerator
 from headwater.errors import Interrupted
 from headwater.folder import GRAPH, LEDGER, RunFolder

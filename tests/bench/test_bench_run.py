@@ -17,7 +17,7 @@ from headwater.bench.protocol import Parts
 from headwater.bench.shapes import BATCHES, KERNELS, Batch
 from headwater.bench.side import build
 from headwater.bench.work import WORKS, Work, on_shape
-from headwater.engines import products
+from headwater.engines.cpu import products
 from headwater.errors import InputError
 
 PEAK = {"float32": 100.0, "bfloat16": 400.0}

@@ -10,9 +10,9 @@ import tiny
 from headwater.engines import attention
 from headwater.engines.attention import Tree, attend, our_attention, tree_attention
 from headwater.engines.body import Body
+from headwater.engines.cpu.norms import rms_norm
 from headwater.engines.linears import round_up
 from headwater.engines.local import LocalTeacher
-from headwater.engines.norms import rms_norm
 from headwater.engines.packing import pack_trees
 from headwater.engines.plain import TakenOver
 from headwater.engines.settings import EngineSettings

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import tiny
-from headwater.engines import products
+from headwater.engines.cpu import products
 from headwater.engines.linears import FastLinear, linear, take_over
 
 WIDTHS = [(1, 5, 3), (7, 16, 48), (130, 64, 33)]

@@ -8,7 +8,7 @@ import torch
 
 import tiny
 from headwater.batch import FullDistribution, NoTarget, Scored, ScoredRollout
-from headwater.engines import norms
+from headwater.engines.cpu import norms
 from headwater.engines.local import LocalTeacher
 from headwater.engines.optimiser import build, set_rate
 from headwater.engines.settings import EngineSettings

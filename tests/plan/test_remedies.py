@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headwater.engines.processor import Processor
+from headwater.engines.cpu.processor import Processor
 from headwater.engines.settings import EngineSettings, device_memory, emulated
 from headwater.plan import build_graph, plan
 from headwater.plan.graph import Graph
@@ -129,7 +129,7 @@ def test_bfloat16_without_an_instruction_is_said_to_be_emulated_and_float32_is_n
 
 def test_plan_notes_that_bfloat16_is_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
     for here, expected in ((ROME, 1), (GENOA, 0)):
-        monkeypatch.setattr("headwater.engines.processor.here", lambda here=here: here)
+        monkeypatch.setattr("headwater.engines.cpu.processor.here", lambda here=here: here)
         graph = build_graph(read_recipe(str(FILE), ["engine.precision=bfloat16", "engine.device=cpu"]))
         notes = plan(replace(graph), {}, {})["notes"]
         assert sum("emulated" in note for note in notes) == expected

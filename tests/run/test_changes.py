@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from headwater.engines import processor, products
+from headwater.engines.cpu import processor, products
 from headwater.errors import InputError, IntegrityError
 from headwater.folder import GRAPH, RunFolder, seal, write_json
 from headwater.plan import build_graph
 from headwater.routes.recipe import Recipe
 from headwater.run import RunOptions, run_recipe
-from headwater.run.identity import PROCESSOR, PRODUCTS, PRODUCTS_BEFORE
+from headwater.run.identity import PROCESSOR, PRODUCTS, PRODUCTS_BEFORE, TAKEN_OVER
 from micro import Finished, finished, heads, headwater, identity, make, micro
 
 
@@ -191,6 +191,7 @@ def test_a_library_that_is_not_exact_on_this_processor_is_not_gone_on_with_and_t
         )
 
 
-def test_a_new_run_of_tiny_models_keeps_pytorchs_own_products(run: Finished) -> None:
+def test_a_new_run_of_tiny_models_keeps_pytorchs_own_products_and_names_what_it_takes_over(run: Finished) -> None:
     found = RunFolder(run.root).graph["identity"]
     assert (found[PRODUCTS], found[PROCESSOR]) == ("default", str(processor.here()))
+    assert "RMS norms" in found[TAKEN_OVER]

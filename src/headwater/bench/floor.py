@@ -14,7 +14,7 @@ import torch
 
 from headwater.bench.shapes import KERNELS, SHAPES, Batch, Shape
 from headwater.bench.work import Work
-from headwater.engines.products import exact_or_default, on_onednn
+from headwater.engines.cpu.products import exact_or_default, on_onednn
 
 PASSES = {"update": 3}
 """A backward pass is two forward passes' worth of products."""

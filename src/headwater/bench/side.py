@@ -20,7 +20,7 @@ from headwater.bench.protocol import Channel, Memory, Parts, read_job
 from headwater.bench.recording import read_problems
 from headwater.bench.shapes import SHAPES, Batch, KernelSize
 from headwater.cache import CachedTeacher
-from headwater.engines import products
+from headwater.engines.cpu import products
 from headwater.engines.head import Head, HeadBatch, tiled_backward
 from headwater.engines.opening import open_engine
 from headwater.engines.settings import EngineSettings

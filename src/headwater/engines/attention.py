@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AttentionInterface, PretrainedConfig
 
-from headwater.engines.products import chosen_products
+from headwater.engines.cpu.products import chosen_products
 
 NAME = "headwater"
 WEIGHTS = 2**22

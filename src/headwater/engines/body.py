@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headwater.engines import embeddings, linears, norms
+from headwater.engines import linears
 from headwater.engines.attention import our_attention
+from headwater.engines.cpu import takeovers
 from headwater.engines.linears import Copies, Precision
 from headwater.engines.packing import Layout, pack, pack_trees
 from headwater.models.language_model import LanguageModel
@@ -74,8 +75,7 @@ class Body:
         self.keeps = precision == "bfloat16"
         """whether to keep it: of weights that are gathered layer by layer, copies would be the whole network"""
         linears.take_over(model.network, precision)
-        norms.take_over(model.network)
-        embeddings.take_over(model.network)
+        takeovers.take_over(model.network)
         self._given = ways
         self._found: dict[int, Ways] = {}
         self._fails = frozenset() if ways else self._failing("trees", "open rows", "rows")

@@ -18,9 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headwater.batch import HiddenDistribution, LogitDistribution, Logits, PerToken, Target, TokenIds
-from headwater.engines.embeddings import gradient_of
+from headwater.engines.cpu.embeddings import gradient_of
+from headwater.engines.cpu.products import product_into
 from headwater.engines.linears import Copies, Precision, round_up, rounded
-from headwater.engines.products import product_into
 from headwater.errors import HeadwaterError
 from headwater.interfaces import Signal
 from headwater.models.logits import UNCHANGED, LogitChange

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 from transformers import PreTrainedModel
 
+from headwater.engines.cpu.products import on_onednn, routed
 from headwater.engines.plain import TakenOver
-from headwater.engines.products import on_onednn, routed
 
 Precision = Literal["float32", "bfloat16"]
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from headwater.engines.processor import Processor
+from headwater.engines.cpu.processor import Processor
 from headwater.errors import InputError
 from headwater.late import torch
 from headwater.models.size import Dimensions

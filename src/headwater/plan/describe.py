@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headwater.engines import processor
+from headwater.engines.cpu import processor
 from headwater.engines.settings import emulated
 from headwater.plan.cluster import sentences
 from headwater.plan.cost import UNKNOWN, Cost, Costs, in_bytes, total

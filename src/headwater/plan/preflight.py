@@ -16,8 +16,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from headwater.data.problems import RunData
-from headwater.engines import processor
 from headwater.engines.acceptance import accept
+from headwater.engines.cpu import processor
 from headwater.engines.settings import device_memory, emulated
 from headwater.errors import InputError
 from headwater.models.choice import ModelChoice

@@ -278,7 +278,7 @@ def _executor(connection: Connection, orders: Orders, wish: _Wish) -> Executor:
     """What a worker works with; its steps are told to the parent now and then."""
     import torch  # noqa: PLC0415  only workers pay for it
 
-    from headwater.engines import products  # noqa: PLC0415
+    from headwater.engines.cpu import products  # noqa: PLC0415
     from headwater.folder import LEDGER, RunFolder  # noqa: PLC0415
     from headwater.ledger import Ledger  # noqa: PLC0415
     from headwater.models.language_model import silence_progress  # noqa: PLC0415

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from headwater.engines import processor, products
+from headwater.engines.cpu import processor, products, takeovers
 from headwater.engines.opening import open_engine
 from headwater.engines.settings import NUMERICS, EngineSettings
 from headwater.errors import HeadwaterError, InputError
@@ -42,7 +42,7 @@ from headwater.routes.recipe import Recipe
 from headwater.routes.table import BY_NAME
 from headwater.run.consistency import mixed, redo, refuse_mixed, refuse_unfinished, settle_ledger
 from headwater.run.execute import MODEL
-from headwater.run.identity import PROCESSOR, PRODUCTS, PRODUCTS_BEFORE, identity
+from headwater.run.identity import PROCESSOR, PRODUCTS, PRODUCTS_BEFORE, TAKEN_OVER, identity
 from headwater.run.processes import Build, Orders, Pool
 from headwater.run.progress import ProgressDisplay
 from headwater.run.state import State
@@ -136,7 +136,8 @@ def _begun(recipe: Recipe, options: RunOptions, console: Console) -> Iterator[tu
             settle_ledger(ledger, store)
         refuse_mixed(graph, store)
         shown = graph if options.change else _with_earlier(root, graph)
-        identified = {**identity(), **_products(root, recipe, console)}
+        taken_over = {TAKEN_OVER: takeovers.named(recipe.engine.kind)}
+        identified = {**identity(), **taken_over, **_products(root, recipe, console)}
         write_json(root / GRAPH, seal(_priced(shown, shown.plain(identified))))
         write_json(root / RECIPE, shown.recipe.model_dump(mode="json"))
         yield graph, store

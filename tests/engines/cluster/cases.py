@@ -12,12 +12,12 @@ import torch
 
 import tiny
 from headwater.batch import Scored, ScoredRollout, TopKDistribution, token_mean_weights
-from headwater.engines import embeddings
 from headwater.engines.cluster import learner as limits
 from headwater.engines.cluster.learner import ShardedLearner
 from headwater.engines.cluster.sharding import whole
 from headwater.engines.cluster.share import deal
 from headwater.engines.cluster.teacher import Promised, ShardedTeacher
+from headwater.engines.cpu import embeddings
 from headwater.engines.local import LocalLearner, LocalTeacher
 from headwater.engines.settings import EngineSettings
 from headwater.errors import HeadwaterError

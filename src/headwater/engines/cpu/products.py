@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headwater.engines import processor
-from headwater.engines.processor import Processor
+from headwater.engines.cpu import processor
+from headwater.engines.cpu.processor import Processor
 from headwater.errors import ResourceError
 
 T = TypeVar("T")

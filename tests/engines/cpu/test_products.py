@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import tiny
-from headwater.engines import processor, products
-from headwater.engines.processor import Processor
+from headwater.engines.cpu import processor, products
+from headwater.engines.cpu.processor import Processor
 from headwater.errors import ResourceError
 
 AMD = "vendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel name\t: AMD EPYC\nflags\t\t: avx2 avx512f avx512_bf16\n"

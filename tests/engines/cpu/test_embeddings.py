@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 import tiny
-from headwater.engines import embeddings
 from headwater.engines.body import Body
-from headwater.engines.embeddings import FastEmbedding
+from headwater.engines.cpu import embeddings
+from headwater.engines.cpu.embeddings import FastEmbedding
 
 IDS = torch.tensor([[3, 0, 3, 7], [3, 1, 0, 0]])
 
