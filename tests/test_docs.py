@@ -28,6 +28,8 @@ TEACHER = QwenShape(hidden_size=24, layers=1, heads=2, kv_heads=1, head_dim=8, f
 
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
+_CELL = re.compile(r"(?<!\\)\|")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -130,6 +132,14 @@ def test_every_relative_link_leads_to_a_file(page):
         assert target.is_relative_to(ROOT), f"{page.name}: {link} leaves the repository"
         if anchor and target.suffix == ".md":
             assert anchor in anchors(target), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_row_of_a_table_has_the_cells_of_its_heading(page):
+    text = _FENCE.sub("", page.read_text(encoding="utf-8") + "\n")
+    for table in _TABLE.findall(text):
+        heading, *rows = table.splitlines()
+        assert [row for row in rows if len(_CELL.findall(row)) != len(_CELL.findall(heading))] == []
 
 
 def test_every_command_and_flag_in_the_pages_exists():

@@ -15,8 +15,8 @@ PRODUCTS = "float32 products"
 PRODUCTS_BEFORE = "float32 products at first"
 """The library that the run began with, where it went on on a processor on which that one is not exact."""
 PROCESSOR = "processor"
-TAKEN_OVER = "layers taken over"
-"""Which layers compute in another way than PyTorch's on this kind of device, by the names of their rules."""
+TAKEN_OVER = "layers taken over on a CPU alone"
+"""By the names of their rules; linear layers and attention are taken over on every device."""
 
 
 @cache

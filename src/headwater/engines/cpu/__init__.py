@@ -1,1 +1,1 @@
-"""What is computed in another way on a CPU than elsewhere; all of it is here, and none of it runs on a GPU."""
+"""What a CPU needs of its own, in one place: the library that multiplies, and layers that compute in another way."""
